@@ -1,0 +1,69 @@
+package catalog
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Manifest is a stored manifest or index, as it was pushed.
+type Manifest struct {
+	Digest digest.Digest
+	Bytes  []byte
+	// Modified is the modification time of the stored bytes.
+	Modified time.Time
+}
+
+// Content reads what one repository holds. Its methods return an error that
+// wraps storage.ErrNotFound for what is not there; any other error means that
+// storage failed.
+type Content interface {
+	// Manifest reads a manifest of the repository, whole.
+	Manifest(ctx context.Context, dgst digest.Digest) (Manifest, error)
+	// Size is the size of a stored blob in bytes.
+	Size(ctx context.Context, dgst digest.Digest) (int64, error)
+	// Open reads a blob; the caller closes it. Seeking is cheap.
+	Open(ctx context.Context, dgst digest.Digest) (io.ReadSeekCloser, error)
+}
+
+// Parts says which boot parts a tar layer contains, as a set of flags.
+type Parts uint8
+
+// The parts that a tar layer may contain, by the paths in
+// unikraft/bin; PartOther says that it holds files of an ordinary container.
+const (
+	PartKernel Parts = 1 << iota
+	PartInitrd
+	PartROM
+	PartOther
+)
+
+// Memory remembers what was found in a layer, so that a layer that many images
+// share is looked into once. It is keyed by content and never goes stale.
+type Memory interface {
+	Recall(dgst digest.Digest) (Parts, bool)
+	Remember(dgst digest.Digest, parts Parts)
+}
+
+// Description is all that the index keeps of a manifest.
+type Description struct {
+	Digest    digest.Digest `json:"-"`
+	MediaType string        `json:"media_type,omitempty"`
+	// Size is that of the manifest itself in bytes.
+	Size int64 `json:"size"`
+	// Image is nil where no layer is a kernel, an initrd or a ROM.
+	Image *Image `json:"image,omitempty"`
+	// Children are the manifests that an index refers to, each once, whether
+	// they are stored or not.
+	Children []digest.Digest `json:"children,omitempty"`
+	// Blobs are the config and layers that a manifest refers to, each once.
+	Blobs []Blob `json:"blobs,omitempty"`
+}
+
+// Blob is a blob and its size in bytes, 0 if it is not stored.
+type Blob struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
+}

@@ -1,0 +1,75 @@
+package catalog
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/opencontainers/go-digest"
+)
+
+// ErrNotFound is returned where nothing has the name, digest or UUID that was
+// asked for.
+var ErrNotFound = errors.New("not found")
+
+// Official is the namespace of the official images, which are known by the
+// name below it: official/app is called app.
+const Official = "official"
+
+// Entry is one image of one repository, as the images API lists it.
+type Entry struct {
+	// Repository is the long form of the name: user/app, official/app.
+	Repository string
+	// Digest is what a tag points to: an index or a manifest.
+	Digest digest.Digest
+	// Tags are the tags that point to Digest now, sorted.
+	Tags  []string
+	Image Image
+}
+
+// Name is the name by which the image is known: the repository, less official/.
+func (e Entry) Name() string { return ShortName(e.Repository) }
+
+// UUID identifies the image: it is the same after a rebuild and on another node.
+func (e Entry) UUID() uuid.UUID { return ImageUUID(e.Repository, e.Digest) }
+
+// ShortName turns the long form of a repository's name into the one by which
+// it is known: official/app into app, any other into itself.
+func ShortName(repository string) string {
+	return strings.TrimPrefix(repository, Official+"/")
+}
+
+// ImageUUID is the version 5 UUID, in the URL namespace of RFC 9562, of
+// oci://<repository>@<digest>, the repository in its long form.
+func ImageUUID(repository string, dgst digest.Digest) uuid.UUID {
+	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("oci://"+repository+"@"+dgst.String()))
+}
+
+// Query says which entries a list holds, and in which order.
+type Query struct {
+	// Within limits the list to namespaces: alice holds all of alice/…,
+	// alice/app that repository and what lies below it (not alice/app2).
+	// Nil means everything.
+	Within []string
+	// Tagged leaves out entries without a tag.
+	Tagged bool
+	// ByTime orders by creation time, ties broken by UUID. Otherwise the order
+	// is by name (see [Entry.Name]), newest first among equal names.
+	ByTime bool
+	// Descending turns the order by time around.
+	Descending bool
+	// From, with ByTime, is where the list starts; it is included.
+	From *Position
+}
+
+// Position is a place in the order by time. A zero UUID stands before all
+// images of the same Time.
+type Position struct {
+	Time time.Time
+	UUID uuid.UUID
+}
+
+// Cursor says how far a list has been read; the empty one is its beginning.
+// It is opaque, and only good for the query that it came from.
+type Cursor string

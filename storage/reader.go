@@ -1,0 +1,65 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+)
+
+// reader reads a stored file from any offset. It opens the file where reading
+// goes on after a seek, so that skipping costs nothing.
+type reader struct {
+	ctx    context.Context
+	driver storagedriver.StorageDriver
+	path   string
+	size   int64
+
+	offset int64
+	open   io.ReadCloser // at offset; nil before the first read and after a seek
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if r.offset >= r.size {
+		return 0, io.EOF
+	}
+	if r.open == nil {
+		f, err := r.driver.Reader(r.ctx, r.path, r.offset)
+		if err != nil {
+			return 0, translate(err)
+		}
+		r.open = f
+	}
+	n, err := r.open.Read(p)
+	r.offset += int64(n)
+	return n, err
+}
+
+func (r *reader) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += r.offset
+	case io.SeekEnd:
+		offset += r.size
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the start")
+	}
+	if offset != r.offset {
+		if err := r.Close(); err != nil {
+			return 0, err
+		}
+		r.offset = offset
+	}
+	return offset, nil
+}
+
+func (r *reader) Close() error {
+	if r.open == nil {
+		return nil
+	}
+	err := r.open.Close()
+	r.open = nil
+	return err
+}

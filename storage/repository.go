@@ -1,0 +1,215 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// MaxManifestBytes is the largest manifest that berth takes and reads: 4 MiB,
+// the size that the distribution specification tells registries to support.
+const MaxManifestBytes = 4 << 20
+
+// component is one part of a repository's name. Whatever else lies in the
+// folder (a file manager's droppings, lost+found) is no repository.
+var component = regexp.MustCompile(`^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$`)
+
+// Repositories calls fn with the name of every repository, in the order of
+// their path components, and returns the first error.
+func (s *Store) Repositories(ctx context.Context, fn func(name string) error) error {
+	return s.walk(ctx, "", fn)
+}
+
+func (s *Store) walk(ctx context.Context, name string, fn func(string) error) error {
+	children, err := s.list(ctx, repositoryPath(name))
+	if err != nil {
+		return fmt.Errorf("list repositories: %w", err)
+	}
+	slices.Sort(children)
+	if slices.Contains(children, "_manifests") || slices.Contains(children, "_layers") {
+		if err := fn(name); err != nil {
+			return err
+		}
+	}
+	for _, child := range children {
+		if !component.MatchString(child) {
+			continue
+		}
+		if err := s.walk(ctx, strings.TrimPrefix(name+"/"+child, "/"), fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Repository reads one repository as it is stored. Its methods return an error
+// that wraps [ErrNotFound] for what is not there.
+func (s *Store) Repository(name string) Repository { return Repository{s, name} }
+
+// Repository is a view of one repository in storage.
+type Repository struct {
+	store *Store
+	name  string
+}
+
+// Tags returns the digest that each tag points to. A tag that a crash left
+// without one is removed: it was never acknowledged, and would be listed
+// without being there.
+func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) {
+	names, err := r.store.list(ctx, tagsPath(r.name))
+	if err != nil {
+		return nil, fmt.Errorf("list tags of %s: %w", r.name, err)
+	}
+	tags := make(map[string]digest.Digest, len(names))
+	for _, tag := range names {
+		target, err := r.readLink(ctx, tagCurrentLink(r.name, tag))
+		if errors.Is(err, ErrNotFound) {
+			if err := r.store.remove(ctx, tagPath(r.name, tag)); err != nil {
+				return nil, fmt.Errorf("remove unfinished tag %s:%s: %w", r.name, tag, err)
+			}
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read tag %s:%s: %w", r.name, tag, err)
+		}
+		tags[tag] = target
+	}
+	return tags, nil
+}
+
+// Manifests returns the digests of all manifests of the repository.
+func (r Repository) Manifests(ctx context.Context) ([]digest.Digest, error) {
+	return r.linked(ctx, revisionsPath(r.name), func(d digest.Digest) string { return revisionLink(r.name, d) })
+}
+
+// Blobs returns the blobs that the repository links, with their sizes in
+// bytes. Links to blobs that are not stored are left out.
+func (r Repository) Blobs(ctx context.Context) (map[digest.Digest]int64, error) {
+	digests, err := r.linked(ctx, layersPath(r.name), func(d digest.Digest) string { return layerLink(r.name, d) })
+	if err != nil {
+		return nil, err
+	}
+	sizes := make(map[digest.Digest]int64, len(digests))
+	for _, d := range digests {
+		size, err := r.Size(ctx, d)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		sizes[d] = size
+	}
+	return sizes, nil
+}
+
+// linked lists the digests that have a link below path/<algorithm>/<hex>/.
+func (r Repository) linked(ctx context.Context, path string, link func(digest.Digest) string) ([]digest.Digest, error) {
+	algorithms, err := r.store.list(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", path, err)
+	}
+	var digests []digest.Digest
+	for _, algorithm := range algorithms {
+		encoded, err := r.store.list(ctx, path+"/"+algorithm)
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", path, err)
+		}
+		for _, hex := range encoded {
+			d := digest.NewDigestFromEncoded(digest.Algorithm(algorithm), hex)
+			if d.Validate() != nil {
+				continue
+			}
+			// A deletion removes the link and leaves its folder.
+			there, err := r.store.exists(ctx, link(d))
+			if err != nil {
+				return nil, fmt.Errorf("read link of %s: %w", d, err)
+			}
+			if there {
+				digests = append(digests, d)
+			}
+		}
+	}
+	return digests, nil
+}
+
+// Manifest reads a manifest of the repository, and says when its bytes were
+// stored. One larger than [MaxManifestBytes] is an error.
+func (r Repository) Manifest(ctx context.Context, d digest.Digest) (content []byte, modified time.Time, err error) {
+	target, err := r.follow(ctx, d, revisionLink)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("manifest %s@%s: %w", r.name, d, err)
+	}
+	info, err := r.store.driver.Stat(ctx, blobPath(target))
+	if err == nil && info.Size() > MaxManifestBytes {
+		err = fmt.Errorf("has %d bytes, more than the %d allowed", info.Size(), MaxManifestBytes)
+	}
+	if err == nil {
+		content, err = r.store.driver.GetContent(ctx, blobPath(target))
+	}
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("manifest %s@%s: %w", r.name, d, translate(err))
+	}
+	return content, info.ModTime().UTC(), nil
+}
+
+// Size is the size in bytes of a blob that the repository links.
+func (r Repository) Size(ctx context.Context, d digest.Digest) (int64, error) {
+	target, err := r.follow(ctx, d, layerLink)
+	if err != nil {
+		return 0, fmt.Errorf("blob %s@%s: %w", r.name, d, err)
+	}
+	info, err := r.store.driver.Stat(ctx, blobPath(target))
+	if err != nil {
+		return 0, fmt.Errorf("blob %s@%s: %w", r.name, d, translate(err))
+	}
+	return info.Size(), nil
+}
+
+// Open reads a blob that the repository links; the caller closes it.
+func (r Repository) Open(ctx context.Context, d digest.Digest) (io.ReadSeekCloser, error) {
+	target, err := r.follow(ctx, d, layerLink)
+	if err != nil {
+		return nil, fmt.Errorf("blob %s@%s: %w", r.name, d, err)
+	}
+	info, err := r.store.driver.Stat(ctx, blobPath(target))
+	if err != nil {
+		return nil, fmt.Errorf("blob %s@%s: %w", r.name, d, translate(err))
+	}
+	return &reader{ctx: ctx, driver: r.store.driver, path: blobPath(target), size: info.Size()}, nil
+}
+
+// follow resolves a link of the repository. Content is only ever reached
+// through one: a digest that somebody else stored is not there.
+func (r Repository) follow(ctx context.Context, d digest.Digest, link func(string, digest.Digest) string) (digest.Digest, error) {
+	if err := d.Validate(); err != nil {
+		return "", ErrNotFound
+	}
+	return r.readLink(ctx, link(r.name, d))
+}
+
+func (r Repository) readLink(ctx context.Context, path string) (digest.Digest, error) {
+	content, err := r.store.driver.GetContent(ctx, path)
+	if err != nil {
+		return "", translate(err)
+	}
+	d := digest.Digest(content)
+	if err := d.Validate(); err != nil {
+		return "", fmt.Errorf("link %s holds no digest: %w", path, err)
+	}
+	return d, nil
+}
+
+func translate(err error) error {
+	if notFound(err) {
+		return ErrNotFound
+	}
+	return err
+}

@@ -1,0 +1,120 @@
+// Package storage is where berth's bytes live: it opens the configured driver,
+// makes what it writes durable, and reads repositories as they are stored. It
+// knows neither HTTP nor unikernels.
+//
+// The layout is distribution's, so any distribution registry can serve what
+// berth stored, and the other way round (see layout.go).
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/distribution/distribution/v3/configuration"
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
+
+	// The drivers that berth has compiled in.
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/s3-aws"
+)
+
+// Store is an opened storage driver and what berth reads through it. It is
+// safe for concurrent use; it orders nothing by itself.
+type Store struct {
+	driver   storagedriver.StorageDriver
+	identity string
+}
+
+// Open opens the driver of a storage section. The section has exactly one
+// driver; the keys beside it (delete, redirect, …) are not read here.
+func Open(ctx context.Context, section configuration.Storage) (*Store, error) {
+	kind, parameters := section.Type(), section.Parameters()
+	driver, err := factory.Create(ctx, kind, parameters)
+	if err != nil {
+		return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
+	}
+	s := &Store{driver: driver, identity: identity(kind, parameters)}
+	if kind == "filesystem" {
+		dir, err := filepath.Abs(fmt.Sprint(parameters["rootdirectory"]))
+		if err != nil {
+			return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
+		}
+		if err := settleTree(dir); err != nil {
+			return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
+		}
+		s.driver = newDurable(driver, dir)
+	}
+	return s, nil
+}
+
+// Driver is the opened driver. Whatever else uses the storage must use this
+// one: a second in-memory driver would be another store, and a second
+// filesystem driver would not be durable.
+func (s *Store) Driver() storagedriver.StorageDriver { return s.driver }
+
+// Identity names the place where the bytes are. An index that was made from
+// another place is of no use. It holds no secrets.
+func (s *Store) Identity() string { return s.identity }
+
+// Ready returns an error if storage cannot be read.
+func (s *Store) Ready(ctx context.Context) error {
+	_, err := s.driver.Stat(ctx, "/")
+	if err != nil && !notFound(err) {
+		return fmt.Errorf("storage cannot be read: %w", err)
+	}
+	return nil
+}
+
+// identity is made of the parameters that say where data is. An in-memory
+// store is another one each time.
+func identity(kind string, parameters configuration.Parameters) string {
+	if kind == "inmemory" {
+		return kind + ":" + rand.Text()
+	}
+	parts := []string{kind}
+	for _, key := range []string{"rootdirectory", "regionendpoint", "region", "bucket"} {
+		if v, ok := parameters[key]; ok {
+			parts = append(parts, key+"="+fmt.Sprint(v))
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+func (s *Store) exists(ctx context.Context, path string) (bool, error) {
+	_, err := s.driver.Stat(ctx, path)
+	if notFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (s *Store) remove(ctx context.Context, path string) error {
+	if err := s.driver.Delete(ctx, path); err != nil && !notFound(err) {
+		return err
+	}
+	return nil
+}
+
+// list returns the names directly below path, none if there is no such path.
+func (s *Store) list(ctx context.Context, path string) ([]string, error) {
+	paths, err := s.driver.List(ctx, path)
+	if notFound(err) {
+		return nil, nil
+	}
+	names := make([]string, 0, len(paths))
+	for _, p := range paths {
+		names = append(names, p[strings.LastIndexByte(p, '/')+1:])
+	}
+	return names, err
+}
+
+func notFound(err error) bool {
+	var missing storagedriver.PathNotFoundError
+	return errors.As(err, &missing)
+}
