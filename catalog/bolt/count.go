@@ -1,0 +1,120 @@
+package bolt
+
+import (
+	"bytes"
+
+	"github.com/berth-oci/berth/catalog"
+)
+
+// repository is what the index counts of a repository.
+type repository struct {
+	Manifests int64 `json:"manifests"`
+	Images    int64 `json:"images"` // listed ones
+}
+
+// namespace is what the index counts of a namespace.
+type namespace struct {
+	Images int64 `json:"images"` // listed ones
+	Bytes  int64 `json:"bytes"`  // of the blobs in use, each counted once
+}
+
+// use is a blob that manifests of a namespace refer to.
+type use struct {
+	Size      int64 `json:"size"`      // in bytes
+	Manifests int64 `json:"manifests"` // how many refer to it, over all repositories
+}
+
+func (a *applying) countManifest(n int64) error {
+	return a.count(func(s *catalog.Stats, r *repository, _ *namespace) {
+		s.Manifests += n
+		r.Manifests += n
+	})
+}
+
+func (a *applying) countImage(image *catalog.Image, n int64) error {
+	return a.count(func(s *catalog.Stats, r *repository, ns *namespace) {
+		if image.Kernel || image.Initrd {
+			s.Unikernels += n
+		} else {
+			s.ROMs += n
+		}
+		r.Images += n
+		ns.Images += n
+	})
+}
+
+// use counts the blobs of a manifest that came or went.
+func (a *applying) use(blobs []catalog.Blob, n int64) error {
+	var delta int64
+	bucket, space := a.tx.Bucket(bucketUses), namespaceOf(a.repository)
+	for _, blob := range blobs {
+		var u use
+		k := key(space, blob.Digest.String())
+		if _, err := get(bucket, k, &u); err != nil {
+			return err
+		}
+		// A blob that was missing when one manifest came may be there when the
+		// next does; what counts is the size now.
+		delta -= u.Size
+		if n > 0 {
+			u.Size = max(u.Size, blob.Size)
+		}
+		u.Manifests += n
+		if u.Manifests <= 0 {
+			if err := bucket.Delete(k); err != nil {
+				return err
+			}
+			continue
+		}
+		delta += u.Size
+		if err := put(bucket, k, u); err != nil {
+			return err
+		}
+	}
+	return a.count(func(_ *catalog.Stats, _ *repository, ns *namespace) { ns.Bytes += delta })
+}
+
+// count changes the counters, and removes those of what is empty.
+func (a *applying) count(change func(*catalog.Stats, *repository, *namespace)) error {
+	var (
+		stats catalog.Stats
+		repo  repository
+		space namespace
+	)
+	meta, repos, spaces := a.tx.Bucket(bucketMeta), a.tx.Bucket(bucketRepositories), a.tx.Bucket(bucketNamespaces)
+	repoKey, spaceKey := []byte(a.repository), []byte(namespaceOf(a.repository))
+	if _, err := get(meta, keyStats, &stats); err != nil {
+		return err
+	}
+	if _, err := get(repos, repoKey, &repo); err != nil {
+		return err
+	}
+	if _, err := get(spaces, spaceKey, &space); err != nil {
+		return err
+	}
+	before := repo
+	change(&stats, &repo, &space)
+	stats.Repositories += present(repo.Manifests) - present(before.Manifests)
+	stats.ImageRepositories += present(repo.Images) - present(before.Images)
+	if err := put(meta, keyStats, stats); err != nil {
+		return err
+	}
+	if repo == (repository{}) {
+		if err := repos.Delete(repoKey); err != nil {
+			return err
+		}
+	} else if err := put(repos, repoKey, repo); err != nil {
+		return err
+	}
+	if space == (namespace{}) {
+		return spaces.Delete(spaceKey)
+	}
+	return put(spaces, bytes.Clone(spaceKey), space)
+}
+
+func present(n int64) int64 {
+	if n > 0 {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,198 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/google/uuid"
+	"github.com/opencontainers/go-digest"
+	bbolt "go.etcd.io/bbolt"
+
+	"github.com/berth-oci/berth/catalog"
+)
+
+// Entry implements catalog.Index.
+func (x *Index) Entry(ctx context.Context, repository string, d digest.Digest) (e catalog.Entry, err error) {
+	err = x.view(ctx, "entry", func(tx *bbolt.Tx) error {
+		e, err = entry(tx, repository, d)
+		return err
+	})
+	return e, err
+}
+
+func entry(tx *bbolt.Tx, repository string, d digest.Digest) (catalog.Entry, error) {
+	var m catalog.Description
+	found, err := get(tx.Bucket(bucketManifests), key(repository, d.String()), &m)
+	if err != nil {
+		return catalog.Entry{}, err
+	}
+	if !found || m.Image == nil {
+		return catalog.Entry{}, catalog.ErrNotFound
+	}
+	a := applying{tx: tx, repository: repository}
+	return catalog.Entry{Repository: repository, Digest: d, Tags: a.tagsOf(d), Image: *m.Image}, nil
+}
+
+// Tag implements catalog.Index.
+func (x *Index) Tag(ctx context.Context, repository, tag string) (d digest.Digest, err error) {
+	err = x.view(ctx, "tag", func(tx *bbolt.Tx) error {
+		v := tx.Bucket(bucketTags).Get(key(repository, tag))
+		if v == nil {
+			return catalog.ErrNotFound
+		}
+		d = digest.Digest(v)
+		return nil
+	})
+	return d, err
+}
+
+// UUID implements catalog.Index.
+func (x *Index) UUID(ctx context.Context, id uuid.UUID) (repository string, d digest.Digest, err error) {
+	err = x.view(ctx, "uuid", func(tx *bbolt.Tx) error {
+		v := tx.Bucket(bucketUUIDs).Get(id[:])
+		if v == nil {
+			return catalog.ErrNotFound
+		}
+		name, encoded := split(v)
+		repository, d = name, digest.Digest(encoded)
+		return nil
+	})
+	return repository, d, err
+}
+
+// ByDigest implements catalog.Index.
+func (x *Index) ByDigest(ctx context.Context, d digest.Digest, after string, n int) (entries []catalog.Entry, err error) {
+	err = x.view(ctx, "by_digest", func(tx *bbolt.Tx) error {
+		start := prefix(d.String())
+		c := tx.Bucket(bucketDigests).Cursor()
+		for k, _ := c.Seek(append(bytes.Clone(start), after...)); bytes.HasPrefix(k, start) && len(entries) < n; k, _ = c.Next() {
+			repository := string(k[len(start):])
+			if after != "" && repository == after {
+				continue
+			}
+			e, err := entry(tx, repository, d)
+			if errors.Is(err, catalog.ErrNotFound) {
+				// The same bytes are no unikernel in any repository that has
+				// the same layers, but one may lack them.
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			entries = append(entries, e)
+		}
+		return nil
+	})
+	return entries, err
+}
+
+// State implements catalog.Index.
+func (x *Index) State(ctx context.Context, repository string) (catalog.State, error) {
+	s := catalog.State{
+		Tags:      make(map[string]digest.Digest),
+		Manifests: make(map[digest.Digest]struct{}),
+		Links:     make(map[digest.Digest]int64),
+	}
+	start := prefix(repository)
+	err := x.view(ctx, "state", func(tx *bbolt.Tx) error {
+		err := below(tx.Bucket(bucketTags), start, func(tag string, v []byte) error {
+			s.Tags[tag] = digest.Digest(v)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		err = below(tx.Bucket(bucketManifests), start, func(d string, _ []byte) error {
+			s.Manifests[digest.Digest(d)] = struct{}{}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return below(tx.Bucket(bucketLinks), start, func(d string, v []byte) error {
+			size, err := strconv.ParseInt(string(v), 10, 64)
+			s.Links[digest.Digest(d)] = size
+			return err
+		})
+	})
+	return s, err
+}
+
+// Relatives implements catalog.Index.
+func (x *Index) Relatives(ctx context.Context, repository string, d digest.Digest) (parents, children []digest.Digest, err error) {
+	err = x.view(ctx, "relatives", func(tx *bbolt.Tx) error {
+		err := below(tx.Bucket(bucketParents), prefix(repository, d.String()), func(parent string, _ []byte) error {
+			parents = append(parents, digest.Digest(parent))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		var m catalog.Description
+		if _, err := get(tx.Bucket(bucketManifests), key(repository, d.String()), &m); err != nil {
+			return err
+		}
+		for _, child := range m.Children {
+			if tx.Bucket(bucketManifests).Get(key(repository, child.String())) != nil {
+				children = append(children, child)
+			}
+		}
+		return nil
+	})
+	return parents, children, err
+}
+
+// Tags implements catalog.Index.
+func (x *Index) Tags(ctx context.Context, repository string, d digest.Digest) (tags []string, err error) {
+	err = x.view(ctx, "tags", func(tx *bbolt.Tx) error {
+		a := applying{tx: tx, repository: repository}
+		tags = a.tagsOf(d)
+		return nil
+	})
+	return tags, err
+}
+
+// Has implements catalog.Index.
+func (x *Index) Has(ctx context.Context, repository string, d digest.Digest) (there bool, err error) {
+	err = x.view(ctx, "has", func(tx *bbolt.Tx) error {
+		there = tx.Bucket(bucketManifests).Get(key(repository, d.String())) != nil
+		return nil
+	})
+	return there, err
+}
+
+// Linked implements catalog.Index.
+func (x *Index) Linked(ctx context.Context, repository string, d digest.Digest) (size int64, found bool, err error) {
+	err = x.view(ctx, "linked", func(tx *bbolt.Tx) error {
+		v := tx.Bucket(bucketLinks).Get(key(repository, d.String()))
+		if v == nil {
+			return nil
+		}
+		found = true
+		size, err = strconv.ParseInt(string(v), 10, 64)
+		return err
+	})
+	return size, found, err
+}
+
+// Referring implements catalog.Index.
+func (x *Index) Referring(ctx context.Context, repository string, d digest.Digest) (manifests []digest.Digest, err error) {
+	err = x.view(ctx, "referring", func(tx *bbolt.Tx) error {
+		return below(tx.Bucket(bucketReferences), prefix(repository, d.String()), func(manifest string, _ []byte) error {
+			manifests = append(manifests, digest.Digest(manifest))
+			return nil
+		})
+	})
+	return manifests, err
+}
+
+// Stats implements catalog.Index.
+func (x *Index) Stats(ctx context.Context) (s catalog.Stats, err error) {
+	err = x.view(ctx, "stats", func(tx *bbolt.Tx) error {
+		_, err := get(tx.Bucket(bucketMeta), keyStats, &s)
+		return err
+	})
+	return s, err
+}

@@ -1,0 +1,105 @@
+package bolt
+
+import (
+	"errors"
+	"sync"
+
+	bbolt "go.etcd.io/bbolt"
+)
+
+// maxGroup bounds how many updates share a transaction.
+const maxGroup = 256
+
+// writer runs updates one after the other, and those that wait at the same
+// time in one transaction. bbolt's own Batch waits a fixed time for company;
+// here the wait is the sync of the transaction before, and a lone update has
+// none.
+type writer struct {
+	db    *bbolt.DB
+	queue chan *update
+	done  chan struct{}
+
+	mu     sync.RWMutex
+	closed bool // guarded by mu; nothing is queued once it is set
+}
+
+type update struct {
+	fn     func(*bbolt.Tx) error
+	result chan error
+}
+
+var errClosed = errors.New("index is closed")
+
+func newWriter(db *bbolt.DB) *writer {
+	w := &writer{db: db, queue: make(chan *update, maxGroup), done: make(chan struct{})}
+	go w.run()
+	return w
+}
+
+// do runs fn in a transaction and returns when it is committed, or not. fn may
+// be run more than once and must not keep anything from a run.
+func (w *writer) do(fn func(*bbolt.Tx) error) error {
+	u := &update{fn: fn, result: make(chan error, 1)}
+	w.mu.RLock()
+	if w.closed {
+		w.mu.RUnlock()
+		return errClosed
+	}
+	w.queue <- u
+	w.mu.RUnlock()
+	return <-u.result
+}
+
+func (w *writer) close() {
+	w.mu.Lock()
+	if !w.closed {
+		w.closed = true
+		close(w.queue)
+	}
+	w.mu.Unlock()
+	<-w.done
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	for first := range w.queue {
+		group := []*update{first}
+		for len(group) < maxGroup {
+			select {
+			case u, ok := <-w.queue:
+				if ok {
+					group = append(group, u)
+					continue
+				}
+			default:
+			}
+			break
+		}
+		w.commit(group)
+	}
+}
+
+// commit runs a group; an update that fails is told so, and the others are run
+// again without it.
+func (w *writer) commit(group []*update) {
+	for len(group) > 0 {
+		failed := -1
+		err := w.db.Update(func(tx *bbolt.Tx) error {
+			for i, u := range group {
+				if err := u.fn(tx); err != nil {
+					failed = i
+					return err
+				}
+			}
+			return nil
+		})
+		if failed < 0 {
+			for _, u := range group {
+				u.result <- err
+			}
+			return
+		}
+		group[failed].result <- err
+		group = append(group[:failed], group[failed+1:]...)
+	}
+}

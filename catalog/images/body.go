@@ -1,0 +1,274 @@
+package images
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxYAML is the size in bytes of the largest body that is read as YAML, which
+// costs many times the time and memory of JSON. YAML is for what people type.
+const maxYAML = 64 << 10
+
+const bodyForm = `want {"digest":"user/app@sha256:…"} or {"tag":"user/app:tag"}, or an array of such objects`
+
+// readBody reads the body whole, whatever method and Content-Type it came with.
+func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	tooLarge := &failure{http.StatusRequestEntityTooLarge, fmt.Sprintf("body: too large; want at most %d bytes", most)}
+	if r.ContentLength > most {
+		// What is still to come is not worth reading.
+		w.Header().Set("Connection", "close")
+		return nil, tooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	var limit *http.MaxBytesError
+	switch {
+	case errors.As(err, &limit):
+		return nil, tooLarge
+	case err != nil:
+		w.Header().Set("Connection", "close")
+		return nil, malformed("body: cut off after %d bytes; want as many as Content-Length says, or chunks up to the last", len(body))
+	}
+	return body, nil
+}
+
+// parseBody reads the items that a body asks for, each once; none means that
+// it asks for nothing. The body is JSON, or else, if it is small, YAML: the v1
+// document's example quotes its strings with single quotes. Errors are
+// *failure and name an item of an array by its position, from 1.
+func parseBody(body []byte, own hosts) ([]item, error) {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 {
+		return nil, nil
+	}
+	c := collector{own: own, seen: make(map[item]struct{})}
+	var err error
+	switch {
+	case json.Valid(body):
+		err = c.readJSON(body)
+	case len(body) <= maxYAML:
+		err = c.readYAML(body)
+	default:
+		err = malformed("body: not JSON, and too large to be read as YAML (at most %d bytes); %s", maxYAML, bodyForm)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.empty > 0 && len(c.items) > 0 {
+		return nil, malformed("body: item %d has neither digest nor tag; %s", c.empty, bodyForm)
+	}
+	return c.items, nil
+}
+
+// fields are an object of the body; nil is what was not given.
+type fields struct {
+	digest, tag, tagged *string
+}
+
+// field returns where to put the value of a key; nil if the key is unknown.
+func (f *fields) field(key string) **string {
+	switch key {
+	case "digest":
+		return &f.digest
+	case "tag":
+		return &f.tag
+	case "tagged":
+		return &f.tagged
+	}
+	return nil
+}
+
+// collector gathers the checked items of a body.
+type collector struct {
+	own   hosts
+	items []item
+	seen  map[item]struct{}
+	// array is set if the body is an array; n is the position in it, empty
+	// that of the first object that asks for nothing.
+	array    bool
+	n, empty int
+}
+
+// place names the object that is being read.
+func (c *collector) place() string {
+	if c.array {
+		return fmt.Sprintf("body: item %d: ", c.n)
+	}
+	return "body: "
+}
+
+func (c *collector) wrongField(key string) error {
+	form := digestForm
+	if key != "digest" {
+		form = tagForm
+	}
+	return malformed("%s%s is not a string; %s", c.place(), key, form)
+}
+
+func (c *collector) wrongItem() error {
+	return malformed("%snot an object; %s", c.place(), bodyForm)
+}
+
+// add checks an object and keeps what it asks for, if it is new.
+func (c *collector) add(f fields) error {
+	if f.tagged != nil {
+		if f.tag != nil && *f.tag != *f.tagged {
+			return malformed("%stag is %s and tagged is %s, which mean the same; want one of them", c.place(), shown(*f.tag), shown(*f.tagged))
+		}
+		f.tag = f.tagged
+	}
+	if f.digest == nil && f.tag == nil {
+		if c.empty == 0 {
+			c.empty = c.n
+		}
+		return nil
+	}
+	var it item
+	if f.digest != nil {
+		if _, err := c.own.byDigest(c.place()+"digest", *f.digest); err != nil {
+			return err
+		}
+		it.digest = *f.digest
+	}
+	if f.tag != nil {
+		if _, err := c.own.byTag(c.place()+"tag", *f.tag); err != nil {
+			return err
+		}
+		it.tag = *f.tag
+	}
+	if _, again := c.seen[it]; !again {
+		c.seen[it] = struct{}{}
+		c.items = append(c.items, it)
+	}
+	return nil
+}
+
+// readJSON reads a body that is valid JSON, one object at a time.
+func (c *collector) readJSON(body []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber() // numbers of any size may stand under keys that are not ours
+	switch body[0] {
+	case 'n':
+		return nil
+	case '[':
+		c.array = true
+		if _, err := dec.Token(); err != nil {
+			return c.wrongItem()
+		}
+		for dec.More() {
+			if err := c.readObject(dec); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return c.readObject(dec)
+}
+
+func (c *collector) readObject(dec *json.Decoder) error {
+	c.n++
+	if token, err := dec.Token(); err != nil || token != json.Delim('{') {
+		return c.wrongItem()
+	}
+	var f fields
+	for dec.More() {
+		token, err := dec.Token()
+		key, ok := token.(string)
+		if err != nil || !ok {
+			return c.wrongItem()
+		}
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
+			return c.wrongItem()
+		}
+		if field := f.field(key); field != nil {
+			*field = nil
+			if err := json.Unmarshal(raw, field); err != nil {
+				return c.wrongField(key)
+			}
+		}
+	}
+	if _, err := dec.Token(); err != nil {
+		return c.wrongItem()
+	}
+	return c.add(f)
+}
+
+// readYAML reads a body that is one small YAML document.
+func (c *collector) readYAML(body []byte) error {
+	unreadable := malformed("body: neither JSON nor YAML; %s", bodyForm)
+	dec := yaml.NewDecoder(bytes.NewReader(body))
+	var document, next yaml.Node
+	switch err := dec.Decode(&document); {
+	case errors.Is(err, io.EOF):
+		return nil // comments only
+	case err != nil:
+		return unreadable
+	}
+	if !errors.Is(dec.Decode(&next), io.EOF) {
+		return unreadable
+	}
+	if document.Kind != yaml.DocumentNode || len(document.Content) != 1 {
+		return unreadable
+	}
+	root := document.Content[0]
+	if aliased(root) {
+		return malformed("body: YAML anchors and aliases are not read; %s", bodyForm)
+	}
+	switch {
+	case root.ShortTag() == "!!null":
+		return nil
+	case root.Kind == yaml.SequenceNode:
+		c.array = true
+		for _, node := range root.Content {
+			if err := c.readMapping(node); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return c.readMapping(root)
+}
+
+func (c *collector) readMapping(node *yaml.Node) error {
+	c.n++
+	if node.Kind != yaml.MappingNode {
+		return c.wrongItem()
+	}
+	var f fields
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		field := f.field(key.Value)
+		if field == nil || key.Kind != yaml.ScalarNode {
+			continue
+		}
+		switch {
+		case value.Kind == yaml.ScalarNode && value.ShortTag() == "!!str":
+			*field = &value.Value
+		case value.ShortTag() == "!!null":
+			*field = nil
+		default:
+			return c.wrongField(key.Value)
+		}
+	}
+	return c.add(f)
+}
+
+// aliased says whether a node or one below it is an alias, or can be the
+// target of one: a few lines of them may stand for gigabytes.
+func aliased(node *yaml.Node) bool {
+	if node.Kind == yaml.AliasNode || node.Anchor != "" {
+		return true
+	}
+	for _, child := range node.Content {
+		if aliased(child) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,88 @@
+package images
+
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/catalog"
+)
+
+// entryCurrent is an image as the platform's current API has it; the order of
+// the fields is that of the documents.
+type entryCurrent struct {
+	UUID        string            `json:"uuid"`
+	CreatedAt   string            `json:"created_at"`
+	URL         string            `json:"url"`
+	Tags        []string          `json:"tags"`
+	InitrdOrROM bool              `json:"initrd_or_rom"`
+	Size        int64             `json:"size_in_bytes"`
+	Args        []string          `json:"args,omitempty"`
+	Env         map[string]string `json:"env,omitempty"`
+	Platforms   []platform        `json:"platforms"`
+}
+
+// platform is one manifest of an image: berth's own addition.
+type platform struct {
+	Digest       digest.Digest `json:"digest"`
+	OS           string        `json:"os"`
+	Architecture string        `json:"architecture"`
+	Size         int64         `json:"size_in_bytes"`
+	Kernel       *part         `json:"kernel,omitempty"`
+	Initrd       *part         `json:"initrd,omitempty"`
+	ROMs         []part        `json:"roms"`
+	Args         []string      `json:"args,omitempty"`
+	KernelArgs   []string      `json:"kernel_args,omitempty"`
+}
+
+type part struct {
+	Digest    digest.Digest `json:"digest"`
+	Size      int64         `json:"size"`
+	MediaType string        `json:"media_type"`
+}
+
+func formCurrent(e catalog.Entry, host string) any {
+	url := e.Name() + "@" + e.Digest.String()
+	if host != "" {
+		url = host + "/" + url
+	}
+	platforms := make([]platform, len(e.Image.Platforms))
+	for i, p := range e.Image.Platforms {
+		platforms[i] = platform{
+			Digest: p.Digest, OS: p.OS, Architecture: p.Architecture, Size: p.Size,
+			Kernel: (*part)(p.Kernel), Initrd: (*part)(p.Initrd), ROMs: make([]part, len(p.ROMs)),
+			Args: p.Args, KernelArgs: p.KernelArgs,
+		}
+		for j, rom := range p.ROMs {
+			platforms[i].ROMs[j] = part(rom)
+		}
+	}
+	return entryCurrent{
+		UUID:        e.UUID().String(),
+		CreatedAt:   timestamp(e.Image.Created),
+		URL:         url,
+		Tags:        append([]string{}, e.Tags...),
+		InitrdOrROM: e.Image.Initrd || e.Image.ROM,
+		Size:        e.Image.Size,
+		Args:        e.Image.Args,
+		Env:         e.Image.Env,
+		Platforms:   platforms,
+	}
+}
+
+// RFC 3339 has years of four digits. An image may claim any time, and turned
+// to UTC even a valid one may leave that range.
+var (
+	firstTime = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
+	lastTime  = time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC)
+)
+
+func timestamp(t time.Time) string {
+	t = t.UTC()
+	if t.Before(firstTime) {
+		t = firstTime
+	} else if t.After(lastTime) {
+		t = lastTime
+	}
+	return t.Format(time.RFC3339Nano)
+}

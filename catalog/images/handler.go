@@ -1,0 +1,188 @@
+// Package images serves the images API over HTTP, in its two forms: the first
+// version at /v1/images/list, and the current one at /v1/images, /images and
+// /v1/image-store. Both answer from the same [Catalog].
+//
+// A request is read in full before anything is answered: the query (query.go)
+// and the body (body.go) become what is asked for (reference.go). It is then
+// either a lookup of named images (lookup.go) or a list (list.go). Every answer
+// is written as an envelope (envelope.go), its entries in one of the two forms
+// (v1.go, current.go).
+//
+// Lists and large lookups are written as they are read: memory does not grow
+// with them, and no call to the catalog waits for a client. Whatever goes wrong
+// after the first byte ends the connection, so that no client takes a cut list
+// for a whole one.
+package images
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/catalog"
+)
+
+// Catalog answers which images there are. Any error but [catalog.ErrNotFound]
+// means that it cannot answer now. All methods are called concurrently.
+type Catalog interface {
+	// Entry returns the image of a repository with a digest, also if it is a
+	// manifest that belongs to an index there; else [catalog.ErrNotFound].
+	Entry(ctx context.Context, repository string, dgst digest.Digest) (catalog.Entry, error)
+	// Tagged returns the image that a tag points to, or [catalog.ErrNotFound].
+	Tagged(ctx context.Context, repository, tag string) (catalog.Entry, error)
+	// ByUUID returns the image with a UUID, or [catalog.ErrNotFound].
+	ByUUID(ctx context.Context, id uuid.UUID) (catalog.Entry, error)
+	// ByDigest returns the images with a digest in the repositories that come
+	// after the given one, ordered by repository, at most n; fewer only at the
+	// end.
+	ByDigest(ctx context.Context, dgst digest.Digest, after string, n int) ([]catalog.Entry, error)
+	// List returns the next entries of a list, at most n, and the cursor to go
+	// on from: "" at the end. Before the end a batch may be empty.
+	List(ctx context.Context, q catalog.Query, after catalog.Cursor, n int) ([]catalog.Entry, catalog.Cursor, error)
+}
+
+// Options are the settings of the API. The zero value is usable.
+type Options struct {
+	// PublicHost is the registry's host, with its port if it has one, that
+	// stands in front of an image's name in url. "" means the Host of each
+	// request.
+	PublicHost string
+	// MaxBody is the size in bytes of the largest body that is read; 0 means
+	// 1 MiB. A larger one is answered with 413.
+	MaxBody int64
+	// Log is where failures of the catalog go; nil means [slog.Default].
+	Log *slog.Logger
+	// RequestID returns the ID of the request that a context belongs to, for
+	// error messages and the log. It may be nil, and may return "".
+	RequestID func(context.Context) string
+}
+
+// defaultMaxBody is the limit of the images API's document.
+const defaultMaxBody = 1 << 20
+
+// New returns a handler for /images and for everything below /v1/. It answers
+// GET and HEAD on the four routes of the API, 405 with Allow to any other
+// method there, and 404 to any other path; all in the API's envelope.
+//
+// The filters are those of the images API, and all that are given must hold.
+// count, from, order and sortby order and page lists; they are checked but have
+// no effect on lookups, which answer in the order that was asked.
+//
+// Where a list cannot be read to its end, the handler panics with
+// [http.ErrAbortHandler], as [http.Handler] demands for an answer that must not
+// look complete.
+func New(c Catalog, opts Options) http.Handler {
+	if opts.MaxBody <= 0 {
+		opts.MaxBody = defaultMaxBody
+	}
+	if opts.Log == nil {
+		opts.Log = slog.Default()
+	}
+	if opts.RequestID == nil {
+		opts.RequestID = func(context.Context) string { return "" }
+	}
+	return &handler{catalog: c, opts: opts}
+}
+
+type handler struct {
+	catalog Catalog
+	opts    Options
+}
+
+// form turns an entry into what is encoded; host is the registry's.
+type form func(e catalog.Entry, host string) any
+
+var routes = map[string]form{
+	"/v1/images/list": formV1,
+	"/v1/images":      formCurrent,
+	"/v1/image-store": formCurrent,
+	"/images":         formCurrent,
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	// The path as it was sent: a route has one spelling.
+	form, ok := routes[r.URL.EscapedPath()]
+	if !ok {
+		h.fail(w, r, &failure{http.StatusNotFound, "path: " + shown(r.URL.Path) +
+			" is not part of the API; want /v1/images, /v1/images/list or /v1/image-store"})
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		h.fail(w, r, &failure{http.StatusMethodNotAllowed, "method: " + shown(r.Method) +
+			" is not allowed here; want GET or HEAD (images are pushed and deleted through /v2/)"})
+		return
+	}
+	c, err := h.read(w, r)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	c.start, c.form = start, form
+	if len(c.asked) > 0 {
+		err = c.lookUp(r.Context())
+	} else {
+		err = c.list(r.Context())
+	}
+	if err != nil {
+		h.fail(w, r, err)
+	}
+}
+
+// call is one request that was understood.
+type call struct {
+	*handler
+	w     http.ResponseWriter
+	r     *http.Request
+	start time.Time
+	form  form
+	hosts hosts
+	query query
+	// asked is what is looked up, in the order of the answer; nothing means
+	// that a list is wanted.
+	asked []item
+	// only, unless nil, are the UUIDs that what is asked by name may have.
+	only map[uuid.UUID]struct{}
+	// within are the items of the query where the body has items too: each
+	// image must then match one of them as well.
+	within []want
+}
+
+// read reads the query and the body. Whatever the client got wrong is a
+// *failure.
+func (h *handler) read(w http.ResponseWriter, r *http.Request) (*call, error) {
+	c := &call{handler: h, w: w, r: r, hosts: ownHosts(h.opts.PublicHost, r.Host)}
+	var err error
+	if c.query, err = parseQuery(r.URL.RawQuery, c.hosts); err != nil {
+		return nil, err
+	}
+	body, err := readBody(w, r, h.opts.MaxBody)
+	if err != nil {
+		return nil, err
+	}
+	items, err := parseBody(body, c.hosts)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case len(items) > 0:
+		c.asked, c.only = items, uuidSet(c.query.uuids)
+		for _, it := range c.query.items {
+			w, err := c.hosts.want(it)
+			if err != nil {
+				return nil, err
+			}
+			c.within = append(c.within, w)
+		}
+	case len(c.query.items) > 0:
+		c.asked, c.only = c.query.items, uuidSet(c.query.uuids)
+	default:
+		c.asked = c.query.uuids
+	}
+	return c, nil
+}

@@ -1,0 +1,275 @@
+package images
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/berth-oci/berth/catalog"
+)
+
+// maxHeld is the size in bytes up to which the entries of a lookup are held
+// until it is known what to say before them.
+const maxHeld = 64 << 10
+
+// lookUp answers with what was asked for, item by item.
+//
+// The status says what exists, and stands in front of all entries. So a first
+// walk finds that out. If all entries fit into a small buffer meanwhile, they
+// are the answer; else a second walk writes them as it reads them. An image
+// that comes in between is still reported as missing; one that goes has the
+// entry of a missing one, under a status from before it went.
+func (c *call) lookUp(ctx context.Context) error {
+	var (
+		held bytes.Buffer
+		full bool
+		out  = entries{w: &held}
+		seen = make([]bool, len(c.asked))
+		all  = 0 // how many of the items exist
+	)
+	hold := func(value any) error {
+		err := out.add(value)
+		if held.Len() > maxHeld {
+			full, held = true, bytes.Buffer{}
+		}
+		return err
+	}
+	for i, it := range c.asked {
+		err := c.each(ctx, it, func(e catalog.Entry) error {
+			seen[i] = true
+			if full || c.r.Method == http.MethodHead {
+				return errEnough
+			}
+			return hold(c.form(e, c.host()))
+		})
+		if err != nil {
+			return err
+		}
+		if seen[i] {
+			all++
+		} else if !full {
+			if err := hold(it.absent()); err != nil {
+				return err
+			}
+		}
+	}
+	o := c.outcome(all)
+	if c.r.Method == http.MethodHead {
+		writeHeader(c.w, o.code)
+		return nil
+	}
+	s := c.begin(o)
+	if !full {
+		s.must(s.w.Write(held.Bytes()))
+		s.end()
+		return nil
+	}
+	for i, it := range c.asked {
+		found := false
+		if seen[i] {
+			err := c.each(ctx, it, func(e catalog.Entry) error {
+				found = true
+				s.add(c.form(e, c.host()))
+				return nil
+			})
+			if err != nil {
+				c.abort(err)
+			}
+		}
+		if !found {
+			s.add(it.absent())
+		}
+	}
+	s.end()
+	return nil
+}
+
+// outcome says how a lookup went of which so many items exist.
+func (c *call) outcome(exist int) outcome {
+	switch asked := len(c.asked); {
+	case exist == asked:
+		return success
+	case exist > 0:
+		return outcome{http.StatusOK, "partial_success", fmt.Sprintf("%d of %d images do not exist", asked-exist, asked)}
+	case asked == 1:
+		return c.notFound(c.asked[0].missing())
+	default:
+		return c.notFound(fmt.Sprintf("none of %d images exists", asked))
+	}
+}
+
+func (c *call) notFound(message string) outcome {
+	return outcome{http.StatusNotFound, "error", c.message(c.r, message)}
+}
+
+// none answers that an image which the answer depends on does not exist.
+func (c *call) none(it item) error {
+	o := c.notFound(it.missing())
+	if c.r.Method == http.MethodHead {
+		writeHeader(c.w, o.code)
+		return nil
+	}
+	s := c.begin(o)
+	s.add(it.absent())
+	s.end()
+	return nil
+}
+
+// errEnough ends a walk over entries early.
+var errEnough = errors.New("enough")
+
+// each calls visit for every image that is what the item asks for and that all
+// filters let through: several only for a digest without a name. visit ends it
+// with errEnough.
+func (c *call) each(ctx context.Context, it item, visit func(catalog.Entry) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := c.walk(ctx, it, func(e catalog.Entry) (bool, error) {
+		ok, err := c.passes(ctx, e)
+		if ok && err == nil {
+			err = visit(e)
+		}
+		return ok, err
+	})
+	if errors.Is(err, catalog.ErrNotFound) || errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// one returns the first image that is what the item asks for, or
+// [catalog.ErrNotFound].
+func (c *call) one(ctx context.Context, it item) (catalog.Entry, error) {
+	var found catalog.Entry
+	err := c.walk(ctx, it, func(e catalog.Entry) (bool, error) {
+		found = e
+		return true, errEnough
+	})
+	if errors.Is(err, errEnough) {
+		return found, nil
+	}
+	return catalog.Entry{}, err
+}
+
+// walk calls try for the images that are what the item asks for. Of those that
+// a name may mean, the first that try takes is the one: alice/app as it stands,
+// else official/alice/app.
+func (c *call) walk(ctx context.Context, it item, try func(catalog.Entry) (bool, error)) error {
+	if it.uuid != "" {
+		id, _ := parseUUID(it.uuid) // checked when it was read
+		e, err := c.catalog.ByUUID(ctx, id)
+		if err == nil {
+			_, err = try(e)
+		}
+		return err
+	}
+	w, err := c.hosts.want(it) // likewise
+	if err != nil {
+		return err
+	}
+	if !w.anywhere {
+		return c.named(ctx, w, try)
+	}
+	for after := ""; ; {
+		found, err := c.catalog.ByDigest(ctx, w.digest, after, batch)
+		if err != nil {
+			return err
+		}
+		for _, e := range found {
+			if _, err := try(e); err != nil {
+				return err
+			}
+		}
+		if len(found) < batch {
+			return nil
+		}
+		after = found[len(found)-1].Repository
+	}
+}
+
+// named is walk for an image with a name.
+func (c *call) named(ctx context.Context, w want, try func(catalog.Entry) (bool, error)) error {
+	for _, repository := range w.repositories {
+		var e catalog.Entry
+		var err error
+		if len(w.tags) > 0 {
+			e, err = c.catalog.Tagged(ctx, repository, w.tags[0])
+		} else {
+			e, err = c.catalog.Entry(ctx, repository, w.digest)
+		}
+		if errors.Is(err, catalog.ErrNotFound) || err == nil && !w.matches(e) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if ok, err := try(e); ok || err != nil {
+			return err
+		}
+	}
+	return catalog.ErrNotFound
+}
+
+// passes says whether the filters let an image through. It is the one place
+// where lookups are limited.
+func (c *call) passes(ctx context.Context, e catalog.Entry) (bool, error) {
+	namespace := c.query.namespace
+	if namespace != "" && e.Repository != namespace && !strings.HasPrefix(e.Repository, namespace+"/") {
+		return false, nil
+	}
+	if c.query.tagged && len(e.Tags) == 0 {
+		return false, nil
+	}
+	if c.only != nil {
+		if _, ok := c.only[e.UUID()]; !ok {
+			return false, nil
+		}
+	}
+	if len(c.within) == 0 {
+		return true, nil
+	}
+	for _, w := range c.within {
+		if ok, err := c.means(ctx, w, e); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+// means says whether an image is what w asks for, and not merely one that it
+// could mean if another did not come first.
+func (c *call) means(ctx context.Context, w want, e catalog.Entry) (bool, error) {
+	if !w.matches(e) {
+		return false, nil
+	}
+	if w.anywhere || w.repositories[0] == e.Repository {
+		return true, nil
+	}
+	first := false
+	err := c.named(ctx, w, func(found catalog.Entry) (bool, error) {
+		first = found.Repository == e.Repository
+		return true, nil
+	})
+	if errors.Is(err, catalog.ErrNotFound) {
+		return false, nil // gone meanwhile
+	}
+	return first, err
+}
+
+// uuidSet is what a lookup by name is limited to; nil for no UUIDs.
+func uuidSet(items []item) map[uuid.UUID]struct{} {
+	if len(items) == 0 {
+		return nil
+	}
+	set := make(map[uuid.UUID]struct{}, len(items))
+	for _, it := range items {
+		id, _ := parseUUID(it.uuid)
+		set[id] = struct{}{}
+	}
+	return set
+}

@@ -1,0 +1,215 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/catalog"
+)
+
+// shop is a catalog with names that are easily confused.
+func shop() *fake {
+	f := &fake{entries: []catalog.Entry{
+		image("alice/app", 1, "v1"),
+		image("alice/app", 2, "latest", "v2"),
+		image("alice/app2", 3, "latest"),
+		image("alice/app/sub", 4),
+		image("bob/app", 5, "latest"),
+		image("official/app", 6, "latest"),
+		image("official/utils/tunnel", 7, "latest", "v1"),
+		image("official/alice/app", 8, "hidden", "v2"),
+	}}
+	// The same bytes in three repositories.
+	for _, repository := range []string{"alice/copy", "bob/copy", "official/copy"} {
+		e := image(repository, 9, "latest")
+		e.Digest = shaA
+		f.entries = append(f.entries, e)
+	}
+	child := image("alice/app", 10)
+	child.Digest = shaB
+	f.children = append(f.children, child)
+	return f
+}
+
+// at is the digest of an entry of shop.
+func at(repository string, hour int) string {
+	return digest.FromString(fmt.Sprint(repository, hour)).String()
+}
+
+func id(repository string, hour int) string { return image(repository, hour).UUID().String() }
+
+func TestLookup(t *testing.T) {
+	server := serve(t, shop(), Options{PublicHost: "r.example.com"})
+	host := strings.TrimPrefix(server.URL, "http://")
+	for _, test := range []struct {
+		name, query, body string
+		code              int
+		status            string
+		want              []string
+	}{
+		{name: "tag", body: `{"tag":"alice/app:v1"}`, want: []string{"alice/app"}},
+		{name: "latest", body: `{"tag":"alice/app"}`, want: []string{"alice/app"}},
+		{name: "digest", body: `{"digest":"alice/app@` + at("alice/app", 1) + `"}`, want: []string{"alice/app"}},
+		{name: "public host", body: `{"tag":"r.example.com/alice/app:v1"}`, want: []string{"alice/app"}},
+		{name: "the request's host", body: `{"tag":"` + host + `/alice/app:v1"}`, want: []string{"alice/app"}},
+		{name: "another host and port", body: `{"tag":"localhost:9/alice/app:v1"}`, want: []string{"alice/app"}},
+		{name: "official", body: `{"tag":"app"}`, want: []string{"app"}},
+		{name: "official with host", body: `{"tag":"r.example.com/app"}`, want: []string{"app"}},
+		{name: "official in long form", body: `{"tag":"official/app"}`, want: []string{"app"}},
+		{name: "official below", body: `{"digest":"utils/tunnel@` + at("official/utils/tunnel", 7) + `"}`, want: []string{"utils/tunnel"}},
+		{name: "as it stands first", body: `{"tag":"alice/app:v2"}`, want: []string{"alice/app"}},
+		{name: "then below official", body: `{"tag":"alice/app:hidden"}`, want: []string{"alice/app"}},
+		{name: "child", body: `{"digest":"alice/app@` + shaB + `"}`, want: []string{"alice/app"}},
+		{name: "anywhere", body: `{"digest":"` + shaA + `"}`, want: []string{"alice/copy", "bob/copy", "copy"}},
+		{name: "anywhere with a tag", body: `{"digest":"` + shaA + `","tag":"bob/copy:latest"}`, want: []string{"bob/copy"}},
+		{name: "name, tag and digest", body: `{"digest":"alice/app:v1@` + at("alice/app", 1) + `"}`, want: []string{"alice/app"}},
+
+		{name: "no such tag", body: `{"tag":"alice/app:v3"}`, code: 404, want: []string{"missing alice/app:v3"}},
+		{name: "no such name", body: `{"tag":"carol/app:v1"}`, code: 404, want: []string{"missing carol/app:v1"}},
+		{name: "not in that repository", body: `{"digest":"bob/app@` + at("alice/app", 1) + `"}`, code: 404, want: []string{"missing bob/app@" + at("alice/app", 1)}},
+		{name: "nowhere", body: `{"digest":"` + string(sha("c")) + `"}`, code: 404, status: "-"},
+		{name: "tag of another digest", body: `{"digest":"alice/app:v2@` + at("alice/app", 1) + `"}`, code: 404, status: "-"},
+		{name: "digest and another's tag", body: `{"digest":"` + at("alice/app", 1) + `","tag":"alice/app:v2"}`, code: 404, status: "-"},
+
+		{name: "several", body: `[{"tag":"bob/app"},{"tag":"alice/app:v1"},{"tag":"bob/app"}]`, want: []string{"bob/app", "alice/app"}},
+		{
+			name: "some", body: `[{"tag":"bob/app:v9"},{"tag":"alice/app:v1"},{"digest":"x@` + shaA + `"}]`,
+			status: "partial_success", want: []string{"missing bob/app:v9", "alice/app", "missing x@" + shaA},
+		},
+		{name: "none", body: `[{"tag":"bob/app:v9"},{"tag":"bob/app:v8"}]`, code: 404, want: []string{"missing bob/app:v9", "missing bob/app:v8"}},
+
+		{name: "query tag", query: "tag=alice/app:v1", want: []string{"alice/app"}},
+		{name: "query digest", query: "digest=" + shaA, want: []string{"alice/copy", "bob/copy", "copy"}},
+		{name: "query both", query: "tag=copy&digest=" + shaA, want: []string{"copy"}},
+		{name: "query several", query: "tag=alice/app:v1,bob/app&tag=none", status: "partial_success", want: []string{"alice/app", "bob/app", "missing none"}},
+		{name: "query and body", query: "tag=bob/copy", body: `{"digest":"` + shaA + `"}`, want: []string{"bob/copy"}},
+		{name: "query and body that differ", query: "tag=bob/app", body: `{"digest":"` + shaA + `"}`, code: 404, want: []string{"missing " + shaA}},
+		{
+			name: "query means what it names", query: "tag=alice/app:v2",
+			body: `[{"digest":"` + at("official/alice/app", 8) + `"},{"digest":"` + at("alice/app", 2) + `"}]`, status: "partial_success",
+			want: []string{"missing " + at("official/alice/app", 8), "alice/app"},
+		},
+
+		{name: "namespace", query: "namespace=bob", body: `{"digest":"` + shaA + `"}`, want: []string{"bob/copy"}},
+		{name: "namespace official", query: "namespace=official", body: `{"tag":"alice/app:v2"}`, want: []string{"alice/app"}},
+		{name: "namespace of another", query: "namespace=bob", body: `{"tag":"alice/app:v1"}`, code: 404, want: []string{"missing alice/app:v1"}},
+		{name: "namespace of an app", query: "namespace=alice/app", body: `[{"tag":"alice/app2"},{"tag":"alice/app"}]`, status: "partial_success", want: []string{"missing alice/app2", "alice/app"}},
+		{name: "tagged", query: "tagged", body: `{"digest":"` + at("alice/app/sub", 4) + `"}`, code: 404, want: []string{"missing " + at("alice/app/sub", 4)}},
+		{name: "page", query: "count=1&order=desc", body: `[{"tag":"alice/app"},{"tag":"bob/app"}]`, want: []string{"alice/app", "bob/app"}},
+
+		{name: "uuid", query: "uuid=" + id("alice/app", 1), want: []string{"alice/app"}},
+		{name: "upper case", query: "uuid=" + strings.ToUpper(id("alice/app", 1)), want: []string{"alice/app"}},
+		{name: "uuids", query: "uuid=" + id("bob/app", 5) + "," + id("alice/app", 1) + "&uuid=" + uuidA, status: "partial_success", want: []string{"bob/app", "alice/app", "missing " + uuidA}},
+		{name: "no such uuid", query: "uuid=" + uuidA, code: 404, want: []string{"missing " + uuidA}},
+		{name: "uuid and namespace", query: "namespace=alice&uuid=" + id("bob/app", 5), code: 404, want: []string{"missing " + id("bob/app", 5)}},
+		{name: "uuid and items", query: "uuid=" + id("bob/app", 5), body: `[{"tag":"bob/app"},{"tag":"alice/app"}]`, status: "partial_success", want: []string{"bob/app", "missing alice/app"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := get(t, server.URL+"/v1/images?"+test.query, test.body)
+			code, status := test.code, test.status
+			if code == 0 {
+				code = http.StatusOK
+			}
+			if status == "" || status == "-" {
+				status = map[int]string{200: "success", 404: "error"}[code]
+			}
+			if a.code != code || a.Status != status || a.OpTime == nil || (a.Message != "") != (status != "success") {
+				t.Errorf("got %d %s, want %d %s", a.code, a.raw, code, status)
+			}
+			got := a.names()
+			for i := range got {
+				got[i] = strings.TrimPrefix(got[i], "r.example.com/")
+			}
+			if test.status != "-" && !slices.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestMissingEntry(t *testing.T) {
+	server := serve(t, shop(), Options{RequestID: func(context.Context) string { return "r1" }})
+	for _, test := range []struct{ query, body, want string }{
+		{
+			"", `[{"tag":"bob/app"},{"tag":"alice/x","digest":"` + shaA + `"}]`,
+			`,{"status":"error","message":"there is no image with the digest \"` + shaA + `\" and the tag \"alice/x\"","error":8,"digest":"` + shaA + `","tag":"alice/x"}]},"op_time_us":0}`,
+		},
+		{
+			"?uuid=" + uuidA, "",
+			`{"status":"error","message":"there is no image with the uuid \"` + uuidA + `\" (request r1)","errors":[{"status":404}],"data":{"images":[` +
+				`{"status":"error","message":"there is no image with the uuid \"` + uuidA + `\"","error":8,"uuid":"` + uuidA + `"}]},"op_time_us":0}`,
+		},
+	} {
+		for _, path := range []string{"/v1/images/list", "/v1/images"} {
+			if got := steady(get(t, server.URL+path+test.query, test.body).raw); !strings.HasSuffix(got, test.want) {
+				t.Errorf("%s: got %s\nwant …%s", path, got, test.want)
+			}
+		}
+	}
+	a := get(t, server.URL+"/images", `[{"tag":"bob/app"},{"tag":"x"},{"tag":"y"}]`)
+	if a.Message != "2 of 3 images do not exist" {
+		t.Errorf("partial success says %q", a.Message)
+	}
+}
+
+// A batch whose answer is too large to hold is written as it is read.
+func TestLargeBatch(t *testing.T) {
+	f := shop()
+	server := serve(t, f, Options{})
+	var body strings.Builder
+	body.WriteString(`[{"tag":"bob/app"},{"digest":"` + shaA + `"}`)
+	for i := range 2000 {
+		fmt.Fprintf(&body, `,{"tag":"localhost:%d/alice/app"},{"tag":"alice/app:none%d"}`, i+1, i)
+	}
+	body.WriteString("]")
+	a := get(t, server.URL+"/images", body.String())
+	names := a.names()
+	if a.code != http.StatusOK || a.Status != "partial_success" || a.Message != "2000 of 4002 images do not exist" || len(names) != 4004 {
+		t.Fatalf("got %d %s %q with %d images", a.code, a.Status, a.Message, len(names))
+	}
+	if !strings.HasSuffix(names[0], "bob/app") || !strings.HasSuffix(names[1], "/alice/copy") || names[4003] != "missing alice/app:none1999" {
+		t.Errorf("got %v … %v", names[:4], names[4003])
+	}
+	a = do(t, http.MethodHead, server.URL+"/images", body.String())
+	if a.code != http.StatusOK || a.raw != "" {
+		t.Errorf("HEAD: got %d %q", a.code, a.raw)
+	}
+	// A catalog that fails on the second walk ends the connection.
+	f.calls = 0
+	get(t, server.URL+"/images", body.String())
+	f.err, f.failAfter, f.calls = errors.New("disk on fire"), f.calls-100, 0
+	req, err := http.NewRequest(http.MethodGet, server.URL+"/images", strings.NewReader(body.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	if err == nil {
+		t.Error("a lookup that failed looks complete")
+	}
+}
+
+// What a client asks for in a loop is read once, so that status and entry say
+// the same.
+func TestLookupReadsOnce(t *testing.T) {
+	f := shop()
+	server := serve(t, f, Options{})
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		f.calls = 0
+		do(t, method, server.URL+"/v1/images/list", `[{"tag":"bob/app"}]`)
+		if f.calls != 1 {
+			t.Errorf("%s: the catalog was asked %d times", method, f.calls)
+		}
+	}
+}

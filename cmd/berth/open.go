@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/opencontainers/go-digest"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/bolt"
+	"github.com/berth-oci/berth/cmd/berth/server"
+	"github.com/berth-oci/berth/config"
+	"github.com/berth-oci/berth/registry"
+	"github.com/berth-oci/berth/storage"
+)
+
+// berth is everything below the listener, opened and wired together.
+type berth struct {
+	where    string // for people: where the bytes are
+	store    *storage.Store
+	catalog  *catalog.Catalog
+	registry *registry.Registry
+	closers  []func() error // run last to first
+}
+
+// open opens what the configuration names. When it returns, the index is what
+// storage is, also after a crash.
+func open(ctx context.Context, c *config.Config, metrics *prometheus.Registry, log *slog.Logger, stderr io.Writer) (b *berth, err error) {
+	b = &berth{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.close())
+		}
+	}()
+	if err := b.lock(c.Data); err != nil {
+		return nil, err
+	}
+	secret, err := uploadSecret(c)
+	if err != nil {
+		return nil, err
+	}
+	section, err := c.DistributionStorage()
+	if err != nil {
+		return nil, err
+	}
+	if b.store, err = storage.Open(ctx, section); err != nil {
+		return nil, err
+	}
+	b.where = c.Data + " (" + section.Type() + ")"
+
+	index, err := openIndex(ctx, c.Catalog.Path, b.store, log, stderr)
+	if err != nil {
+		return nil, err
+	}
+	b.closers = append(b.closers, index.Close)
+	index.Observe(server.IndexMetrics(metrics))
+
+	b.catalog = catalog.New(index, b.store, log)
+	b.closers = append(b.closers, b.catalog.Close)
+	if err := b.catalog.Recover(ctx); err != nil {
+		return nil, fmt.Errorf("repair the index after an unclean stop: %w", err)
+	}
+	server.CountImages(metrics, b.catalog.Stats)
+
+	b.registry, err = registry.New(context.WithoutCancel(ctx), registry.Options{
+		Store: b.store, Section: section, Secret: secret, PublicURL: c.HTTP.PublicURL, ReadOnly: c.ReadOnly(),
+		Begin: func(ctx context.Context, repository string) (registry.Change, error) {
+			return b.catalog.Begin(ctx, repository)
+		},
+		Blob: func(ctx context.Context, repository string, op func() (digest.Digest, error)) error {
+			return b.catalog.Blob(ctx, repository, op)
+		},
+		RequestID: server.RequestID, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.closers = append(b.closers, b.registry.Close)
+	return b, nil
+}
+
+func (b *berth) ready(ctx context.Context) error {
+	return errors.Join(b.store.Ready(ctx), b.catalog.Ready(ctx))
+}
+
+func (b *berth) close() error {
+	var errs []error
+	for i := len(b.closers) - 1; i >= 0; i-- {
+		errs = append(errs, b.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// lock takes the data folder, which only one berth may use.
+func (b *berth) lock(data string) error {
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	l := flock.New(filepath.Join(data, "berth.lock"))
+	free, err := l.TryLock()
+	if err != nil {
+		return fmt.Errorf("data folder %s: %w", data, err)
+	}
+	if !free {
+		return fmt.Errorf("another berth is using %s: stop it first, or choose another folder with --data", data)
+	}
+	b.closers = append(b.closers, l.Close)
+	return nil
+}
+
+// openIndex opens the index, or makes it from storage if there is none.
+func openIndex(ctx context.Context, path string, store *storage.Store, log *slog.Logger, stderr io.Writer) (*bolt.Index, error) {
+	index, err := bolt.Open(path, store.Identity())
+	if !errors.Is(err, bolt.ErrNoIndex) {
+		return index, err
+	}
+	begin := time.Now()
+	progress, done := reportProgress(log, stderr)
+	index, err = bolt.Build(path, store.Identity(), func(x *bolt.Index) error {
+		c := catalog.New(x, store, log)
+		return errors.Join(c.Rebuild(ctx, progress), c.Close())
+	})
+	if err != nil {
+		return nil, fmt.Errorf("build the index from storage: %w", err)
+	}
+	if all := done(); all > 0 {
+		log.Info("index built from storage", "repositories", all, "took", time.Since(begin).Round(time.Millisecond))
+	}
+	return index, nil
+}
+
+// reportProgress shows a bar on a terminal, and else a line of the log every
+// few seconds. done ends it and returns how many there were.
+func reportProgress(log *slog.Logger, stderr io.Writer) (progress func(done, all int), done func() int) {
+	const every = 3 * time.Second
+	total, last := 0, time.Now()
+	if !interactive(stderr) {
+		return func(done, all int) {
+			if total = all; time.Since(last) > every {
+				last = time.Now()
+				log.Info("building the index from storage", "repositories", done, "found", all)
+			}
+		}, func() int { return total }
+	}
+	bar := progressbar.NewOptions(1, progressbar.OptionSetWriter(stderr),
+		progressbar.OptionSetDescription("building the index"), progressbar.OptionShowCount(),
+		progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
+	return func(done, all int) {
+			total = all
+			bar.ChangeMax(all)
+			_ = bar.Set(done)
+		}, func() int {
+			_ = bar.Finish()
+			return total
+		}
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// uploadSecret is what signs the state of uploads: the configured one, else one
+// that is made once and kept, so that an upload survives a restart.
+func uploadSecret(c *config.Config) (string, error) {
+	if c.HTTP.Secret != "" {
+		return c.HTTP.Secret, nil
+	}
+	path := filepath.Join(c.Data, "upload.secret")
+	kept, err := os.ReadFile(path)
+	if secret := strings.TrimSpace(string(kept)); err == nil && secret != "" {
+		return secret, nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("upload secret: %w", err)
+	}
+	var random [32]byte
+	_, _ = rand.Read(random[:]) // never fails
+	secret := hex.EncodeToString(random[:])
+	if err := writePrivate(path, secret+"\n"); err != nil {
+		return "", fmt.Errorf("upload secret: %w", err)
+	}
+	return secret, nil
+}
+
+// writePrivate writes a file that only its owner may read, whole or not at all.
+func writePrivate(path, content string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}

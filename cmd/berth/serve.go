@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"github.com/berth-oci/berth/catalog/images"
+	"github.com/berth-oci/berth/cmd/berth/server"
+	"github.com/berth-oci/berth/config"
+	"github.com/berth-oci/berth/registry"
+)
+
+func newServe() *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Start the registry",
+		Long: `Start the registry, by default on 127.0.0.1:5000 with its data in ./berth-data.
+
+A setting comes from the defaults, the configuration file, the environment
+(BERTH_ and the key: BERTH_HTTP_LISTEN) and the flags, each over the one before.
+"berth config check" prints what comes of them.
+
+Ctrl-C or SIGTERM stops in an orderly way: requests in flight may finish. A
+second one stops at once.`,
+		Example: `  berth serve
+  berth serve --listen 127.0.0.1:5001 --data /var/lib/berth
+  BERTH_STORAGE=inmemory berth serve`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := s.load()
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	s.flags(cmd)
+	return cmd
+}
+
+// serve runs until ctx ends.
+func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err error) {
+	log := newLog(c.Log, stderr)
+	registry.LogTo(log)
+	metrics := server.NewMetrics()
+
+	b, err := open(ctx, c, metrics, log, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+
+	s, err := newServer(c, b, metrics, log)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", c.HTTP.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w; --listen chooses another address", c.HTTP.Listen, err)
+	}
+	greet(ctx, stdout, c, b, l.Addr().String())
+	return s.Serve(ctx, l)
+}
+
+func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *slog.Logger) (*server.Server, error) {
+	o := server.Options{
+		Registry: b.registry,
+		Images: images.New(b.catalog, images.Options{
+			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
+		}),
+		Ready:       b.ready,
+		ReadHeader:  c.HTTP.Timeouts.ReadHeader,
+		Idle:        c.HTTP.Timeouts.Idle,
+		Shutdown:    c.HTTP.Timeouts.Shutdown,
+		HeaderBytes: int(c.HTTP.Limits.HeaderBytes),
+		AccessLog:   c.Log.Access,
+		Log:         log,
+	}
+	if c.HTTP.TLS.Certificate != "" {
+		pair, err := tls.LoadX509KeyPair(c.HTTP.TLS.Certificate, c.HTTP.TLS.Key)
+		if err != nil {
+			return nil, fmt.Errorf("http.tls: %w", err)
+		}
+		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	}
+	if c.Metrics.Enabled {
+		o.Metrics = metrics
+		if c.Metrics.Listen != "" {
+			l, err := net.Listen("tcp", c.Metrics.Listen)
+			if err != nil {
+				return nil, fmt.Errorf("metrics.listen: cannot listen on %s: %w", c.Metrics.Listen, err)
+			}
+			o.MetricsListener = l
+		}
+	}
+	return server.New(o), nil
+}
+
+func newLog(c config.Log, w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level)) // validated
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(server.LogHandler(slog.NewJSONHandler(w, options)))
+	}
+	return slog.New(server.LogHandler(slog.NewTextHandler(w, options)))
+}
+
+// hostOf is the host of a URL that was validated, "" of none.
+func hostOf(public string) string {
+	u, err := url.Parse(public)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// greet says what a person who has just started berth wants to know.
+func greet(ctx context.Context, w io.Writer, c *config.Config, b *berth, address string) {
+	base := c.HTTP.PublicURL
+	if base == "" {
+		scheme := "http"
+		if c.HTTP.TLS.Certificate != "" {
+			scheme = "https"
+		}
+		base = scheme + "://" + reachable(address)
+	}
+	var held string
+	if s, err := b.catalog.Stats(ctx); err == nil {
+		held = fmt.Sprintf("%s in %s", count(s.Unikernels+s.ROMs, "image"), count(s.Repositories, "repository"))
+	}
+	access := "open: everyone on this machine may read and write"
+	if c.HTTP.Open {
+		access = "open: everyone who reaches this address may read and write"
+	}
+	if c.ReadOnly() {
+		access += ", but it is read-only at the moment"
+	}
+	host := hostOf(base)
+	fmt.Fprintf(w, `
+berth %s serves %s
+
+  data     %s
+  holds    %s
+  access   %s
+
+  push     skopeo copy --all --dest-tls-verify=false oci:LAYOUT:TAG docker://%s/me/app:latest
+  list     curl %s/v1/images
+
+`, version(), base, b.where, held, access, host, base)
+}
+
+// reachable turns an address that stands for every interface into one that a
+// client on this machine can use.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return address
+}
+
+func count(n int64, what string) string {
+	switch {
+	case n == 1:
+		return "1 " + what
+	case strings.HasSuffix(what, "y"):
+		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(what, "y"))
+	default:
+		return fmt.Sprintf("%d %ss", n, what)
+	}
+}
+
+// interactive says whether w is a terminal that a person looks at.
+func interactive(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isTerminal(f)
+}

@@ -1,0 +1,179 @@
+// Package config is berth's one typed configuration.
+//
+// A value comes from, each over the one before: the defaults, a YAML file, the
+// environment, and flags. [Load] reads the first three; the command that has
+// the flags sets the fields of the [Config] and then calls [Config.Validate].
+//
+// Every key is one row of a table (see keys.go): its path in the file, its
+// field, its documentation. The file reader, the environment, the printed form
+// and the reference all follow from that table, so a new key is a field, a
+// default and a row. The driver of the storage section is the exception: its
+// parameters are distribution's and reach it as they are.
+package config
+
+import "time"
+
+// Config holds every setting. The zero value is not useful: [Load] without a
+// file and an environment gives the defaults.
+type Config struct {
+	// Data is the folder for everything that berth keeps.
+	Data    string
+	HTTP    HTTP
+	Storage Storage
+	Catalog Catalog
+	Log     Log
+	Metrics Metrics
+
+	// sources says where a value was set, by key, so that a problem found
+	// later can still name the line or the variable.
+	sources map[string]source
+}
+
+// HTTP says where and how berth is reached.
+type HTTP struct {
+	// Listen is a host and a numeric port. No host means every interface,
+	// port 0 any free port.
+	Listen string
+	// PublicURL is scheme, host and port under which clients reach berth, or
+	// empty: then answers hold relative addresses.
+	PublicURL string
+	// Open lets Listen be an address that is not loopback, although everyone
+	// who reaches it may read and write.
+	Open bool
+	// Secret signs the state of unfinished uploads. Empty means that one is to
+	// be generated and kept in the data folder.
+	Secret   string
+	TLS      TLS
+	Timeouts Timeouts
+	Limits   Limits
+}
+
+// TLS names the PEM files of the server's certificate: both, or neither.
+type TLS struct {
+	Certificate string
+	Key         string
+}
+
+// Timeouts bound how long a client may keep a connection waiting.
+type Timeouts struct {
+	ReadHeader time.Duration
+	Idle       time.Duration
+	// Shutdown is how long requests in flight may take to finish; zero cuts
+	// them off.
+	Shutdown time.Duration
+}
+
+// Limits bound what a client may send.
+type Limits struct {
+	HeaderBytes Size
+}
+
+// Storage is distribution's storage section: a driver with its parameters, and
+// the keys beside it. [Config.DistributionStorage] puts it together again.
+type Storage struct {
+	// Driver is one of filesystem, inmemory and s3. Empty means filesystem.
+	Driver string
+	// Parameters are the driver's own, with the types that YAML gave them.
+	Parameters  map[string]any
+	Delete      Delete
+	Redirect    Redirect
+	Cache       Cache
+	Maintenance Maintenance
+	Tag         Tag
+}
+
+// Delete belongs to berth: images are deleted through the API.
+type Delete struct {
+	Enabled bool
+}
+
+// Redirect says whether blobs are served by berth itself instead of sending
+// clients to the storage. Nil means what suits the driver.
+type Redirect struct {
+	Disable *bool
+}
+
+// Cache belongs to berth: there is none.
+type Cache struct {
+	BlobDescriptor string
+}
+
+// Maintenance is what distribution does beside serving.
+type Maintenance struct {
+	UploadPurging UploadPurging
+	ReadOnly      ReadOnly
+}
+
+// UploadPurging removes uploads that nobody finished.
+type UploadPurging struct {
+	Enabled  bool
+	Age      time.Duration
+	Interval time.Duration
+	DryRun   bool
+}
+
+// ReadOnly refuses every change.
+type ReadOnly struct {
+	Enabled bool
+}
+
+// Tag bounds how many tags are read from storage at once; zero means as many
+// as there are processors.
+type Tag struct {
+	ConcurrencyLimit int
+}
+
+// Catalog configures the index of images.
+type Catalog struct {
+	// Path is the file of the index. Empty until [Config.Validate] puts it
+	// below Data.
+	Path string
+	// MaxBatchDelay is how long a write waits for others to share one sync;
+	// zero means that it does not wait.
+	MaxBatchDelay time.Duration
+}
+
+// Log configures the log on standard error.
+type Log struct {
+	// Level is debug, info, warn or error.
+	Level string
+	// Format is text or json.
+	Format string
+	// Access asks for one line for every request.
+	Access bool
+}
+
+// Metrics configures the Prometheus metrics.
+type Metrics struct {
+	Enabled bool
+	// Listen is an address for metrics alone. Empty means /metrics on the
+	// main address, for loopback clients only.
+	Listen string
+}
+
+// defaults is the configuration when nothing is set. What depends on another
+// key stays empty here and is filled in by resolve, after the flags.
+func defaults() *Config {
+	return &Config{
+		Data: "./berth-data",
+		HTTP: HTTP{
+			Listen: "127.0.0.1:5000",
+			Timeouts: Timeouts{
+				ReadHeader: 10 * time.Second,
+				Idle:       2 * time.Minute,
+				Shutdown:   30 * time.Second,
+			},
+			Limits: Limits{HeaderBytes: 64 << 10},
+		},
+		Storage: Storage{
+			Delete: Delete{Enabled: true},
+			Maintenance: Maintenance{UploadPurging: UploadPurging{
+				Enabled: true, Age: 168 * time.Hour, Interval: 24 * time.Hour,
+			}},
+		},
+		Catalog: Catalog{MaxBatchDelay: time.Millisecond},
+		Log:     Log{Level: "info", Format: "text", Access: true},
+		Metrics: Metrics{Enabled: true},
+		sources: map[string]source{},
+	}
+}

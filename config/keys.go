@@ -1,0 +1,152 @@
+package config
+
+import "strings"
+
+// Key documents one key.
+type Key struct {
+	// Path is where the key stands in the file: http.tls.key.
+	Path string
+	// Env is the variable that sets it.
+	Env string
+	// Type is what a value may be, in words.
+	Type string
+	// Default is the value when nothing sets it; empty for none.
+	Default string
+	Doc     string
+}
+
+// Keys documents every key, in the order in which [Config.Write] prints them.
+func Keys() []Key {
+	c := defaults()
+	var keys []Key
+	drivers := false
+	for _, s := range c.settings() {
+		if strings.HasPrefix(s.path, "storage.") && !drivers {
+			drivers = true
+			keys = append(keys, driverKeys...)
+		}
+		k := Key{Path: s.path, Env: envName(s.path), Type: kind(s.field), Default: s.byDefault, Doc: s.doc}
+		if k.Default == "" {
+			k.Default = format(s.field)
+		}
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// driverKeys stand for what no table can list: the parameters of the drivers.
+var driverKeys = []Key{
+	{"storage", EnvPrefix + "STORAGE", "text", "filesystem",
+		"The driver: filesystem, inmemory or s3 (also called s3aws). In the file the driver may be a key of its own, with its parameters below it."},
+	{"storage.filesystem.rootdirectory", EnvPrefix + "STORAGE_FILESYSTEM_ROOTDIRECTORY", "text", "<data>/storage",
+		"Folder of the filesystem driver. Its other parameters are in distribution's documentation."},
+	{"storage.s3.*", EnvPrefix + "STORAGE_S3_*", "as distribution says", "",
+		"Parameters of the S3 driver (bucket, region, regionendpoint, accesskey, secretkey, …), as in distribution's documentation."},
+}
+
+// setting is a row of the table: a key and the field that holds it.
+type setting struct {
+	path string
+	// field points into the configuration: see parse for the types.
+	field any
+	doc   string
+	// byDefault describes a default that depends on another key.
+	byDefault string
+	secret    bool
+}
+
+// settings is the table of all keys but the driver's, bound to c.
+func (c *Config) settings() []setting {
+	h, s := &c.HTTP, &c.Storage
+	purge := &s.Maintenance.UploadPurging
+	return []setting{
+		{path: "data", field: &c.Data,
+			doc: "Folder for everything that berth keeps."},
+
+		{path: "http.listen", field: &h.Listen,
+			doc: "Address to listen on: host and numeric port. No host means every interface, port 0 any free port."},
+		{path: "http.public_url", field: &h.PublicURL,
+			doc: "Scheme, host and port under which clients reach berth, if it is behind a proxy. Empty: answers hold relative addresses."},
+		{path: "http.open", field: &h.Open,
+			doc: "Let everyone read and write on a listen address that is not loopback."},
+		{path: "http.secret", field: &h.Secret, secret: true, byDefault: "generated, kept in the data folder",
+			doc: "Signs the state of unfinished uploads. Give it when the data folder does not outlive the process, or when several share the storage."},
+		{path: "http.tls.certificate", field: &h.TLS.Certificate,
+			doc: "PEM file with the certificate and its chain. Empty: plain HTTP."},
+		{path: "http.tls.key", field: &h.TLS.Key,
+			doc: "PEM file with the certificate's private key."},
+		{path: "http.timeouts.read_header", field: &h.Timeouts.ReadHeader,
+			doc: "How long a client may take to send the headers of a request."},
+		{path: "http.timeouts.idle", field: &h.Timeouts.Idle,
+			doc: "How long a connection may stay open between two requests."},
+		{path: "http.timeouts.shutdown", field: &h.Timeouts.Shutdown,
+			doc: "How long requests in flight may take to finish when berth stops."},
+		{path: "http.limits.header_bytes", field: &h.Limits.HeaderBytes,
+			doc: "How long the headers of a request may be, from 4KiB to 16MiB."},
+
+		{path: "storage.delete.enabled", field: &s.Delete.Enabled,
+			doc: "Always true: images are deleted through the API, and the index relies on it."},
+		{path: "storage.redirect.disable", field: &s.Redirect.Disable, byDefault: "false for s3, else true",
+			doc: "Serve blobs through berth instead of sending clients to S3. Always true for filesystem and inmemory, which have nowhere to send them."},
+		{path: "storage.cache.blobdescriptor", field: &s.Cache.BlobDescriptor,
+			doc: "Always empty: " + noCache + "."},
+		{path: "storage.maintenance.uploadpurging.enabled", field: &purge.Enabled,
+			doc: "Remove uploads that nobody finished."},
+		{path: "storage.maintenance.uploadpurging.age", field: &purge.Age,
+			doc: "How old an unfinished upload must be to be removed, at least 1h."},
+		{path: "storage.maintenance.uploadpurging.interval", field: &purge.Interval,
+			doc: "Time between two removals, at least 1m."},
+		{path: "storage.maintenance.uploadpurging.dryrun", field: &purge.DryRun,
+			doc: "Only log what would be removed."},
+		{path: "storage.maintenance.readonly.enabled", field: &s.Maintenance.ReadOnly.Enabled,
+			doc: "Refuse every change."},
+		{path: "storage.tag.concurrencylimit", field: &s.Tag.ConcurrencyLimit,
+			doc: "How many tags of a repository are read from storage at once; 0 means as many as there are processors."},
+
+		{path: "catalog.path", field: &c.Catalog.Path, byDefault: "<data>/catalog.db",
+			doc: "File of the index. It is built again from storage if it is missing."},
+		{path: "catalog.max_batch_delay", field: &c.Catalog.MaxBatchDelay,
+			doc: "How long a write of the index waits for others to share one sync, at most 1s."},
+
+		{path: "log.level", field: &c.Log.Level,
+			doc: "Least severe messages to log: debug, info, warn or error."},
+		{path: "log.format", field: &c.Log.Format,
+			doc: "Form of the log: text or json."},
+		{path: "log.access", field: &c.Log.Access,
+			doc: "Log one line for every request."},
+
+		{path: "metrics.enabled", field: &c.Metrics.Enabled,
+			doc: "Serve metrics for Prometheus."},
+		{path: "metrics.listen", field: &c.Metrics.Listen,
+			doc: "Address for the metrics alone. Empty: /metrics on the main address, for loopback clients only."},
+	}
+}
+
+// table is the settings by path.
+func (c *Config) table() map[string]setting {
+	t := map[string]setting{}
+	for _, s := range c.settings() {
+		t[s.path] = s
+	}
+	return t
+}
+
+// sections are the paths above those of keys, of a table.
+func sections(table map[string]setting) map[string]bool {
+	found := map[string]bool{}
+	for path := range table {
+		for i := strings.LastIndexByte(path, '.'); i > 0; i = strings.LastIndexByte(path[:i], '.') {
+			found[path[:i]] = true
+		}
+	}
+	return found
+}
+
+const noCache = "a cache of descriptors would still know what has been deleted beside it"
+
+// refused are keys that distribution knows and that make no sense here, with
+// the reason.
+var refused = map[string]string{
+	"storage.cache.layerinfo":          noCache + "; leave it out",
+	"storage.cache.blobdescriptorsize": noCache + "; leave it out",
+}

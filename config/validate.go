@@ -1,0 +1,179 @@
+package config
+
+import (
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Validate fills in what depends on other keys (the folders below Data) and
+// reports everything that is wrong, one problem a line: where it was set if
+// that is known, the key, and what would be right. Call it after the flags.
+func (c *Config) Validate() error {
+	c.resolve()
+	var p problems
+	c.checkData(&p)
+	c.checkHTTP(&p)
+	c.checkTLS(&p)
+	c.checkStorage(&p)
+	c.checkRest(&p)
+	return p.join()
+}
+
+// problem adds one about a key. The line or variable is named unless a flag
+// has set another value since.
+func (c *Config) problem(p *problems, path, text string, args ...any) {
+	from := c.sources[path]
+	if s, ok := c.table()[path]; ok && format(s.field) != from.value {
+		from.where = ""
+	}
+	p.add(from.where, "%s: "+text, append([]any{path}, args...)...)
+}
+
+func (c *Config) checkData(p *problems) {
+	if c.Data == "" {
+		c.problem(p, "data", "is empty; name a folder")
+	} else if info, err := os.Stat(c.Data); err == nil && !info.IsDir() {
+		c.problem(p, "data", "%s is not a folder", c.Data)
+	}
+	if info, err := os.Stat(c.Catalog.Path); err == nil && info.IsDir() {
+		c.problem(p, "catalog.path", "%s is a folder; name a file", c.Catalog.Path)
+	}
+	if d := c.Catalog.MaxBatchDelay; d < 0 || d > time.Second {
+		c.problem(p, "catalog.max_batch_delay", "%s is not between 0s and 1s: every push waits for it", formatDuration(d))
+	}
+}
+
+func (c *Config) checkHTTP(p *problems) {
+	h := &c.HTTP
+	if !c.checkAddress(p, "http.listen", h.Listen) {
+		// Whether it is loopback cannot be said.
+	} else if !h.Open && !loopback(h.Listen) {
+		c.problem(p, "http.listen", "%s can be reached from other machines, and without accounts everyone who reaches it may read and write; "+
+			"listen on 127.0.0.1, or allow it: http.open, in the file as \"http: {open: true}\", in the environment as %s=true", h.Listen, envName("http.open"))
+	}
+	if h.PublicURL != "" {
+		if wrong := checkPublicURL(h.PublicURL); wrong != "" {
+			c.problem(p, "http.public_url", "%s; it is scheme and host, like https://registry.example.com", wrong)
+		}
+	}
+	if h.Secret == mask {
+		c.problem(p, "http.secret", maskedSecret)
+	}
+	if d := h.Timeouts.ReadHeader; d <= 0 {
+		c.problem(p, "http.timeouts.read_header", "%s is no time; without a limit a silent client would hold its connection for ever", formatDuration(d))
+	}
+	if d := h.Timeouts.Idle; d <= 0 {
+		c.problem(p, "http.timeouts.idle", "%s is no time; without a limit a silent client would hold its connection for ever", formatDuration(d))
+	}
+	if d := h.Timeouts.Shutdown; d < 0 {
+		c.problem(p, "http.timeouts.shutdown", "%s is negative; 0s stops at once", formatDuration(d))
+	}
+	if n := h.Limits.HeaderBytes; n < 4<<10 || n > 16<<20 {
+		c.problem(p, "http.limits.header_bytes", "%s is not between 4KiB and 16MiB", n)
+	}
+}
+
+func (c *Config) checkTLS(p *problems) {
+	t := &c.HTTP.TLS
+	switch {
+	case t.Certificate == "" && t.Key == "":
+		return
+	case t.Certificate == "":
+		c.problem(p, "http.tls.certificate", "is missing, while http.tls.key is set; give both or neither")
+		return
+	case t.Key == "":
+		c.problem(p, "http.tls.key", "is missing, while http.tls.certificate is set; give both or neither")
+		return
+	}
+	certificate, certificateErr := os.ReadFile(t.Certificate)
+	if certificateErr != nil {
+		c.problem(p, "http.tls.certificate", "cannot be read: %w", certificateErr)
+	}
+	key, keyErr := os.ReadFile(t.Key)
+	if keyErr != nil {
+		c.problem(p, "http.tls.key", "cannot be read: %w", keyErr)
+	}
+	if certificateErr != nil || keyErr != nil {
+		return
+	}
+	if _, err := tls.X509KeyPair(certificate, key); err != nil {
+		c.problem(p, "http.tls.certificate", "%s and the key %s are not a pair of PEM files that can be used: %w", t.Certificate, t.Key, err)
+	}
+}
+
+func (c *Config) checkRest(p *problems) {
+	levels, formats := []string{"debug", "info", "warn", "error"}, []string{"text", "json"}
+	if !slices.Contains(levels, c.Log.Level) {
+		c.problem(p, "log.level", "%q is none of %s", c.Log.Level, strings.Join(levels, ", "))
+	}
+	if !slices.Contains(formats, c.Log.Format) {
+		c.problem(p, "log.format", "%q is none of %s", c.Log.Format, strings.Join(formats, ", "))
+	}
+	if m := c.Metrics.Listen; m != "" && c.checkAddress(p, "metrics.listen", m) && m == c.HTTP.Listen && !strings.HasSuffix(m, ":0") {
+		c.problem(p, "metrics.listen", "%s is already http.listen; leave it empty or choose another port", m)
+	}
+}
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+// checkAddress reports an address that is not host and numeric port.
+func (c *Config) checkAddress(p *problems, path, address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if strings.HasPrefix(address, "unix:") || strings.HasPrefix(address, "/") {
+		c.problem(p, path, "%q: unix sockets are not supported; give a host and a port, like 127.0.0.1:5000", address)
+		return false
+	}
+	_, ipErr := netip.ParseAddr(host)
+	if err != nil || host != "" && ipErr != nil && !hostName.MatchString(host) {
+		c.problem(p, path, "%q is not a host and a port, like 127.0.0.1:5000 or [::1]:5000", address)
+		return false
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		c.problem(p, path, "%q needs a port from 0 to 65535 after the host", address)
+		return false
+	}
+	return true
+}
+
+// loopback tells whether only this machine reaches the address. No name but
+// localhost is looked up: what it stands for could change.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
+}
+
+// checkPublicURL says what is wrong with it, without repeating it: it may hold
+// a password.
+func checkPublicURL(text string) string {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return "is not a URL"
+	case u.Scheme != "http" && u.Scheme != "https":
+		return "does not begin with http:// or https://"
+	case u.User != nil:
+		return "holds a user or password"
+	case u.Hostname() == "" || strings.HasSuffix(u.Host, ":"):
+		return "has no host, or an empty port"
+	case u.Path != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
+		return "has something after the host, even if only a slash"
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return "has a port that is not between 1 and 65535"
+		}
+	}
+	return ""
+}

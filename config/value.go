@@ -1,0 +1,132 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Size is a number of bytes. In the file and the environment it is a plain
+// number, or one with the unit KiB, MiB or GiB.
+type Size int64
+
+var units = []struct {
+	name string
+	size Size
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
+
+// String writes the size with the largest unit that divides it.
+func (s Size) String() string {
+	for _, u := range units {
+		if s != 0 && s%u.size == 0 {
+			return fmt.Sprintf("%d%s", s/u.size, u.name)
+		}
+	}
+	return strconv.FormatInt(int64(s), 10)
+}
+
+func parseSize(text string) (Size, error) {
+	unit := Size(1)
+	for _, u := range units {
+		if number, ok := strings.CutSuffix(text, u.name); ok {
+			text, unit = strings.TrimSpace(number), u.size
+			break
+		}
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/int64(unit) {
+		return 0, errors.New("not a size")
+	}
+	return Size(n) * unit, nil
+}
+
+// kind says in words what a field accepts.
+func kind(field any) string {
+	switch field.(type) {
+	case *string:
+		return "text"
+	case *bool, **bool:
+		return "true or false"
+	case *int:
+		return "a whole number"
+	case *time.Duration:
+		return "a duration like 30s or 2m"
+	case *Size:
+		return "a size like 64KiB or a number of bytes"
+	}
+	panic(fmt.Sprintf("config: no kind for %T", field))
+}
+
+// parse sets a field from text. The error ends in what the field accepts.
+func parse(field any, text string) error {
+	var err error
+	switch f := field.(type) {
+	case *string:
+		*f = text
+	case *bool:
+		*f, err = parseBool(text)
+	case **bool:
+		var b bool
+		b, err = parseBool(text)
+		*f = &b
+	case *int:
+		*f, err = strconv.Atoi(text)
+	case *time.Duration:
+		*f, err = time.ParseDuration(text)
+	case *Size:
+		*f, err = parseSize(text)
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not %s", text, kind(field))
+	}
+	return nil
+}
+
+// parseBool takes what YAML takes, and not 1, yes or on: the file and the
+// environment shall mean the same.
+func parseBool(text string) (bool, error) {
+	switch text {
+	case "true", "True", "TRUE":
+		return true, nil
+	case "false", "False", "FALSE":
+		return false, nil
+	}
+	return false, errors.New("not a boolean")
+}
+
+// format writes a field so that parse reads it again. A nil choice is empty.
+func format(field any) string {
+	switch f := field.(type) {
+	case *string:
+		return *f
+	case *bool:
+		return strconv.FormatBool(*f)
+	case **bool:
+		if *f == nil {
+			return ""
+		}
+		return strconv.FormatBool(**f)
+	case *int:
+		return strconv.Itoa(*f)
+	case *time.Duration:
+		return formatDuration(*f)
+	case *Size:
+		return f.String()
+	}
+	panic(fmt.Sprintf("config: no format for %T", field))
+}
+
+// formatDuration writes 168h where time.Duration writes 168h0m0s.
+func formatDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}

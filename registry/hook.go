@@ -1,0 +1,201 @@
+package registry
+
+import (
+	"context"
+	"errors"
+
+	"github.com/distribution/distribution/v3"
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	repositorymiddleware "github.com/distribution/distribution/v3/registry/middleware/repository"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/storage"
+)
+
+// middlewareName is under which distribution finds the hook.
+const middlewareName = "berth"
+
+func init() {
+	err := repositorymiddleware.Register(middlewareName,
+		func(_ context.Context, repository distribution.Repository, options map[string]any) (distribution.Repository, error) {
+			return hookedRepository{repository, options["registry"].(*Registry)}, nil
+		})
+	if err != nil {
+		panic(err)
+	}
+}
+
+// hookedRepository tells the catalog of every change that distribution makes,
+// inside the request that makes it.
+type hookedRepository struct {
+	distribution.Repository
+	registry *Registry
+}
+
+func (r hookedRepository) Manifests(ctx context.Context, options ...distribution.ManifestServiceOption) (distribution.ManifestService, error) {
+	inner, err := r.Repository.Manifests(ctx, options...)
+	return hookedManifests{inner}, err
+}
+
+func (r hookedRepository) Tags(ctx context.Context) distribution.TagService {
+	return hookedTags{r.Repository.Tags(ctx)}
+}
+
+func (r hookedRepository) Blobs(ctx context.Context) distribution.BlobStore {
+	return hookedBlobs{r.Repository.Blobs(ctx), r.registry, r.Named().Name()}
+}
+
+// changeKey is where a request's context holds the change that it makes.
+type changeKey struct{}
+
+func changeOf(ctx context.Context) (Change, error) {
+	c, ok := ctx.Value(changeKey{}).(Change)
+	if !ok {
+		return nil, errors.New("manifests and tags change only through the manifest endpoint")
+	}
+	return c, nil
+}
+
+// unavailable is what a client is told when the index cannot be written: what
+// it did is not done, and may be tried again.
+func unavailable(err error) error {
+	return errcode.ErrorCodeUnavailable.WithMessage("the index of images cannot be written at the moment; try again").WithDetail(err.Error())
+}
+
+type hookedManifests struct{ distribution.ManifestService }
+
+// Put stores a manifest. One that is pushed by tag is shown by the Tag that
+// follows, so that it never appears without.
+func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (digest.Digest, error) {
+	change, err := changeOf(ctx)
+	if err != nil {
+		return "", err
+	}
+	_, payload, err := manifest.Payload()
+	if err != nil {
+		return "", err
+	}
+	intent := storage.Change{Put: digest.FromBytes(payload)}
+	for _, option := range options {
+		if tagged, ok := option.(distribution.WithTagOption); ok {
+			intent.Tag = tagged.Tag
+		}
+	}
+	if err := change.Intend(ctx, intent); err != nil {
+		return "", unavailable(err)
+	}
+	dgst, err := m.ManifestService.Put(ctx, manifest, options...)
+	if err != nil {
+		var refused distribution.ErrManifestVerification
+		if errors.As(err, &refused) {
+			// Verification comes before anything is written.
+			if err := change.Withdraw(ctx); err != nil {
+				return "", unavailable(err)
+			}
+		}
+		return "", err
+	}
+	if intent.Tag == "" {
+		if err := change.Commit(context.WithoutCancel(ctx)); err != nil {
+			return "", unavailable(err)
+		}
+	}
+	return dgst, nil
+}
+
+// Delete is not how manifests are deleted: see deleteManifest.
+func (m hookedManifests) Delete(context.Context, digest.Digest) error {
+	return distribution.ErrUnsupported
+}
+
+type hookedTags struct{ distribution.TagService }
+
+// Tag points a tag to the manifest that was put, and shows both.
+func (t hookedTags) Tag(ctx context.Context, tag string, desc distribution.Descriptor) error {
+	change, err := changeOf(ctx)
+	if err != nil {
+		return err
+	}
+	if err := t.TagService.Tag(ctx, tag, desc); err != nil {
+		return err
+	}
+	return change.Commit(context.WithoutCancel(ctx))
+}
+
+// Untag is not how tags are deleted: see deleteManifest.
+func (t hookedTags) Untag(context.Context, string) error { return distribution.ErrUnsupported }
+
+type hookedBlobs struct {
+	distribution.BlobStore
+	registry   *Registry
+	repository string
+}
+
+// Create starts an upload, or mounts a blob of another repository.
+func (b hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCreateOption) (writer distribution.BlobWriter, err error) {
+	var wanted distribution.CreateOptions
+	for _, option := range options {
+		if err := option.Apply(&wanted); err != nil {
+			return nil, err
+		}
+	}
+	if !wanted.Mount.ShouldMount {
+		writer, err = b.BlobStore.Create(ctx, options...)
+		return b.wrap(writer, err)
+	}
+	err = b.registry.blob(ctx, b.repository, func() (digest.Digest, error) {
+		var err error
+		writer, err = b.BlobStore.Create(ctx, options...)
+		var mounted distribution.ErrBlobMounted
+		if errors.As(err, &mounted) {
+			return mounted.Descriptor.Digest, err
+		}
+		return "", err
+	})
+	return b.wrap(writer, err)
+}
+
+// Resume goes on with an upload.
+func (b hookedBlobs) Resume(ctx context.Context, id string) (distribution.BlobWriter, error) {
+	writer, err := b.BlobStore.Resume(ctx, id)
+	return b.wrap(writer, err)
+}
+
+func (b hookedBlobs) wrap(writer distribution.BlobWriter, err error) (distribution.BlobWriter, error) {
+	if err != nil {
+		return nil, err
+	}
+	return hookedWriter{writer, b}, nil
+}
+
+// Delete unlinks a blob. No manifest that refers to it comes meanwhile.
+func (b hookedBlobs) Delete(ctx context.Context, dgst digest.Digest) error {
+	change, err := b.registry.begin(ctx, b.repository)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer change.Close()
+	return change.Blob(ctx, func() (digest.Digest, error) { return dgst, b.BlobStore.Delete(ctx, dgst) })
+}
+
+type hookedWriter struct {
+	distribution.BlobWriter
+	blobs hookedBlobs
+}
+
+// Commit ends an upload: the blob is stored, linked and shown.
+func (w hookedWriter) Commit(ctx context.Context, provisional distribution.Descriptor) (canonical distribution.Descriptor, err error) {
+	err = w.blobs.registry.blob(ctx, w.blobs.repository, func() (digest.Digest, error) {
+		var err error
+		canonical, err = w.BlobWriter.Commit(ctx, provisional)
+		var wrong distribution.ErrBlobInvalidDigest
+		if errors.As(err, &wrong) {
+			return "", err // refused before anything was stored
+		}
+		if err != nil {
+			return provisional.Digest, err
+		}
+		return canonical.Digest, nil
+	})
+	return canonical, err
+}

@@ -1,0 +1,134 @@
+package registry
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// problem is an answer that says what went wrong, in the form of the
+// distribution specification ("Error Codes").
+type problem struct {
+	status  int
+	code    string
+	message string
+}
+
+type errorBody struct {
+	Errors []errorEntry `json:"errors"`
+}
+
+type errorEntry struct {
+	Code    string          `json:"code"`
+	Message string          `json:"message"`
+	Detail  json.RawMessage `json:"detail,omitempty"`
+}
+
+func (g *Registry) fail(w http.ResponseWriter, r *http.Request, p *problem) {
+	g.write(w, r, p.status, errorBody{[]errorEntry{{Code: p.code, Message: p.message}}})
+}
+
+// write answers with errors, each message ending in the request's ID.
+func (g *Registry) write(w http.ResponseWriter, r *http.Request, status int, body errorBody) {
+	if id := g.requestID(r.Context()); id != "" {
+		for i := range body.Errors {
+			body.Errors[i].Message += fmt.Sprintf(" (request %s)", id)
+		}
+	}
+	var buf bytes.Buffer
+	encoder := json.NewEncoder(&buf)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(body); err != nil {
+		buf.Reset()
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(buf.Len()))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(buf.Bytes())
+	}
+}
+
+// maxErrorBody bounds how much of an error is kept to be looked at.
+const maxErrorBody = 4 << 20
+
+// maxErrors bounds how many errors one answer holds: a manifest may name ten
+// thousand layers that are all missing.
+const maxErrors = 100
+
+// guard passes distribution's answers through, but for errors: it holds them
+// back, so that what the client gets is always the specification's JSON, also
+// where distribution's router answers with plain text, and never shows the
+// inside of the server.
+type guard struct {
+	http.ResponseWriter
+	failed int // the status of an error, 0 until there is one
+	wrote  bool
+	body   bytes.Buffer
+}
+
+func (w *guard) WriteHeader(status int) {
+	if w.wrote || w.failed != 0 {
+		return
+	}
+	if status < 400 {
+		w.wrote = true
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	w.failed = status
+}
+
+func (w *guard) Write(p []byte) (int, error) {
+	if w.failed == 0 {
+		w.wrote = true
+		return w.ResponseWriter.Write(p)
+	}
+	if w.body.Len()+len(p) <= maxErrorBody {
+		w.body.Write(p)
+	}
+	return len(p), nil
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *guard) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// finish answers with the error that was held back, if there is one.
+func (g *Registry) finish(w *guard, r *http.Request) {
+	if w.failed == 0 {
+		return
+	}
+	var body errorBody
+	if json.Unmarshal(w.body.Bytes(), &body) != nil || len(body.Errors) == 0 {
+		body = errorBody{[]errorEntry{{Code: codeOf(w.failed), Message: strings.ToLower(http.StatusText(w.failed))}}}
+	}
+	body.Errors = body.Errors[:min(len(body.Errors), maxErrors)]
+	if w.failed >= 500 {
+		for i, e := range body.Errors {
+			// The detail is a raw Go error; it is in the log.
+			g.log.ErrorContext(r.Context(), "registry error", "code", e.Code, "message", e.Message, "detail", string(e.Detail))
+			body.Errors[i].Detail = nil
+			if e.Code == "UNKNOWN" {
+				body.Errors[i].Message = "the registry could not do this; its log says why"
+			}
+		}
+	}
+	w.Header().Del("X-Content-Type-Options")
+	g.write(w.ResponseWriter, r, w.failed, body)
+}
+
+func codeOf(status int) string {
+	switch status {
+	case http.StatusMethodNotAllowed:
+		return "UNSUPPORTED"
+	case http.StatusNotFound:
+		return "NOT_FOUND"
+	case http.StatusRequestedRangeNotSatisfiable:
+		return "RANGE_INVALID"
+	default:
+		return "UNKNOWN"
+	}
+}
