@@ -13,11 +13,12 @@ const (
 	// maxHeaders is how many entries of a tar archive are looked at.
 	maxHeaders = 1000
 	// maxHeaderBytes is how many bytes of an archive its headers may take,
-	// those of PAX and GNU extensions included. archive/tar accepts up to
-	// 1 MiB for each extension and any number of them in front of an entry,
-	// and builds a map of every PAX header: a megabyte of short records
-	// takes ten times as much memory.
+	// and maxEntryBytes those of one entry, its PAX and GNU extensions
+	// included. archive/tar accepts 1 MiB for each extension and any number
+	// of them in front of an entry, and makes a map of every PAX header,
+	// which for short records takes ten times their size.
 	maxHeaderBytes = 1 << 20
+	maxEntryBytes  = 128 << 10
 	// minSeek is the least that is skipped by seeking. Over a network a
 	// seek is a request of its own, and less than this is read sooner.
 	minSeek = 128 << 10
@@ -43,8 +44,10 @@ func scan(ctx context.Context, blob io.ReadSeeker, size int64) (findings, error)
 // scanTar finds parts by the headers of a tar archive, until one of them shows
 // that it is an ordinary container's.
 func scanTar(in *unpacked) (found Parts) {
-	headers := tar.NewReader(&headerReader{in: in, left: maxHeaderBytes})
+	reader := &headerReader{in: in, left: maxHeaderBytes}
+	headers := tar.NewReader(reader)
 	for range maxHeaders {
+		reader.entry = maxEntryBytes
 		header, err := headers.Next()
 		// A leading slash makes a path insecure, which matters to those who
 		// unpack.
@@ -90,19 +93,19 @@ var errTooManyHeaders = errors.New("too many bytes of tar headers")
 // headerReader is what archive/tar reads from. It seeks over the content of
 // entries, so that all that is read is headers, and can be bounded.
 type headerReader struct {
-	in   *unpacked
-	left int64
+	in *unpacked
+	// left is how many bytes may be read in all, entry until the next entry.
+	left, entry int64
 }
 
 func (h *headerReader) Read(p []byte) (int, error) {
-	if h.left <= 0 {
+	most := min(h.left, h.entry, int64(len(p)))
+	if most <= 0 {
 		return 0, errTooManyHeaders
 	}
-	if int64(len(p)) > h.left {
-		p = p[:h.left]
-	}
-	n, err := h.in.Read(p)
+	n, err := h.in.Read(p[:most])
 	h.left -= int64(n)
+	h.entry -= int64(n)
 	return n, err
 }
 

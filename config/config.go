@@ -128,9 +128,6 @@ type Catalog struct {
 	// Path is the file of the index. Empty until [Config.Validate] puts it
 	// below Data.
 	Path string
-	// MaxBatchDelay is how long a write waits for others to share one sync;
-	// zero means that it does not wait.
-	MaxBatchDelay time.Duration
 }
 
 // Log configures the log on standard error.
@@ -171,7 +168,6 @@ func defaults() *Config {
 				Enabled: true, Age: 168 * time.Hour, Interval: 24 * time.Hour,
 			}},
 		},
-		Catalog: Catalog{MaxBatchDelay: time.Millisecond},
 		Log:     Log{Level: "info", Format: "text", Access: true},
 		Metrics: Metrics{Enabled: true},
 		sources: map[string]source{},

@@ -50,7 +50,7 @@ var (
 // the enclosing mapping begins, or none, so the line is found by reading less
 // and less of the text.
 func (f *file) syntax(text []byte, err error) {
-	const most = 8 << 20 // bytes to read in all; some hundred lines of text need less
+	const most = 4 << 20 // bytes to read in all; some hundred lines of text need less
 	lines := bytes.SplitAfter(text, []byte("\n"))
 	for end, n := len(text), len(lines); n > 0 && len(text)*len(lines) <= most; n-- {
 		end -= len(lines[n-1])

@@ -19,10 +19,10 @@ type Key struct {
 func Keys() []Key {
 	c := defaults()
 	var keys []Key
-	drivers := false
+	listed := false // the driver's keys
 	for _, s := range c.settings() {
-		if strings.HasPrefix(s.path, "storage.") && !drivers {
-			drivers = true
+		if strings.HasPrefix(s.path, "storage.") && !listed {
+			listed = true
 			keys = append(keys, driverKeys...)
 		}
 		k := Key{Path: s.path, Env: envName(s.path), Type: kind(s.field), Default: s.byDefault, Doc: s.doc}
@@ -41,7 +41,7 @@ var driverKeys = []Key{
 	{"storage.filesystem.rootdirectory", EnvPrefix + "STORAGE_FILESYSTEM_ROOTDIRECTORY", "text", "<data>/storage",
 		"Folder of the filesystem driver. Its other parameters are in distribution's documentation."},
 	{"storage.s3.*", EnvPrefix + "STORAGE_S3_*", "as distribution says", "",
-		"Parameters of the S3 driver (bucket, region, regionendpoint, accesskey, secretkey, …), as in distribution's documentation."},
+		"Parameters of the S3 driver (bucket, region, regionendpoint, accesskey, secretkey, …), as in distribution's documentation. In a variable true, false and numbers have their type as in YAML, and quotes make text."},
 }
 
 // setting is a row of the table: a key and the field that holds it.
@@ -105,9 +105,6 @@ func (c *Config) settings() []setting {
 
 		{path: "catalog.path", field: &c.Catalog.Path, byDefault: "<data>/catalog.db",
 			doc: "File of the index. It is built again from storage if it is missing."},
-		{path: "catalog.max_batch_delay", field: &c.Catalog.MaxBatchDelay,
-			doc: "How long a write of the index waits for others to share one sync, at most 1s."},
-
 		{path: "log.level", field: &c.Log.Level,
 			doc: "Least severe messages to log: debug, info, warn or error."},
 		{path: "log.format", field: &c.Log.Format,

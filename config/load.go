@@ -72,4 +72,11 @@ func (p *problems) add(where, format string, args ...any) {
 	*p = append(*p, fmt.Errorf("%s"+format, append([]any{where}, args...)...))
 }
 
-func (p *problems) join() error { return errors.Join(*p...) }
+func (p *problems) join() error {
+	// A file that was not meant for berth is wrong in every line.
+	const most = 50
+	if all := *p; len(all) > most {
+		return errors.Join(append(all[:most:most], fmt.Errorf("and %d problems more", len(all)-most))...)
+	}
+	return errors.Join(*p...)
+}

@@ -56,7 +56,7 @@ func TestDefaults(t *testing.T) {
 			}
 			if c.Data != "./berth-data" || c.HTTP.Listen != "127.0.0.1:5000" || c.HTTP.Open ||
 				c.HTTP.Timeouts.Idle != 2*time.Minute || c.HTTP.Limits.HeaderBytes != 65536 ||
-				c.Catalog.MaxBatchDelay != time.Millisecond || c.Log.Level != "info" || !c.Log.Access || !c.Metrics.Enabled {
+				c.Log.Level != "info" || !c.Log.Access || !c.Metrics.Enabled {
 				t.Errorf("got %+v", c)
 			}
 			if err := c.Validate(); err != nil {
@@ -76,14 +76,13 @@ http:
   timeouts: &slow {read_header: 1m, idle: 1h30m}
   limits: {header_bytes: 8192}
 storage: {inmemory: , maintenance: {readonly: {enabled: true}, uploadpurging: {dryrun: true}}, tag: {concurrencylimit: 8}}
-catalog: {max_batch_delay: 0s}
 log: {level: debug, format: json, access: false}
 metrics: {listen: ":9090"}
 `)
 	if c.Data != "/srv/berth" || c.HTTP.Listen != "[::1]:0" || !c.HTTP.Open || c.HTTP.PublicURL != "https://registry.example.com:8443" ||
 		c.HTTP.Timeouts != (Timeouts{time.Minute, 90 * time.Minute, 30 * time.Second}) || c.HTTP.Limits.HeaderBytes != 8192 ||
 		c.Storage.Driver != "inmemory" || !c.ReadOnly() || !c.Storage.Maintenance.UploadPurging.DryRun || c.Storage.Tag.ConcurrencyLimit != 8 ||
-		c.Catalog.MaxBatchDelay != 0 || c.Log != (Log{"debug", "json", false}) || c.Metrics.Listen != ":9090" {
+		c.Log != (Log{"debug", "json", false}) || c.Metrics.Listen != ":9090" {
 		t.Errorf("got %+v", c)
 	}
 	if err := c.Validate(); err != nil {
@@ -177,6 +176,13 @@ func TestFileUnreadable(t *testing.T) {
 	wantError(t, err, folder, "configuration file: large.yaml is larger than 1MiB")
 	_, err = Load(folder, nil)
 	wantError(t, err, filepath.Dir(folder), "configuration file: "+filepath.Base(folder)+" is a folder")
+}
+
+func TestManyProblems(t *testing.T) {
+	_, err := Load(write(t, strings.Repeat("x: y\n", 1000)), nil)
+	if err == nil || strings.Count(err.Error(), "\n") != 50 || !strings.HasSuffix(err.Error(), "\nand 950 problems more") {
+		t.Errorf("got %v", err)
+	}
 }
 
 // Aliases are followed where a section or value may stand.

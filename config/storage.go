@@ -37,16 +37,16 @@ func (f *file) driver(where, name string) {
 // oneDriver refuses a section with several drivers, given the lines of its keys.
 func (f *file) oneDriver(lines map[string]int) {
 	var found []string
-	last := 0
+	at := 0
 	for name, line := range lines {
 		if drivers[name] != "" {
 			found = append(found, name)
-			last = max(last, line)
+			at = max(at, line)
 		}
 	}
 	if len(found) > 1 {
 		slices.Sort(found)
-		f.problems.add(f.where(last), "storage: names several drivers (%s); there can be only one", strings.Join(found, ", "))
+		f.problems.add(f.where(at), "storage: names several drivers (%s); there can be only one", strings.Join(found, ", "))
 	}
 }
 

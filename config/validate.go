@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Validate fills in what depends on other keys (the folders below Data) and
@@ -45,9 +44,6 @@ func (c *Config) checkData(p *problems) {
 	}
 	if info, err := os.Stat(c.Catalog.Path); err == nil && info.IsDir() {
 		c.problem(p, "catalog.path", "%s is a folder; name a file", c.Catalog.Path)
-	}
-	if d := c.Catalog.MaxBatchDelay; d < 0 || d > time.Second {
-		c.problem(p, "catalog.max_batch_delay", "%s is not between 0s and 1s: every push waits for it", formatDuration(d))
 	}
 }
 

@@ -54,7 +54,6 @@ func TestValidateRefused(t *testing.T) {
 		"small headers":     {"http: {limits: {header_bytes: 10}}", `1: http.limits.header_bytes: 10 is not between 4KiB and 16MiB`},
 		"large headers":     {"http: {limits: {header_bytes: 1GiB}}", `1: http.limits.header_bytes: 1GiB is not between 4KiB and 16MiB`},
 		"data":              {"data: ''", `1: data: is empty; name a folder`},
-		"batch delay":       {"catalog: {max_batch_delay: 2m}", `1: catalog.max_batch_delay: 2m is not between 0s and 1s: every push waits for it`},
 		"log level":         {"log: {level: loud}", `1: log.level: "loud" is none of debug, info, warn, error`},
 		"log format":        {"log: {format: xml}", `1: log.format: "xml" is none of text, json`},
 		"key is missing":    {"http: {tls: {certificate: a}}", `http.tls.key: is missing, while http.tls.certificate is set; give both or neither`},

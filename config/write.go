@@ -20,10 +20,10 @@ func (c *Config) Write(w io.Writer) error {
 	resolved := *c
 	resolved.resolve()
 	root := &yaml.Node{Kind: yaml.MappingNode}
-	drivers := false
+	driver := false // is printed
 	for _, s := range resolved.settings() {
-		if strings.HasPrefix(s.path, "storage.") && !drivers {
-			drivers = true
+		if strings.HasPrefix(s.path, "storage.") && !driver {
+			driver = true
 			if err := add(root, "storage."+resolved.Storage.Driver, masked(resolved.Storage.Parameters)); err != nil {
 				return err
 			}

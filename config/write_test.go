@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func print(t *testing.T, c *Config) string {
+func printed(t *testing.T, c *Config) string {
 	t.Helper()
 	var out strings.Builder
 	if err := c.Write(&out); err != nil {
@@ -53,7 +53,6 @@ storage:
     concurrencylimit: 0
 catalog:
   path: /srv/catalog.db
-  max_batch_delay: 1ms
 log:
   level: info
   format: text
@@ -63,7 +62,7 @@ metrics:
   listen: ""
 `
 	c := load(t, "data: /srv")
-	if got := print(t, c); got != want {
+	if got := printed(t, c); got != want {
 		t.Errorf("got:\n%s", got)
 	}
 	if c.Catalog.Path != "" || c.Storage.Parameters != nil {
@@ -78,11 +77,11 @@ func TestWriteLoads(t *testing.T) {
 		"inmemory": "storage: inmemory",
 		"odd text": "data: 'true'\nhttp: {public_url: \"a: b\\n#c\"}\nlog: {level: '8'}",
 		"types":    "storage: {s3: {bucket: '8', chunksize: 8, secure: true, ratio: 1.5, none: , below: {a: [1, {b: c}]}}, redirect: {disable: true}}",
-		"all else": "http: {open: true, timeouts: {idle: 1h2m3s, shutdown: 0s}, limits: {header_bytes: 5000}}\ncatalog: {max_batch_delay: 1500us}",
+		"all else": "http: {open: true, timeouts: {idle: 1h2m3s, shutdown: 0s}, limits: {header_bytes: 5000}}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := load(t, text)
-			again := load(t, print(t, c))
+			again := load(t, printed(t, c))
 			c.resolve()
 			c.sources = again.sources
 			if !reflect.DeepEqual(c, again) {
@@ -98,7 +97,7 @@ http: {secret: hush}
 storage:
   s3: {bucket: b, keyid: visible, accesskey: hush, secretkey: hush, sessiontoken: hush, Password: hush, empty_token: "", below: {key: hush, list: [{secret: [hush]}]}}
 `)
-	out := print(t, c)
+	out := printed(t, c)
 	if strings.Contains(out, "hush") || strings.Count(out, mask) != 7 || !strings.Contains(out, "keyid: visible") || !strings.Contains(out, `empty_token: ""`) {
 		t.Errorf("got:\n%s", out)
 	}

@@ -85,9 +85,9 @@ func TestBadRequest(t *testing.T) {
 	}
 }
 
-// send writes a request byte by byte and returns the answer's first line and
-// the rest.
-func send(t *testing.T, addr, request string) (status, rest string) {
+// send writes a request as it is, ends it there if it is to be cut off, and
+// returns the answer's first line and the rest.
+func send(t *testing.T, addr, request string, cut bool) (status, rest string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -100,8 +100,11 @@ func send(t *testing.T, addr, request string) (status, rest string) {
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
-		t.Fatal(err)
+	if cut {
+		// Only then: net/http takes a client that will send no more for gone.
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	r := bufio.NewReader(conn)
 	status, err = r.ReadString('\n')
@@ -130,7 +133,7 @@ func TestRawRequests(t *testing.T) {
 		{"no host", "GET /images?tag=bob/app HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK", `"url":"bob/app@`},
 		{"backslashes", strings.Replace(head, "images", `images/list?namespace\=bob\&tagged`, 1) + "\r\n", "HTTP/1.1 200 OK", `"tags":["bob/app:latest"]`},
 	} {
-		status, rest := send(t, addr, test.request)
+		status, rest := send(t, addr, test.request, strings.Contains(test.rest, "cut off"))
 		if status != test.status || !strings.Contains(rest, test.rest) {
 			t.Errorf("%s: got %s %s, want %s …%s", test.name, status, rest, test.status, test.rest)
 		}
