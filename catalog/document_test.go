@@ -153,12 +153,10 @@ func TestTenThousandLayers(t *testing.T) {
 			for i := range 10_000 {
 				layers = append(layers, desc(ociTar, c.blob(fmt.Append(nil, "layer ", i)), mark))
 			}
-			m := c.image(object{}, append(layers, layers...)...)
+			m := c.image(object{}, append(layers, layers[:10]...)...)
 			start := time.Now()
 			d := describe(t, c, m)
-			if took := time.Since(start); took > time.Second {
-				t.Errorf("took %v", took)
-			}
+			inTime(t, time.Since(start), time.Second)
 			if len(d.Blobs) != 10_001 {
 				t.Errorf("%d blobs", len(d.Blobs))
 			}

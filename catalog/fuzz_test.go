@@ -46,9 +46,7 @@ func checkDescription(t *testing.T, c *memContent, m catalog.Manifest) {
 	t.Helper()
 	start := time.Now()
 	d := describe(t, c, m)
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("took %v", took)
-	}
+	inTime(t, time.Since(start), 5*time.Second)
 	first, err := json.Marshal(d)
 	if err != nil {
 		t.Fatalf("not to be stored: %v", err)

@@ -20,6 +20,7 @@
 //	byname        <repository>\0<~time><digest> nothing: the listed images, newest first in each repository
 //	bytime        <namespace>\0<time><uuid>     <repository>\0<digest>: the listed images by creation time, under
 //	                                            their namespace and once more under the empty one
+//	moves         <sequence>                    move as JSON: a listed image whose creation time has changed
 //	links         <repository>\0<digest>        size in bytes, decimal: the blobs that a repository may serve
 //	holders       <digest>\0<repository>        nothing: the repositories that link a blob
 //	references    <repository>\0<blob>\0<manifest>  nothing: the manifests that refer to a blob, stored or not
@@ -67,6 +68,7 @@ var (
 	bucketUUIDs        = []byte("uuids")
 	bucketByName       = []byte("byname")
 	bucketByTime       = []byte("bytime")
+	bucketMoves        = []byte("moves")
 	bucketLinks        = []byte("links")
 	bucketHolders      = []byte("holders")
 	bucketReferences   = []byte("references")
@@ -79,7 +81,7 @@ var (
 
 	buckets = [][]byte{
 		bucketMeta, bucketManifests, bucketTags, bucketTagged, bucketParents, bucketDigests,
-		bucketUUIDs, bucketByName, bucketByTime, bucketLinks, bucketHolders, bucketReferences, bucketUses,
+		bucketUUIDs, bucketByName, bucketByTime, bucketMoves, bucketLinks, bucketHolders, bucketReferences, bucketUses,
 		bucketNamespaces, bucketRepositories, bucketLayers, bucketPending, bucketTouched,
 	}
 

@@ -20,8 +20,19 @@ type namespace struct {
 
 // use is a blob that manifests of a namespace refer to.
 type use struct {
-	Size      int64 `json:"size"`      // in bytes
-	Manifests int64 `json:"manifests"` // how many refer to it, over all repositories
+	Size int64 `json:"size"` // in bytes
+	// Manifests counts those that refer to it and found it stored, Missing
+	// those that did not, over all repositories.
+	Manifests int64 `json:"manifests"`
+	Missing   int64 `json:"missing,omitempty"`
+}
+
+// bytes is what the blob adds to what its namespace stores.
+func (u use) bytes() int64 {
+	if u.Manifests > 0 {
+		return u.Size
+	}
+	return 0
 }
 
 func (a *applying) countManifest(n int64) error {
@@ -53,21 +64,24 @@ func (a *applying) use(blobs []catalog.Blob, n int64) error {
 		if _, err := get(bucket, k, &u); err != nil {
 			return err
 		}
-		// A blob that was missing when one manifest came may be there when the
-		// next does; what counts is the size now.
-		delta -= u.Size
-		if n > 0 {
-			u.Size = max(u.Size, blob.Size)
+		delta -= u.bytes()
+		if blob.Size > 0 {
+			u.Size = blob.Size
+			u.Manifests += n
+		} else {
+			u.Missing += n
 		}
-		u.Manifests += n
-		if u.Manifests <= 0 {
-			if err := bucket.Delete(k); err != nil {
-				return err
-			}
-			continue
+		delta += u.bytes()
+		if u.Manifests == 0 {
+			u.Size = 0
 		}
-		delta += u.Size
-		if err := put(bucket, k, u); err != nil {
+		var err error
+		if u == (use{}) {
+			err = bucket.Delete(k)
+		} else {
+			err = put(bucket, k, u)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -32,6 +32,11 @@ func (a *applying) relist(d digest.Digest) error {
 	if err != nil {
 		return err
 	}
+	if was, moved := a.unlisted[d]; moved && !was.Equal(m.Image.Created) {
+		if err := recordMove(a.tx, move{image{a.repository, d}, was, m.Image.Created}); err != nil {
+			return err
+		}
+	}
 	return a.countImage(m.Image, +1)
 }
 
@@ -39,6 +44,7 @@ func (a *applying) unlist(m catalog.Description) error {
 	if m.Image == nil || !a.listed(m) {
 		return nil
 	}
+	a.unlisted[m.Digest] = m.Image.Created
 	if err := a.tx.Bucket(bucketByName).Delete(byNameKey(a.repository, m.Image.Created, m.Digest)); err != nil {
 		return err
 	}

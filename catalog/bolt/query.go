@@ -21,39 +21,72 @@ const maxScanned = 4096
 // List implements catalog.Index.
 func (x *Index) List(ctx context.Context, q catalog.Query, after catalog.Cursor, n int) (entries []catalog.Entry, next catalog.Cursor, err error) {
 	err = x.view(ctx, "list", func(tx *bbolt.Tx) error {
-		var m merge
-		if q.ByTime {
-			m = byTime(tx, q, after)
-		} else {
-			m = byName(tx, q, after)
+		l, err := resume(tx, q, after)
+		if err != nil {
+			return err
 		}
-		for scanned := 0; ; scanned++ {
-			at := m.least()
-			if at == nil {
-				next = ""
-				return nil
-			}
-			if len(entries) == n || scanned == maxScanned {
-				return nil
-			}
-			next = catalog.Cursor(at.position())
-			repository, d := at.image()
-			at.advance()
-			if !within(q.Within, repository) ||
-				q.Tagged && !anyBelow(tx.Bucket(bucketTagged), prefix(repository, d.String())) {
-				continue
-			}
-			e, err := entry(tx, repository, d)
-			if err != nil {
-				return err
-			}
-			entries = append(entries, e)
-		}
+		next, err = l.read(n)
+		entries = l.entries
+		return err
 	})
 	if errors.Is(err, catalog.ErrNotFound) {
 		err = errors.New("the index lists an image that it does not have")
 	}
 	return entries, next, err
+}
+
+// list is one batch of a list being read.
+type list struct {
+	tx      *bbolt.Tx
+	query   catalog.Query
+	at      place
+	extra   []image
+	entries []catalog.Entry
+}
+
+func (l *list) read(n int) (catalog.Cursor, error) {
+	for _, i := range l.extra {
+		if err := l.add(i); err != nil {
+			return "", err
+		}
+	}
+	var m merge
+	if l.query.ByTime {
+		m = byTime(l.tx, l.query, l.at.Position)
+	} else {
+		m = byName(l.tx, l.query, l.at.Position)
+	}
+	for scanned := 0; ; scanned++ {
+		s := m.least()
+		if s == nil {
+			return "", nil
+		}
+		if len(l.entries) >= n || scanned == maxScanned {
+			return l.at.cursor()
+		}
+		l.at.Position = s.position()
+		repository, d := s.image()
+		s.advance()
+		if l.at.skip(image{repository, d}) {
+			continue
+		}
+		if err := l.add(image{repository, d}); err != nil {
+			return "", err
+		}
+	}
+}
+
+// add takes an image into the batch, if it passes the filters.
+func (l *list) add(i image) error {
+	if !within(l.query.Within, i.Repository) ||
+		l.query.Tagged && !anyBelow(l.tx.Bucket(bucketTagged), prefix(i.Repository, i.Digest.String())) {
+		return nil
+	}
+	e, err := entry(l.tx, i.Repository, i.Digest)
+	if err == nil {
+		l.entries = append(l.entries, e)
+	}
+	return err
 }
 
 // within says whether a repository lies in one of the namespaces.
@@ -137,7 +170,7 @@ func (s *span) seek(k []byte) {
 // byName reads the listed images in the order of their names. Official images
 // are known by the name below official/, so theirs are a span of their own,
 // merged into the others.
-func byName(tx *bbolt.Tx, q catalog.Query, after catalog.Cursor) merge {
+func byName(tx *bbolt.Tx, q catalog.Query, after []byte) merge {
 	const official = catalog.Official + "/"
 	type bounds struct{ start, prefix, end, strip string }
 	var all []bounds
@@ -171,7 +204,7 @@ func byName(tx *bbolt.Tx, q catalog.Query, after catalog.Cursor) merge {
 			s.end = []byte(b.end)
 		}
 		start := max(b.start, b.prefix)
-		if after == "" {
+		if after == nil {
 			s.seek([]byte(start))
 		} else {
 			// What follows the last key in the common order begins, in this
@@ -195,7 +228,7 @@ func byName(tx *bbolt.Tx, q catalog.Query, after catalog.Cursor) merge {
 func inOrder(k string) string { return strings.TrimPrefix(k, catalog.Official+"/") }
 
 // byTime reads the listed images in the order of their creation.
-func byTime(tx *bbolt.Tx, q catalog.Query, after catalog.Cursor) merge {
+func byTime(tx *bbolt.Tx, q catalog.Query, after []byte) merge {
 	spaces := []string{""}
 	if q.Within != nil {
 		spaces = nil
@@ -218,7 +251,7 @@ func byTime(tx *bbolt.Tx, q catalog.Query, after catalog.Cursor) merge {
 			},
 		}
 		switch {
-		case after != "":
+		case after != nil:
 			k := append(bytes.Clone(p), after...)
 			if s.seek(k); bytes.Equal(s.k, k) {
 				s.advance()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
@@ -98,7 +99,10 @@ func (x *Index) Remember(d digest.Digest, parts catalog.Parts) {
 // Apply implements catalog.Index.
 func (x *Index) Apply(_ context.Context, u catalog.Update) error {
 	return x.update("apply", func(tx *bbolt.Tx) error {
-		a := &applying{tx: tx, repository: u.Repository, affected: make(map[digest.Digest]bool)}
+		a := &applying{
+			tx: tx, repository: u.Repository,
+			affected: make(map[digest.Digest]bool), unlisted: make(map[digest.Digest]time.Time),
+		}
 		return a.apply(u)
 	})
 }
@@ -110,6 +114,9 @@ type applying struct {
 	// affected are the manifests that may have become an entry of the list, or
 	// ceased to be one.
 	affected map[digest.Digest]bool
+	// unlisted are the images taken off the list, with the creation time that
+	// they had there.
+	unlisted map[digest.Digest]time.Time
 }
 
 func (a *applying) apply(u catalog.Update) error {
@@ -188,12 +195,6 @@ func (a *applying) putManifest(m catalog.Description) error {
 // removeManifest takes a manifest out, if it is there; with it, if it is gone
 // for good, the tags that still point to it.
 func (a *applying) removeManifest(d digest.Digest, gone bool) error {
-	var old catalog.Description
-	found, err := get(a.tx.Bucket(bucketManifests), a.key(d.String()), &old)
-	if err != nil || !found {
-		return err
-	}
-	old.Digest = d
 	if gone {
 		for _, tag := range a.tagsOf(d) {
 			if err := a.untag(tag); err != nil {
@@ -201,6 +202,12 @@ func (a *applying) removeManifest(d digest.Digest, gone bool) error {
 			}
 		}
 	}
+	var old catalog.Description
+	found, err := get(a.tx.Bucket(bucketManifests), a.key(d.String()), &old)
+	if err != nil || !found {
+		return err
+	}
+	old.Digest = d
 	if err := a.unlist(old); err != nil {
 		return err
 	}

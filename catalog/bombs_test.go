@@ -3,15 +3,9 @@ package catalog_test
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"runtime"
-	"runtime/debug"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,14 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog"
-	"github.com/berth-oci/berth/storage"
 )
-
-func randomBytes(n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
-	return b
-}
 
 // patched is a tar header for a regular file, with changes and a checksum that
 // is right again.
@@ -167,9 +154,7 @@ func TestBombs(t *testing.T) {
 				}
 			})
 			t.Logf("%d bytes of layer: %v, %d KiB", len(layer), took, max(grown, 0)>>10)
-			if took > 3*time.Second {
-				t.Errorf("took %v", took)
-			}
+			inTime(t, took, 3*time.Second)
 			if grown > 32<<20 {
 				t.Errorf("the heap grew by %d bytes", grown)
 			}
@@ -242,120 +227,5 @@ func TestZstdWindow(t *testing.T) {
 		if got := bootsOf(t, c, desc(ociTar, c.blob(rleBomb(kernel, window)))); got != want && window != 0 {
 			t.Errorf("window %d: got %q, want %q", window>>3, got, want)
 		}
-	}
-}
-
-// watch measures how much the heap grows at most while f runs, and how long it
-// takes.
-func watch(f func()) (grown int64, took time.Duration) {
-	heap := func() int64 {
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapInuse)
-	}
-	// Garbage that nobody has collected yet would be counted as growth.
-	defer debug.SetGCPercent(debug.SetGCPercent(10))
-	runtime.GC()
-	before, most := heap(), int64(0)
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			select {
-			case <-done:
-				return
-			case <-time.After(2 * time.Millisecond):
-				most = max(most, heap())
-			}
-		}
-	})
-	start := time.Now()
-	f()
-	took = time.Since(start)
-	close(done)
-	wg.Wait()
-	return most - before, took
-}
-
-var errBroken = errors.New("disk on fire")
-
-// TestStorageFails fails every single call in turn: none may be taken for an
-// answer, and nothing that was cut short may be remembered.
-func TestStorageFails(t *testing.T) {
-	c := newContent()
-	layer := c.blob(gzipped(tarOf(reg("unikraft/bin/kernel"), file{name: "unikraft/bin/initrd", kind: tar.TypeReg, data: string(randomBytes(1 << 20))})))
-	plain := c.blob(tarOf(file{name: "unikraft/a", kind: tar.TypeReg, data: strings.Repeat("x", 1<<20)}, reg("unikraft/b")))
-	child := c.image(object{"os": "fc"}, desc(ociTar, layer), desc(ociTar, plain))
-	m := c.index(desc(ociManifest, child.Digest))
-	calls := 0
-	c.fail = func(string, digest.Digest) error { calls++; return nil }
-	want := describe(t, c, m)
-	total := calls
-	if total < 20 || want.Image == nil {
-		t.Fatalf("%d calls, image %v", total, want.Image)
-	}
-	for n := range total {
-		for _, failure := range []error{errBroken, fmt.Errorf("deleted meanwhile: %w", storage.ErrNotFound)} {
-			calls = 0
-			var op string
-			c.fail = func(o string, _ digest.Digest) error {
-				if calls++; calls == n+1 {
-					op = o
-					return failure
-				}
-				return nil
-			}
-			memory := newMemory()
-			d, err := catalog.Describe(t.Context(), m, c, memory)
-			if failure == errBroken && !errors.Is(err, errBroken) {
-				t.Errorf("call %d, %s failed: got %+v and error %v", n, op, d, err)
-			}
-			if failure != errBroken && err != nil {
-				t.Errorf("call %d, %s found nothing: %v", n, op, err)
-			}
-			if p, ok := memory.Recall(layer); ok && p&0xf != catalog.PartKernel|catalog.PartInitrd {
-				t.Errorf("call %d, %s: remembers %b", n, op, p)
-			}
-		}
-	}
-}
-
-// TestContextEnds stops at every call, and while a bomb is decompressed.
-func TestContextEnds(t *testing.T) {
-	c := newContent()
-	layer := c.blob(rleBomb(append(tarOf(reg("unikraft/bin/kernel"))[:1024], claims("unikraft/big", 1<<40)...), 13<<3))
-	m := c.index(desc(ociManifest, c.image(object{"os": "fc"}, desc(ociTar, layer)).Digest))
-	calls := 0
-	c.fail = func(string, digest.Digest) error { calls++; return nil }
-	describe(t, c, m)
-	total := calls
-	for n := range total {
-		ctx, cancel := context.WithCancel(t.Context())
-		calls = 0
-		c.fail = func(string, digest.Digest) error {
-			if calls++; calls == n {
-				cancel()
-			}
-			return nil
-		}
-		memory := newMemory()
-		if n == 0 {
-			cancel()
-		}
-		if _, err := catalog.Describe(ctx, m, c, memory); !errors.Is(err, context.Canceled) && n < total-1 {
-			t.Errorf("ended at call %d: error %v", n, err)
-		}
-		cancel()
-	}
-
-	c.fail = nil
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	start := time.Now()
-	if _, err := catalog.Describe(ctx, m, c, nil); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("error %v", err)
-	}
-	if took := time.Since(start); took > 200*time.Millisecond {
-		t.Errorf("took %v to notice", took)
 	}
 }

@@ -1,0 +1,141 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	bbolt "go.etcd.io/bbolt"
+
+	"github.com/berth-oci/berth/catalog"
+)
+
+// A list is read in batches, each in a transaction of its own. Images that come
+// or go meanwhile are in it or not; but one that is there all the time must be
+// in it exactly once, also if its place changes between two batches, because it
+// is described again with another creation time. Such moves are rare. They are
+// written down, and a batch makes up for those since the batch before.
+
+// maxMoves bounds how many moves are kept. A list that is so slow that more
+// happen between two of its batches is ended with an error.
+const maxMoves = 10000
+
+var errListTooSlow = errors.New("the list was read too slowly: too many images have moved since")
+
+// image names an image.
+type image struct {
+	Repository string        `json:"repository"`
+	Digest     digest.Digest `json:"digest"`
+}
+
+// move is a change of an image's place in the lists.
+type move struct {
+	image
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+func recordMove(tx *bbolt.Tx, m move) error {
+	b := tx.Bucket(bucketMoves)
+	n, err := b.NextSequence()
+	if err != nil {
+		return err
+	}
+	if n > maxMoves {
+		if err := b.Delete(sequenceKey(n - maxMoves)); err != nil {
+			return err
+		}
+	}
+	return put(b, sequenceKey(n), m)
+}
+
+func sequenceKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// place is how far a list has been read; it is what a cursor holds.
+type place struct {
+	// Position is the last key that was read, nil before the first.
+	Position []byte `json:"position"`
+	// Sequence is the last move that was made up for.
+	Sequence uint64 `json:"sequence"`
+	// Seen are images that were read and have moved to a place not read yet.
+	Seen []image `json:"seen,omitempty"`
+}
+
+func (p *place) cursor() (catalog.Cursor, error) {
+	data, err := json.Marshal(p)
+	return catalog.Cursor(data), err
+}
+
+// skip says whether an image has been read before, and forgets it.
+func (p *place) skip(i image) bool {
+	at := slices.Index(p.Seen, i)
+	if at < 0 {
+		return false
+	}
+	p.Seen = slices.Delete(p.Seen, at, at+1)
+	return true
+}
+
+// resume goes on with a list after a cursor, and makes up for the moves since.
+func resume(tx *bbolt.Tx, q catalog.Query, after catalog.Cursor) (*list, error) {
+	l := &list{tx: tx, query: q}
+	moves := tx.Bucket(bucketMoves)
+	if after == "" {
+		l.at.Sequence = moves.Sequence()
+		return l, nil
+	}
+	if err := json.Unmarshal([]byte(after), &l.at); err != nil {
+		return nil, fmt.Errorf("cursor: %w", err)
+	}
+	for ; l.at.Sequence < moves.Sequence(); l.at.Sequence++ {
+		var m move
+		found, err := get(moves, sequenceKey(l.at.Sequence+1), &m)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			return nil, errListTooSlow
+		}
+		l.follow(m)
+	}
+	return l, nil
+}
+
+// follow keeps an image that has moved in the list, once.
+func (l *list) follow(m move) {
+	read := l.at.skip(m.image) || !l.ahead(m.image, m.From)
+	if at := slices.Index(l.extra, m.image); at >= 0 {
+		// It had moved behind before, and is still to be read.
+		l.extra = slices.Delete(l.extra, at, at+1)
+		read = false
+	}
+	switch ahead := l.ahead(m.image, m.To); {
+	case read && ahead:
+		l.at.Seen = append(l.at.Seen, m.image)
+	case !read && !ahead:
+		l.extra = append(l.extra, m.image)
+	}
+}
+
+// ahead says whether an image with a creation time has a place that the list
+// has not come to.
+func (l *list) ahead(i image, created time.Time) bool {
+	if l.query.ByTime {
+		key := byTimeKey("", created, catalog.ImageUUID(i.Repository, i.Digest))[len(separator):]
+		c := bytes.Compare(key, l.at.Position)
+		if l.query.Descending {
+			c = -c
+		}
+		return c > 0
+	}
+	key, at := string(byNameKey(i.Repository, created, i.Digest)), string(l.at.Position)
+	if a, b := inOrder(key), inOrder(at); a != b {
+		return a > b
+	}
+	return len(key) > len(at) // of equals the bare name comes first
+}

@@ -1,0 +1,287 @@
+package test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"testing"
+
+	ggcr "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// TestImageLibrary pushes as the unikraft CLI's image library does: the child
+// to the tag first, then the index to the same tag.
+func TestImageLibrary(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	f := fixtureNamed(t, "unikraft-http-python312")
+	const repository = "alice/python"
+	index := indexOf(t, f.dir(), f.tag)
+	child := childOf(t, index, f.platforms[0].Digest)
+	latest := ggcrRef(t, b, repository+":latest")
+
+	if err := remote.Write(latest, child, remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	wantAll(t, b, f.child().v1(repository, "latest"))
+	wantFixture(t, b, f.child(), repository, "latest")
+
+	if err := remote.WriteIndex(latest, index, remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	wantAll(t, b, f.v1(repository, "latest"))
+	wantFixture(t, b, f, repository, "latest")
+	// The child is part of the index now, and still found by its own digest.
+	bare := f.child()
+	for _, body := range []string{`{"digest":"` + repository + "@" + bare.digest + `"}`, `{"digest":"` + bare.digest + `"}`} {
+		wantImages(t, b, "/v1/images/list", body, bare.v1(repository))
+		wantImages(t, b, "/v1/images", body, bare.current(b.Host, repository))
+	}
+
+	// With a tag of its own, it is an image of its own, as long as it has it.
+	if err := remote.Put(ggcrRef(t, b, repository+":child"), child, remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	wantFixture(t, b, bare, repository, "child")
+	wantFixture(t, b, f, repository, "latest")
+	if a := askAPI(t, b, "/v1/images/list", ""); len(a.Data.Images) != 2 {
+		t.Errorf("want the index and its tagged child, got %s", a.raw)
+	}
+	if err := remote.Delete(ggcrRef(t, b, repository+":child"), remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	wantAll(t, b, f.v1(repository, "latest"))
+}
+
+// wantAll wants the list of all to be exactly these entries, in this order.
+func wantAll(t testing.TB, b *Berth, entries ...entryV1) {
+	t.Helper()
+	wantImages(t, b, "/v1/images/list", "", entries...)
+}
+
+func childOf(t *testing.T, index ggcr.ImageIndex, digest string) ggcr.Image {
+	t.Helper()
+	hash, err := ggcr.NewHash(digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := index.Image(hash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return child
+}
+
+// TestNotListed stores what is no unikernel: it is pulled like anywhere else,
+// and no image of the API.
+func TestNotListed(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	const ociManifest = "application/vnd.oci.image.manifest.v1+json"
+	const ociConfig = "application/vnd.oci.image.config.v1+json"
+	rootfs := gzipped(t, tarOf(t, "bin/sh", "#!", "etc/passwd", "root:x:0:0", "usr/lib/os-release", "ID=debian"))
+	pushed := map[string]handDescriptor{}
+	for _, test := range []struct {
+		name           string
+		config, layer  []byte
+		configType     string
+		layerType      string
+		artifactType   string
+		subject        string // which of these it refers to
+		annotations    map[string]string
+		dockerManifest bool
+	}{
+		{
+			name: "container", config: []byte(`{"architecture":"amd64","os":"linux","config":{"Cmd":["/bin/sh"]}}`), configType: ociConfig,
+			layer: rootfs, layerType: tarLayer + "+gzip",
+		},
+		{
+			name: "docker", config: []byte(`{"architecture":"arm64","os":"linux","config":{"Cmd":["/bin/sh"]}}`),
+			configType: "application/vnd.docker.container.image.v1+json",
+			layer:      rootfs, layerType: "application/vnd.docker.image.rootfs.diff.tar.gzip", dockerManifest: true,
+		},
+		{
+			name: "helm", config: []byte(`{"name":"chart","version":"0.1.0"}`), configType: "application/vnd.cncf.helm.config.v1+json",
+			layer: gzipped(t, tarOf(t, "chart/Chart.yaml", "name: chart")), layerType: "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+		},
+		{
+			name: "signature", config: []byte(`{"architecture":"","os":"","rootfs":{"type":"layers","diff_ids":[]},"config":{}}`), configType: ociConfig,
+			layer: []byte(`{"critical":{"type":"cosign container image signature"}}`), layerType: "application/vnd.dev.cosign.simplesigning.v1+json",
+			annotations: map[string]string{"dev.cosignproject.cosign/signature": "MEUCIQ"},
+		},
+		{
+			name: "sbom", config: []byte(`{}`), configType: "application/vnd.oci.empty.v1+json", artifactType: "application/spdx+json",
+			layer: []byte(`{"spdxVersion":"SPDX-2.3"}`), layerType: "application/spdx+json", subject: "container",
+		},
+	} {
+		repository := "alice/" + test.name
+		if test.subject != "" {
+			repository = "alice/" + test.subject
+		}
+		mediaType := ociManifest
+		if test.dockerManifest {
+			mediaType = "application/vnd.docker.distribution.manifest.v2+json"
+		}
+		m := map[string]any{
+			"schemaVersion": 2, "mediaType": mediaType,
+			"config": handBlob(t, b, repository, test.configType, test.config),
+			"layers": []any{handBlob(t, b, repository, test.layerType, test.layer)},
+		}
+		if test.artifactType != "" {
+			m["artifactType"] = test.artifactType
+		}
+		if test.annotations != nil {
+			m["annotations"] = test.annotations
+		}
+		if test.subject != "" {
+			m["subject"] = pushed[test.subject]
+		}
+		content, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digest := handManifest(t, b, repository, test.name, mediaType, content)
+		pushed[test.name] = handDescriptor{mediaType, digest, int64(len(content))}
+
+		wantAll(t, b)
+		wantImages[entryCurrent](t, b, "/v1/images", "")
+		wantNoImage(t, b, "/v1/images/list", `{"digest":"`+repository+"@"+digest+`"}`)
+		wantNoImage(t, b, "/v1/images", `{"digest":"`+digest+`"}`)
+		wantNoImage(t, b, "/v1/images", `{"tag":"`+repository+":"+test.name+`"}`)
+		wantNoImage(t, b, "/v1/images?uuid="+uuidOf(repository, digest), "")
+		for _, ref := range []string{test.name, digest} {
+			if got := handGet(t, b, "/v2/"+repository+"/manifests/"+ref, mediaType); !bytes.Equal(got, content) {
+				t.Errorf("%s: pulled another manifest", ref)
+			}
+		}
+		if got := handGet(t, b, "/v2/"+repository+"/blobs/"+sha256Of(test.layer), ""); !bytes.Equal(got, test.layer) {
+			t.Errorf("%s: pulled another layer", test.name)
+		}
+	}
+}
+
+// handDescriptor is a descriptor of OCI.
+type handDescriptor struct {
+	MediaType string `json:"mediaType"`
+	Digest    string `json:"digest"`
+	Size      int64  `json:"size"`
+}
+
+func sha256Of(content []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(content)) }
+
+// handSend sends a request without a client library, and wants a status.
+func handSend(t testing.TB, method, address, contentType string, body io.Reader, status int) *http.Response {
+	t.Helper()
+	r, err := http.NewRequest(method, address, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.StatusCode != status {
+		t.Fatalf("%s %s: got %d %s, want %d", method, address, response.StatusCode, content, status)
+	}
+	response.Body = io.NopCloser(bytes.NewReader(content))
+	return response
+}
+
+// handUpload begins an upload and returns where it goes on.
+func handUpload(t testing.TB, b *Berth, repository string) string {
+	t.Helper()
+	response := handSend(t, http.MethodPost, b.URL+"/v2/"+repository+"/blobs/uploads/", "", nil, http.StatusAccepted)
+	return handLocation(t, response)
+}
+
+func handLocation(t testing.TB, response *http.Response) string {
+	t.Helper()
+	location, err := response.Location()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return location.String()
+}
+
+func handBlob(t testing.TB, b *Berth, repository, mediaType string, content []byte) handDescriptor {
+	t.Helper()
+	d := handDescriptor{mediaType, sha256Of(content), int64(len(content))}
+	location := handUpload(t, b, repository) + "&digest=" + url.QueryEscape(d.Digest)
+	handSend(t, http.MethodPut, location, "application/octet-stream", bytes.NewReader(content), http.StatusCreated)
+	return d
+}
+
+func handManifest(t testing.TB, b *Berth, repository, ref, mediaType string, content []byte) string {
+	t.Helper()
+	handSend(t, http.MethodPut, b.URL+"/v2/"+repository+"/manifests/"+ref, mediaType, bytes.NewReader(content), http.StatusCreated)
+	return sha256Of(content)
+}
+
+func handGet(t testing.TB, b *Berth, path, accept string) []byte {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, b.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if accept != "" {
+		r.Header.Set("Accept", accept)
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("GET %s: got %d %s, %v", path, response.StatusCode, content, err)
+	}
+	return content
+}
+
+// tarOf makes an archive of pairs of path and content.
+func tarOf(t testing.TB, files ...string) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for i := 0; i < len(files); i += 2 {
+		header := &tar.Header{Name: files[i], Mode: 0o644, Size: int64(len(files[i+1]))}
+		if err := w.WriteHeader(header); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, files[i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+func gzipped(t testing.TB, content []byte) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w := gzip.NewWriter(&buf)
+	if _, err := w.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
