@@ -61,8 +61,11 @@ func TestStorageFails(t *testing.T) {
 // TestContextEnds stops at every call, and while a bomb is decompressed.
 func TestContextEnds(t *testing.T) {
 	c := newContent()
-	layer := c.blob(rleBomb(append(tarOf(reg("unikraft/bin/kernel"))[:1024], claims("unikraft/big", 1<<40)...), 13<<3))
-	m := c.index(desc(ociManifest, c.image(object{"os": "fc"}, desc(ociTar, layer)).Digest))
+	image := func(big int64) catalog.Manifest {
+		layer := c.blob(rleBomb(append(tarOf(reg("unikraft/bin/kernel"))[:1024], claims("unikraft/big", big)...), 13<<3))
+		return c.index(desc(ociManifest, c.image(object{"os": "fc"}, desc(ociTar, layer)).Digest))
+	}
+	m := image(4 << 20)
 	calls := 0
 	c.fail = func(string, digest.Digest) error { calls++; return nil }
 	describe(t, c, m)
@@ -87,6 +90,7 @@ func TestContextEnds(t *testing.T) {
 	}
 
 	c.fail = nil
+	m = image(1 << 40)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	start := time.Now()

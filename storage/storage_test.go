@@ -1,0 +1,225 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/opencontainers/go-digest"
+)
+
+// stores opens one store of each kind that needs nothing else.
+func stores(t *testing.T) map[string]*Store {
+	t.Helper()
+	out := map[string]*Store{}
+	for kind, parameters := range map[string]configuration.Parameters{
+		"filesystem": {"rootdirectory": t.TempDir()}, "inmemory": {},
+	} {
+		s, err := Open(t.Context(), configuration.Storage{kind: parameters})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[kind] = s
+	}
+	return out
+}
+
+func put(t *testing.T, s *Store, path, content string) {
+	t.Helper()
+	if err := s.driver.PutContent(t.Context(), path, []byte(content)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func putBlob(t *testing.T, s *Store, content string) digest.Digest {
+	d := digest.FromString(content)
+	put(t, s, blobPath(d), content)
+	return d
+}
+
+func TestRepository(t *testing.T) {
+	for kind, s := range stores(t) {
+		ctx := t.Context()
+		if err := s.Ready(ctx); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+		m, l := putBlob(t, s, "manifest"), putBlob(t, s, "0123456789")
+		put(t, s, revisionLink("b/c", m), m.String())
+		put(t, s, layerLink("b/c", l), l.String())
+		put(t, s, layerLink("b/c", digest.FromString("bytes that are gone")), digest.FromString("bytes that are gone").String())
+		put(t, s, layerLink("a", l), l.String())
+		put(t, s, repositories+"/_odd/Name/x", "")
+		var names []string
+		err := s.Repositories(ctx, func(name string) error { names = append(names, name); return nil })
+		if err != nil || !slices.Equal(names, []string{"a", "b/c"}) {
+			t.Errorf("%s: repositories %v, %v", kind, names, err)
+		}
+		r := s.Repository("b/c")
+		if got, err := r.Manifests(ctx); err != nil || !slices.Equal(got, []digest.Digest{m}) {
+			t.Errorf("%s: manifests %v, %v", kind, got, err)
+		}
+		if got, err := r.Blobs(ctx); err != nil || len(got) != 1 || got[l] != 10 {
+			t.Errorf("%s: blobs %v, %v", kind, got, err)
+		}
+		content, modified, err := r.Manifest(ctx, m)
+		if err != nil || string(content) != "manifest" || modified.IsZero() {
+			t.Errorf("%s: manifest %q %v, %v", kind, content, modified, err)
+		}
+		// What another repository stored is not here, whoever knows its digest.
+		if _, err := s.Repository("a").Size(ctx, m); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: a blob without a link: %v", kind, err)
+		}
+		if _, _, err := r.Manifest(ctx, l); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: a layer as a manifest: %v", kind, err)
+		}
+		if _, err := r.Open(ctx, "sha256:../../x"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: no digest: %v", kind, err)
+		}
+		checkReader(t, r, l)
+	}
+}
+
+func checkReader(t *testing.T, r Repository, d digest.Digest) {
+	t.Helper()
+	f, err := r.Open(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	read := func(n int) string {
+		p := make([]byte, n)
+		k, err := io.ReadFull(f, p)
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		return string(p[:k])
+	}
+	for _, step := range []struct {
+		offset int64
+		whence int
+		want   string
+	}{{0, io.SeekStart, "012"}, {2, io.SeekCurrent, "567"}, {-1, io.SeekEnd, "9"}, {1, io.SeekStart, "123"}, {5, io.SeekEnd, ""}} {
+		if _, err := f.Seek(step.offset, step.whence); err != nil {
+			t.Fatal(err)
+		}
+		if got := read(3); got != step.want {
+			t.Errorf("after seek %d, %d: %q, want %q", step.offset, step.whence, got, step.want)
+		}
+	}
+	if _, err := f.Seek(-1, io.SeekStart); err == nil {
+		t.Error("seek before the start succeeds")
+	}
+}
+
+func TestTags(t *testing.T) {
+	for kind, s := range stores(t) {
+		d := putBlob(t, s, "manifest")
+		put(t, s, tagCurrentLink("a/b", "v1"), d.String())
+		put(t, s, tagIndexLink("a/b", "half", d), d.String())
+		for range 2 {
+			tags, err := s.Repository("a/b").Tags(t.Context())
+			if err != nil || len(tags) != 1 || tags["v1"] != d {
+				t.Errorf("%s: tags %v, %v", kind, tags, err)
+			}
+		}
+		if there, err := s.exists(t.Context(), tagPath("a/b", "half")); err != nil || there {
+			t.Errorf("%s: the unfinished tag is still there: %v", kind, err)
+		}
+		put(t, s, tagCurrentLink("a/b", "bad"), "no digest")
+		if _, err := s.Repository("a/b").Tags(t.Context()); err == nil || errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: a damaged link is not reported: %v", kind, err)
+		}
+	}
+}
+
+func TestComplete(t *testing.T) {
+	for kind, s := range stores(t) {
+		a, b := putBlob(t, s, "a"), putBlob(t, s, "b")
+		put(t, s, revisionLink("r", a), a.String())
+		put(t, s, revisionLink("r", b), b.String())
+		put(t, s, tagCurrentLink("r", "old"), b.String())
+		c := Change{Repository: "r", Put: a, Tag: "new", Untag: []string{"old", "absent"}, Delete: []digest.Digest{b, digest.FromString("absent")}}
+		for range 2 { // completing what is complete changes nothing
+			if err := s.Complete(t.Context(), c); err != nil {
+				t.Fatalf("%s: %v", kind, err)
+			}
+			tags, _ := s.Repository("r").Tags(t.Context())
+			manifests, _ := s.Repository("r").Manifests(t.Context())
+			if len(tags) != 1 || tags["new"] != a || !slices.Equal(manifests, []digest.Digest{a}) {
+				t.Errorf("%s: tags %v, manifests %v", kind, tags, manifests)
+			}
+		}
+		never := Change{Repository: "r", Put: digest.FromString("never came"), Tag: "new"}
+		if err := s.Complete(t.Context(), never); err != nil {
+			t.Fatal(err)
+		}
+		if tags, _ := s.Repository("r").Tags(t.Context()); tags["new"] != a {
+			t.Errorf("%s: a tag points to what never came", kind)
+		}
+	}
+}
+
+func TestIdentity(t *testing.T) {
+	open := func(kind string, p configuration.Parameters) string {
+		return identity(kind, p)
+	}
+	same := open("s3", configuration.Parameters{"bucket": "a", "secretkey": "hunter2", "region": "x"})
+	if same != open("s3", configuration.Parameters{"region": "x", "bucket": "a", "secretkey": "other"}) {
+		t.Error("the secret makes another place")
+	}
+	if strings.Contains(same, "hunter2") {
+		t.Error("the identity holds a secret")
+	}
+	if same == open("s3", configuration.Parameters{"bucket": "b", "region": "x"}) {
+		t.Error("two buckets are one place")
+	}
+	if open("inmemory", nil) == open("inmemory", nil) {
+		t.Error("two memories are one place")
+	}
+}
+
+func TestOpenFails(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for kind, p := range map[string]configuration.Parameters{"nonesuch": {}, "filesystem": {"rootdirectory": file}} {
+		if _, err := Open(context.Background(), configuration.Storage{kind: p}); err == nil {
+			t.Errorf("%s opens", kind)
+		}
+	}
+}
+
+// TestDurableParents checks which directories an operation has to sync: the
+// new ones, and those that another operation created and has not synced yet.
+func TestDurableParents(t *testing.T) {
+	root := t.TempDir()
+	d := newDurable(nil, root)
+	if err := os.MkdirAll(filepath.Join(root, "old"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(root, "old", "x", "y")
+	want := []string{dir, filepath.Join(root, "old", "x")}
+	first := d.enter(dir)
+	if !slices.Equal(first, want) {
+		t.Fatalf("new directories: %v", first)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	second := d.enter(dir)
+	if !slices.Equal(second, want) {
+		t.Fatalf("directories that another operation has not synced: %v", second)
+	}
+	d.leave(first)
+	d.leave(second)
+	if settled := d.enter(dir); len(settled) != 0 || len(d.creating) != 0 {
+		t.Fatalf("settled directories: %v, %v", settled, d.creating)
+	}
+}
