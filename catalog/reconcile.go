@@ -111,11 +111,14 @@ func (c *Catalog) describe(ctx context.Context, repository string, added, gone [
 
 func (c *Catalog) describeOne(ctx context.Context, repository string, d digest.Digest) (Description, error) {
 	content := content{c.store.Repository(repository)}
-	m, err := content.Manifest(ctx, d)
+	bytes, modified, err := content.repository.Manifest(ctx, d)
+	if errors.Is(err, storage.ErrTooLarge) {
+		return Description{Digest: d}, nil // it can be deleted, and that is all
+	}
 	if err != nil {
 		return Description{}, err
 	}
-	return Describe(ctx, m, content, c.index)
+	return Describe(ctx, Manifest{Digest: d, Bytes: bytes, Modified: modified}, content, c.index)
 }
 
 // content lets Describe read a repository in storage.
@@ -123,6 +126,9 @@ type content struct{ repository storage.Repository }
 
 func (r content) Manifest(ctx context.Context, d digest.Digest) (Manifest, error) {
 	bytes, modified, err := r.repository.Manifest(ctx, d)
+	if errors.Is(err, storage.ErrTooLarge) {
+		err = storage.ErrNotFound // as a part of an index it is not readable
+	}
 	return Manifest{Digest: d, Bytes: bytes, Modified: modified}, err
 }
 

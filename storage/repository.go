@@ -70,6 +70,9 @@ func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) 
 	tags := make(map[string]digest.Digest, len(names))
 	for _, tag := range names {
 		target, err := r.readLink(ctx, tagCurrentLink(r.name, tag))
+		if errors.Is(err, ErrDamaged) {
+			continue
+		}
 		if errors.Is(err, ErrNotFound) {
 			if err := r.store.remove(ctx, tagPath(r.name, tag)); err != nil {
 				return nil, fmt.Errorf("remove unfinished tag %s:%s: %w", r.name, tag, err)
@@ -141,7 +144,7 @@ func (r Repository) linked(ctx context.Context, path string, link func(digest.Di
 }
 
 // Manifest reads a manifest of the repository, and says when its bytes were
-// stored. One larger than [MaxManifestBytes] is an error.
+// stored. One larger than [MaxManifestBytes] is ErrTooLarge.
 func (r Repository) Manifest(ctx context.Context, d digest.Digest) (content []byte, modified time.Time, err error) {
 	target, err := r.follow(ctx, d, revisionLink)
 	if err != nil {
@@ -149,7 +152,7 @@ func (r Repository) Manifest(ctx context.Context, d digest.Digest) (content []by
 	}
 	info, err := r.store.driver.Stat(ctx, blobPath(target))
 	if err == nil && info.Size() > MaxManifestBytes {
-		err = fmt.Errorf("has %d bytes, more than the %d allowed", info.Size(), MaxManifestBytes)
+		err = ErrTooLarge
 	}
 	if err == nil {
 		content, err = r.store.driver.GetContent(ctx, blobPath(target))
@@ -202,7 +205,7 @@ func (r Repository) readLink(ctx context.Context, path string) (digest.Digest, e
 	}
 	d := digest.Digest(content)
 	if err := d.Validate(); err != nil {
-		return "", fmt.Errorf("link %s holds no digest: %w", path, err)
+		return "", fmt.Errorf("link %s: %w", path, ErrDamaged)
 	}
 	return d, nil
 }

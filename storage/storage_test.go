@@ -81,6 +81,11 @@ func TestRepository(t *testing.T) {
 		if _, err := r.Open(ctx, "sha256:../../x"); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: no digest: %v", kind, err)
 		}
+		large := putBlob(t, s, strings.Repeat("x", MaxManifestBytes+1))
+		put(t, s, revisionLink("b/c", large), large.String())
+		if _, _, err := r.Manifest(ctx, large); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%s: a manifest that is too large: %v", kind, err)
+		}
 		checkReader(t, r, l)
 	}
 }
@@ -132,8 +137,10 @@ func TestTags(t *testing.T) {
 			t.Errorf("%s: the unfinished tag is still there: %v", kind, err)
 		}
 		put(t, s, tagCurrentLink("a/b", "bad"), "no digest")
-		if _, err := s.Repository("a/b").Tags(t.Context()); err == nil || errors.Is(err, ErrNotFound) {
-			t.Errorf("%s: a damaged link is not reported: %v", kind, err)
+		tags, err := s.Repository("a/b").Tags(t.Context())
+		there, err2 := s.exists(t.Context(), tagPath("a/b", "bad"))
+		if err != nil || err2 != nil || len(tags) != 1 || !there {
+			t.Errorf("%s: a damaged tag stops the others, or is removed: %v, %v, %v, %v", kind, tags, err, there, err2)
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 // dockerDaemon is a Docker daemon of the test's own.
 type dockerDaemon struct {
 	t   *testing.T
+	ctx context.Context
 	dir string
 }
 
@@ -36,7 +37,7 @@ func startDocker(t *testing.T) dockerDaemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := dockerDaemon{t, dir}
+	d := dockerDaemon{t, testContext(t), dir}
 	logPath := filepath.Join(dir, "log")
 	log, err := os.Create(logPath)
 	if err != nil {
@@ -97,7 +98,8 @@ func (d dockerDaemon) socket() string { return "unix://" + filepath.Join(d.dir, 
 
 // command is a docker that talks to this daemon, and knows no passwords.
 func (d dockerDaemon) command(args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(context.WithoutCancel(d.t.Context()), "docker", append([]string{"--config", filepath.Join(d.dir, "config"), "-H", d.socket()}, args...)...)
+	args = append([]string{"--config", filepath.Join(d.dir, "config"), "-H", d.socket()}, args...)
+	cmd := exec.CommandContext(d.ctx, "docker", args...)
 	cmd.Dir = d.dir
 	return cmd
 }

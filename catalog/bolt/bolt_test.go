@@ -133,6 +133,7 @@ func TestMemory(t *testing.T) {
 		t.Fatal("recalled what nobody remembered")
 	}
 	x.Remember(dgst("l"), catalog.PartKernel|catalog.PartInitrd)
+	apply(t, x, catalog.Update{Repository: "a/b"}) // which was queued after it
 	if got, found := x.Recall(dgst("l")); !found || got != catalog.PartKernel|catalog.PartInitrd {
 		t.Fatalf("recalled %v, %v", got, found)
 	}

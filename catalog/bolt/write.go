@@ -88,10 +88,11 @@ func (x *Index) Recall(d digest.Digest) (parts catalog.Parts, found bool) {
 	return parts, found
 }
 
-// Remember implements catalog.Memory. That it fails costs no more than looking
-// into the layer again.
+// Remember implements catalog.Memory. It does not wait for the write, which
+// then shares the sync of the push it belongs to; that it is lost costs no more
+// than looking into the layer again.
 func (x *Index) Remember(d digest.Digest, parts catalog.Parts) {
-	_ = x.update("remember", func(tx *bbolt.Tx) error {
+	x.w.later(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketLayers).Put([]byte(d), []byte{byte(parts)})
 	})
 }

@@ -38,16 +38,19 @@ func newWriter(db *bbolt.DB) *writer {
 
 // do runs fn in a transaction and returns when it is committed, or not. fn may
 // be run more than once and must not keep anything from a run.
-func (w *writer) do(fn func(*bbolt.Tx) error) error {
+func (w *writer) do(fn func(*bbolt.Tx) error) error { return <-w.later(fn) }
+
+// later does the same without waiting; the result comes on the channel.
+func (w *writer) later(fn func(*bbolt.Tx) error) <-chan error {
 	u := &update{fn: fn, result: make(chan error, 1)}
 	w.mu.RLock()
+	defer w.mu.RUnlock()
 	if w.closed {
-		w.mu.RUnlock()
-		return errClosed
+		u.result <- errClosed
+	} else {
+		w.queue <- u
 	}
-	w.queue <- u
-	w.mu.RUnlock()
-	return <-u.result
+	return u.result
 }
 
 func (w *writer) close() {
