@@ -43,6 +43,20 @@ type Index interface {
 	Linked(ctx context.Context, repository string, dgst digest.Digest) (size int64, found bool, err error)
 	// Referring returns the manifests of the repository that refer to a blob.
 	Referring(ctx context.Context, repository string, dgst digest.Digest) ([]digest.Digest, error)
+	// Repositories returns the names of repositories that hold a manifest, after
+	// the given one, at most n; within limits them as in Query.
+	Repositories(ctx context.Context, within []string, after string, n int) ([]string, error)
+	// TagNames returns the tags of a repository after the given one, at most n,
+	// or ErrNotFound if the repository holds neither manifest nor blob.
+	TagNames(ctx context.Context, repository, after string, n int) ([]string, error)
+	// Holder returns a repository that links a blob, or ErrNotFound; within
+	// limits where it looks as in Query.
+	Holder(ctx context.Context, dgst digest.Digest, within []string) (string, error)
+	// Usage returns what a namespace stores.
+	Usage(ctx context.Context, namespace string) (Usage, error)
+	// Unused returns those of the blobs that no manifest of the namespace
+	// refers to.
+	Unused(ctx context.Context, namespace string, blobs []digest.Digest) ([]digest.Digest, error)
 	// Stats counts what is there.
 	Stats(ctx context.Context) (Stats, error)
 
@@ -104,4 +118,12 @@ type Stats struct {
 	// among them with a listed image.
 	Repositories      int64 `json:"repositories"`
 	ImageRepositories int64 `json:"image_repositories"`
+}
+
+// Usage is what a namespace stores.
+type Usage struct {
+	// Images counts the listed ones.
+	Images int64 `json:"images"`
+	// Bytes are those of the blobs that manifests refer to, each counted once.
+	Bytes int64 `json:"bytes"`
 }

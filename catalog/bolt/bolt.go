@@ -25,7 +25,7 @@
 //	holders       <digest>\0<repository>        nothing: the repositories that link a blob
 //	references    <repository>\0<blob>\0<manifest>  nothing: the manifests that refer to a blob, stored or not
 //	uses          <namespace>\0<digest>         use as JSON: the blobs that manifests of a namespace refer to
-//	namespaces    <namespace>                   namespace as JSON: what it stores
+//	namespaces    <namespace>                   catalog.Usage as JSON
 //	repositories  <repository>                  repository as JSON: what it holds
 //	layers        <digest>                      one byte, catalog.Parts: what was found in a layer
 //	pending       <repository>                  storage.Change as JSON: a change that has begun

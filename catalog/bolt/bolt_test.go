@@ -351,6 +351,7 @@ func oneByOne(r *rand.Rand, m model) []catalog.Update {
 func checkLookups(t *testing.T, x *Index, m model) {
 	t.Helper()
 	ctx := t.Context()
+	checkNames(t, x, m)
 	for name, r := range m {
 		for tag, d := range r.tags {
 			if got, err := x.Tag(ctx, name, tag); err != nil || got != d {
@@ -379,6 +380,64 @@ func checkLookups(t *testing.T, x *Index, m model) {
 		s, err := x.State(ctx, name)
 		if err != nil || !maps.Equal(s.Tags, r.tags) || !maps.Equal(s.Links, r.links) || len(s.Manifests) != len(r.manifests) {
 			t.Fatalf("state of %s: %+v, %v", name, s, err)
+		}
+	}
+}
+
+func checkNames(t *testing.T, x *Index, m model) {
+	t.Helper()
+	for _, ns := range [][]string{nil, {"alice"}, {"alice/app", "official", "zoe"}, {"alice", "alice/app", "official"}} {
+		var want, got []string
+		for name, r := range m {
+			if len(r.manifests) > 0 && within(ns, name) {
+				want = append(want, name)
+			}
+		}
+		slices.Sort(want)
+		for {
+			after := ""
+			if len(got) > 0 {
+				after = got[len(got)-1]
+			}
+			batch, err := x.Repositories(t.Context(), ns, after, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got = append(got, batch...); len(batch) < 2 {
+				break
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("repositories within %v: %v, want %v", ns, got, want)
+		}
+	}
+	for name, r := range m {
+		want := slices.Sorted(maps.Keys(r.tags))
+		got, err := x.TagNames(t.Context(), name, "", 100)
+		if len(r.manifests)+len(r.links) == 0 {
+			if !errors.Is(err, catalog.ErrNotFound) {
+				t.Fatalf("tags of %s, which is empty: %v, %v", name, got, err)
+			}
+		} else if err != nil || !slices.Equal(got, want) {
+			t.Fatalf("tags of %s: %v, %v; want %v", name, got, err, want)
+		}
+		if len(want) > 1 {
+			if got, err := x.TagNames(t.Context(), name, want[0], 1); err != nil || !slices.Equal(got, want[1:2]) {
+				t.Fatalf("tags of %s after %s: %v, %v", name, want[0], got, err)
+			}
+		}
+	}
+	blob := dgst("blob1")
+	for _, ns := range [][]string{nil, {"bob"}, {"alice/app", "official"}} {
+		got, err := x.Holder(t.Context(), blob, ns)
+		holds := false
+		for name, r := range m {
+			if _, ok := r.links[blob]; ok && within(ns, name) {
+				holds = true
+			}
+		}
+		if holds != (err == nil) || holds && (!within(ns, got) || m[got].links[blob] == 0) {
+			t.Fatalf("holder within %v: %q, %v; want one: %v", ns, got, err, holds)
 		}
 	}
 }

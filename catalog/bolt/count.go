@@ -12,12 +12,6 @@ type repository struct {
 	Images    int64 `json:"images"` // listed ones
 }
 
-// namespace is what the index counts of a namespace.
-type namespace struct {
-	Images int64 `json:"images"` // listed ones
-	Bytes  int64 `json:"bytes"`  // of the blobs in use, each counted once
-}
-
 // use is a blob that manifests of a namespace refer to.
 type use struct {
 	Size int64 `json:"size"` // in bytes
@@ -36,14 +30,14 @@ func (u use) bytes() int64 {
 }
 
 func (a *applying) countManifest(n int64) error {
-	return a.count(func(s *catalog.Stats, r *repository, _ *namespace) {
+	return a.count(func(s *catalog.Stats, r *repository, _ *catalog.Usage) {
 		s.Manifests += n
 		r.Manifests += n
 	})
 }
 
 func (a *applying) countImage(image *catalog.Image, n int64) error {
-	return a.count(func(s *catalog.Stats, r *repository, ns *namespace) {
+	return a.count(func(s *catalog.Stats, r *repository, ns *catalog.Usage) {
 		if image.Kernel || image.Initrd {
 			s.Unikernels += n
 		} else {
@@ -85,15 +79,15 @@ func (a *applying) use(blobs []catalog.Blob, n int64) error {
 			return err
 		}
 	}
-	return a.count(func(_ *catalog.Stats, _ *repository, ns *namespace) { ns.Bytes += delta })
+	return a.count(func(_ *catalog.Stats, _ *repository, ns *catalog.Usage) { ns.Bytes += delta })
 }
 
 // count changes the counters, and removes those of what is empty.
-func (a *applying) count(change func(*catalog.Stats, *repository, *namespace)) error {
+func (a *applying) count(change func(*catalog.Stats, *repository, *catalog.Usage)) error {
 	var (
 		stats catalog.Stats
 		repo  repository
-		space namespace
+		space catalog.Usage
 	)
 	meta, repos, spaces := a.tx.Bucket(bucketMeta), a.tx.Bucket(bucketRepositories), a.tx.Bucket(bucketNamespaces)
 	repoKey, spaceKey := []byte(a.repository), []byte(namespaceOf(a.repository))
@@ -120,7 +114,7 @@ func (a *applying) count(change func(*catalog.Stats, *repository, *namespace)) e
 	} else if err := put(repos, repoKey, repo); err != nil {
 		return err
 	}
-	if space == (namespace{}) {
+	if space == (catalog.Usage{}) {
 		return spaces.Delete(spaceKey)
 	}
 	return put(spaces, bytes.Clone(spaceKey), space)

@@ -277,6 +277,37 @@ func fromUUID(q catalog.Query) uuid.UUID {
 	return q.From.UUID
 }
 
+// Repositories implements catalog.Index.
+func (x *Index) Repositories(ctx context.Context, namespaces []string, after string, n int) (names []string, err error) {
+	err = x.view(ctx, "repositories", func(tx *bbolt.Tx) error {
+		var m merge
+		add := func(prefix, end string) {
+			s := &span{cursor: tx.Bucket(bucketRepositories).Cursor(), prefix: []byte(prefix)}
+			if end != "" {
+				s.end = []byte(end)
+			}
+			s.seek([]byte(max(prefix, after)))
+			if after != "" && string(s.k) == after {
+				s.advance()
+			}
+			m = append(m, s)
+		}
+		if namespaces == nil {
+			add("", "")
+		}
+		for _, ns := range outermost(namespaces) {
+			add(ns, ns+separator) // the repository that has the namespace's name
+			add(ns+"/", "")
+		}
+		for s := m.least(); s != nil && len(names) < n; s = m.least() {
+			names = append(names, string(s.k))
+			s.advance()
+		}
+		return nil
+	})
+	return names, err
+}
+
 // outermost leaves out the namespaces that lie in another one, and repetitions.
 func outermost(namespaces []string) []string {
 	sorted := slices.Compact(slices.Sorted(slices.Values(namespaces)))

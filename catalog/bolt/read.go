@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
@@ -186,6 +187,76 @@ func (x *Index) Referring(ctx context.Context, repository string, d digest.Diges
 		})
 	})
 	return manifests, err
+}
+
+// TagNames implements catalog.Index.
+func (x *Index) TagNames(ctx context.Context, repository, after string, n int) (tags []string, err error) {
+	err = x.view(ctx, "tag_names", func(tx *bbolt.Tx) error {
+		start := prefix(repository)
+		if tx.Bucket(bucketRepositories).Get([]byte(repository)) == nil && !anyBelow(tx.Bucket(bucketLinks), start) {
+			return catalog.ErrNotFound
+		}
+		c := tx.Bucket(bucketTags).Cursor()
+		for k, _ := c.Seek(append(bytes.Clone(start), after...)); bytes.HasPrefix(k, start) && len(tags) < n; k, _ = c.Next() {
+			if tag := string(k[len(start):]); tag != after {
+				tags = append(tags, tag)
+			}
+		}
+		return nil
+	})
+	return tags, err
+}
+
+// Holder implements catalog.Index.
+func (x *Index) Holder(ctx context.Context, d digest.Digest, namespaces []string) (repository string, err error) {
+	err = x.view(ctx, "holder", func(tx *bbolt.Tx) error {
+		c, start := tx.Bucket(bucketHolders).Cursor(), prefix(d.String())
+		first := func(name string, fits func(string) bool) bool {
+			k, _ := c.Seek(append(bytes.Clone(start), name...))
+			if !bytes.HasPrefix(k, start) || !fits(string(k[len(start):])) {
+				return false
+			}
+			repository = string(k[len(start):])
+			return true
+		}
+		if namespaces == nil && first("", func(string) bool { return true }) {
+			return nil
+		}
+		for _, ns := range namespaces {
+			if first(ns, func(name string) bool { return name == ns }) ||
+				first(ns+"/", func(name string) bool { return strings.HasPrefix(name, ns+"/") }) {
+				return nil
+			}
+		}
+		return catalog.ErrNotFound
+	})
+	return repository, err
+}
+
+// Usage implements catalog.Index.
+func (x *Index) Usage(ctx context.Context, namespace string) (u catalog.Usage, err error) {
+	err = x.view(ctx, "usage", func(tx *bbolt.Tx) error {
+		_, err := get(tx.Bucket(bucketNamespaces), []byte(namespace), &u)
+		return err
+	})
+	return u, err
+}
+
+// Unused implements catalog.Index.
+func (x *Index) Unused(ctx context.Context, namespace string, blobs []digest.Digest) (unused []digest.Digest, err error) {
+	err = x.view(ctx, "unused", func(tx *bbolt.Tx) error {
+		for _, d := range blobs {
+			var u use
+			if _, err := get(tx.Bucket(bucketUses), key(namespace, d.String()), &u); err != nil {
+				return err
+			}
+			if u.Manifests == 0 {
+				unused = append(unused, d)
+			}
+		}
+		return nil
+	})
+	return unused, err
 }
 
 // Stats implements catalog.Index.
