@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"compress/flate"
 	"compress/gzip"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"strings"
@@ -111,7 +110,13 @@ func TestHostileManifests(t *testing.T) {
 		}
 		h.stored("ten thousand times the same layer", "bad/layers", rawManifestOf(config, same...), true)
 		h.refused(put(rawManifestOf(config, missing...)), "ten thousand layers that are not there", 400, 404)
-		h.refused(put([]byte(`{"schemaVersion":2,"mediaType":"`+rawOCIManifest+`","layers":[`+strings.Repeat("{},", 1<<20)+"{}]}")), "a million empty layers", 400)
+		var most []string // that fit into 4 MiB
+		for i := range 49_000 {
+			most = append(most, fmt.Sprintf(`{"digest":"sha256:%064x"}`, i))
+		}
+		h.refused(put(rawLayersOf(strings.Join(most, ","))), "as many missing layers as fit", 400, 404)
+		h.refused(put(rawLayersOf(strings.Repeat("{},", 100_000)+"{}")), "a hundred thousand empty layers", 400)
+		h.refused(put(rawLayersOf(strings.Repeat("{},", 1<<20)+"{}")), "a million empty layers", 400)
 		h.refused(put([]byte(`{"schemaVersion":2,"mediaType":"`+rawOCIManifest+`","annotations":`+strings.Repeat("[", 1<<20))), "nested arrays", 400)
 		h.refused(put([]byte(`{"schemaVersion":2,"mediaType":"`+rawOCIManifest+`","annotations":`+strings.Repeat(`{"a":`, 20_000)+"1"+strings.Repeat("}", 20_001))), "nested objects", 400)
 
@@ -123,6 +128,10 @@ func TestHostileManifests(t *testing.T) {
 		a := h.ask("PUT", "/v2/bad/layers/manifests/x", rawIndexOf(absent...), "Content-Type", rawOCIIndex)
 		h.refused(a, "an index of what is not there", 400, 404)
 	})
+}
+
+func rawLayersOf(layers string) []byte {
+	return []byte(`{"schemaVersion":2,"mediaType":"` + rawOCIManifest + `","layers":[` + layers + "]}")
 }
 
 // gzipBomb is first and then 10 GiB of zeros, in 10 MB.
@@ -224,7 +233,9 @@ func TestHostileArchives(t *testing.T) {
 			size[i] = fill
 		}
 		size[0] |= 0x80
-		binary.BigEndian.PutUint64(size[4:], n)
+		for i := range 8 {
+			size[4+i] = byte(n >> (56 - 8*i))
+		}
 		return size
 	}
 	octal := func(s string) (size [12]byte) { copy(size[:], s); return size }

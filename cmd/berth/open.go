@@ -38,32 +38,34 @@ type berth struct {
 
 // open opens what the configuration names. When it returns, the index is what
 // storage is, also after a crash.
-func open(ctx context.Context, c *config.Config, metrics *prometheus.Registry, log *slog.Logger, stderr io.Writer) (b *berth, err error) {
-	b = &berth{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.close())
-		}
-	}()
+func open(ctx context.Context, c *config.Config, metrics *prometheus.Registry, log *slog.Logger, stderr io.Writer) (*berth, error) {
+	b := &berth{}
+	if err := b.open(ctx, c, metrics, log, stderr); err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	return b, nil
+}
+
+func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.Registry, log *slog.Logger, stderr io.Writer) error {
 	if err := b.lock(c.Data); err != nil {
-		return nil, err
+		return err
 	}
 	secret, err := uploadSecret(c)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	section, err := c.DistributionStorage()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if b.store, err = storage.Open(ctx, section); err != nil {
-		return nil, err
+		return err
 	}
 	b.where = c.Data + " (" + section.Type() + ")"
 
 	index, err := openIndex(ctx, c.Catalog.Path, b.store, log, stderr)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	b.closers = append(b.closers, index.Close)
 	index.Observe(server.IndexMetrics(metrics))
@@ -71,7 +73,7 @@ func open(ctx context.Context, c *config.Config, metrics *prometheus.Registry, l
 	b.catalog = catalog.New(index, b.store, log)
 	b.closers = append(b.closers, b.catalog.Close)
 	if err := b.catalog.Recover(ctx); err != nil {
-		return nil, fmt.Errorf("repair the index after an unclean stop: %w", err)
+		return fmt.Errorf("repair the index after an unclean stop: %w", err)
 	}
 	server.CountImages(metrics, b.catalog.Stats)
 
@@ -86,10 +88,10 @@ func open(ctx context.Context, c *config.Config, metrics *prometheus.Registry, l
 		RequestID: server.RequestID, Log: log,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	b.closers = append(b.closers, b.registry.Close)
-	return b, nil
+	return nil
 }
 
 func (b *berth) ready(ctx context.Context) error {

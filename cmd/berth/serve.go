@@ -156,7 +156,7 @@ berth %s serves %s
   holds    %s
   access   %s
 
-  push     skopeo copy --all --dest-tls-verify=false oci:LAYOUT:TAG docker://%s/me/app:latest
+  push     docker push %s/me/app:latest     (or kraft, unikraft, skopeo, crane, …)
   list     curl %s/v1/images
 
 `, version(), base, b.where, held, access, host, base)
