@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -136,15 +137,21 @@ func rawLayersOf(layers string) []byte {
 
 // gzipBomb is first and then 10 GiB of zeros, in 10 MB.
 func gzipBomb(first []byte) []byte {
-	var head, chunk bytes.Buffer
+	var head bytes.Buffer
 	zw := gzip.NewWriter(&head)
 	_, _ = zw.Write(first)
 	_ = zw.Flush() // a block ends here, and any other may follow
-	fw, _ := flate.NewWriter(&chunk, flate.BestCompression)
+	return append(head.Bytes(), bytes.Repeat(deflatedZeros(), 640)...)
+}
+
+// deflatedZeros are blocks of 16 MiB of zeros, none of them the last.
+var deflatedZeros = sync.OnceValue(func() []byte {
+	var b bytes.Buffer
+	fw, _ := flate.NewWriter(&b, flate.BestCompression)
 	_, _ = fw.Write(make([]byte, 16<<20))
 	_ = fw.Flush()
-	return append(head.Bytes(), bytes.Repeat(chunk.Bytes(), 640)...)
-}
+	return b.Bytes()
+})
 
 // zstdBomb is the same in frames, which may follow each other: 160 GiB.
 func zstdBomb(first []byte) []byte {

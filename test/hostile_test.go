@@ -97,7 +97,7 @@ func (h *rawHostile) refused(a *rawAnswer, what string, statuses ...int) {
 		ok = ok || a.status == s
 	}
 	if !ok {
-		h.t.Errorf("%.200s: status %d, want %v (%.300s)", what, a.status, statuses, a.body)
+		h.t.Errorf("%.90s: status %d, want %v (%.300s)", what, a.status, statuses, a.body)
 		return
 	}
 	var answer struct {

@@ -2,7 +2,6 @@ package test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -121,7 +120,7 @@ func pushAllSorts(t *testing.T, b *Berth) (queries [][2]string) {
 	return queries
 }
 
-var opTime = regexp.MustCompile(`"op_time_us":\d+`)
+var timeTaken = regexp.MustCompile(`"op_time_us":\d+`)
 
 // answers is what the API says, less the time that it took.
 func answers(t *testing.T, b *Berth, queries [][2]string) map[string]string {
@@ -134,7 +133,7 @@ func answers(t *testing.T, b *Berth, queries [][2]string) map[string]string {
 		}
 		r.Header.Set("X-Request-Id", "the-same") // it is in the messages
 		a := sendAPI(t, r)
-		all[q[0]+" "+q[1]] = fmt.Sprintf("%d %s", a.code, opTime.ReplaceAll(a.raw, []byte(`"op_time_us":0`)))
+		all[q[0]+" "+q[1]] = fmt.Sprintf("%d %s", a.code, timeTaken.ReplaceAll(a.raw, []byte(`"op_time_us":0`)))
 	}
 	return all
 }
@@ -180,32 +179,8 @@ func TestDrain(t *testing.T) {
 	b := start(t)
 	content := bytes.Repeat([]byte("slow"), 50000)
 	digest := sha256Of(content)
-	reading := make(chan struct{})
-	body, writer := io.Pipe()
-	ctx := httptrace.WithClientTrace(testContext(t), &httptrace.ClientTrace{Got100Continue: func() { close(reading) }})
-	r, err := http.NewRequestWithContext(ctx, http.MethodPut, handUpload(t, b, "alice/app")+"&digest="+url.QueryEscape(digest), body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.ContentLength = int64(len(content))
-	// berth asks for the rest once it has begun to read.
-	r.Header.Set("Expect", "100-continue")
-	result := make(chan error, 1)
-	go func() {
-		own := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
-		response, err := own.Do(r)
-		if err == nil {
-			if response.Body.Close(); response.StatusCode != http.StatusCreated {
-				err = fmt.Errorf("got %s", response.Status)
-			}
-		}
-		result <- err
-	}()
-	select {
-	case <-reading:
-	case err := <-result:
-		t.Fatalf("the upload ended early: %v", err)
-	}
+	location := handUpload(t, b, "alice/app") + "&digest=" + url.QueryEscape(digest)
+	writer, result := slowUpload(t, http.MethodPut, location, len(content))
 	if _, err := writer.Write(content[:1000]); err != nil {
 		t.Fatal(err)
 	}
@@ -228,6 +203,7 @@ func TestDrain(t *testing.T) {
 	if _, err := writer.Write(content[1000:]); err != nil {
 		t.Fatal(err)
 	}
+	_ = writer.Close()
 	if err := <-result; err != nil {
 		t.Errorf("the upload did not finish: %v", err)
 	}
@@ -245,6 +221,42 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// slowUpload begins a request, and returns when berth reads its body, which is
+// what the test then writes. The result is an error, or nil for 201.
+func slowUpload(t *testing.T, method, location string, length int) (*io.PipeWriter, <-chan error) {
+	t.Helper()
+	reading := make(chan struct{})
+	body, writer := io.Pipe()
+	ctx := httptrace.WithClientTrace(testContext(t), &httptrace.ClientTrace{Got100Continue: func() { close(reading) }})
+	r, err := http.NewRequestWithContext(ctx, method, location, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ContentLength = int64(length)
+	// berth asks for the body when it begins to read it.
+	r.Header.Set("Expect", "100-continue")
+	result := make(chan error, 1)
+	go func() {
+		own := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
+		response, err := own.Do(r)
+		if err == nil {
+			_ = response.Body.Close()
+			if response.StatusCode != http.StatusCreated {
+				err = fmt.Errorf("got %s", response.Status)
+			}
+		}
+		result <- err
+	}()
+	select {
+	case <-reading:
+	case err := <-result:
+		t.Fatalf("the upload ended early: %v", err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("berth does not read the upload")
+	}
+	return writer, result
+}
+
 // eventually waits until something holds, for as long as that may take.
 func eventually(t testing.TB, otherwise string, holds func() bool) {
 	t.Helper()
@@ -259,29 +271,11 @@ func eventually(t testing.TB, otherwise string, holds func() bool) {
 func TestDrainLimit(t *testing.T) {
 	t.Parallel()
 	b := start(t, withEnv("BERTH_HTTP_TIMEOUTS_SHUTDOWN=200ms"))
-	reading := make(chan struct{})
-	body, writer := io.Pipe()
-	defer writer.Close()
-	ctx, cancel := context.WithCancel(httptrace.WithClientTrace(testContext(t), &httptrace.ClientTrace{Got100Continue: func() { close(reading) }}))
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPatch, handUpload(t, b, "alice/app"), body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Expect", "100-continue")
-	result := make(chan error, 1)
-	go func() {
-		own := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
-		response, err := own.Do(r)
-		if err == nil {
-			_ = response.Body.Close()
-		}
-		result <- err
-	}()
-	<-reading
+	writer, result := slowUpload(t, http.MethodPatch, handUpload(t, b, "alice/app"), 10)
 	b.stop() // with 0, or the test fails
-	if err := <-result; err == nil {
-		t.Error("the upload was answered")
+	_ = writer.Close()
+	if err := <-result; err == nil || strings.HasPrefix(err.Error(), "got ") {
+		t.Errorf("the upload was answered: %v", err)
 	}
 	if !strings.Contains(b.log.String(), "cut off") {
 		t.Errorf("the log does not say that a request was cut off:\n%s", b.log)
