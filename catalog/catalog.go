@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,9 +35,10 @@ type Catalog struct {
 	log   *slog.Logger
 	locks *locks
 
-	// mu guards stale: the repositories that may differ from storage.
+	// mu guards stale: the repositories that may differ from storage, each
+	// with the change that was cut in two there, if it was one.
 	mu    sync.Mutex
-	stale map[string]struct{}
+	stale map[string]storage.Change
 
 	touched *touched
 }
@@ -46,7 +48,7 @@ type Catalog struct {
 func New(index Index, store *storage.Store, log *slog.Logger) *Catalog {
 	c := &Catalog{
 		index: index, store: store, log: log,
-		locks: newLocks(), stale: make(map[string]struct{}),
+		locks: newLocks(), stale: make(map[string]storage.Change),
 	}
 	c.touched = newTouched(index, log)
 	return c
@@ -114,7 +116,7 @@ const rebuildWorkers = 8
 
 // Ready returns an error if the index cannot answer.
 func (c *Catalog) Ready(ctx context.Context) error {
-	if err := c.heal(ctx); err != nil {
+	if err := c.heal(ctx, everything); err != nil {
 		return err
 	}
 	_, err := c.index.Stats(ctx)
@@ -126,7 +128,7 @@ func (c *Catalog) Stats(ctx context.Context) (Stats, error) { return c.index.Sta
 
 // Entry returns an image by repository and digest, or ErrNotFound.
 func (c *Catalog) Entry(ctx context.Context, repository string, dgst digest.Digest) (Entry, error) {
-	if err := c.heal(ctx); err != nil {
+	if err := c.heal(ctx, only(repository)); err != nil {
 		return Entry{}, err
 	}
 	return c.index.Entry(ctx, repository, dgst)
@@ -134,7 +136,7 @@ func (c *Catalog) Entry(ctx context.Context, repository string, dgst digest.Dige
 
 // Tagged returns the image that a tag points to, or ErrNotFound.
 func (c *Catalog) Tagged(ctx context.Context, repository, tag string) (Entry, error) {
-	if err := c.heal(ctx); err != nil {
+	if err := c.heal(ctx, only(repository)); err != nil {
 		return Entry{}, err
 	}
 	for {
@@ -158,7 +160,7 @@ func (c *Catalog) Tagged(ctx context.Context, repository, tag string) (Entry, er
 
 // ByUUID returns the image with a UUID, or ErrNotFound.
 func (c *Catalog) ByUUID(ctx context.Context, id uuid.UUID) (Entry, error) {
-	if err := c.heal(ctx); err != nil {
+	if err := c.heal(ctx, everything); err != nil {
 		return Entry{}, err
 	}
 	repository, dgst, err := c.index.UUID(ctx, id)
@@ -169,29 +171,32 @@ func (c *Catalog) ByUUID(ctx context.Context, id uuid.UUID) (Entry, error) {
 }
 
 // ByDigest returns the images with a digest in the repositories after the
-// given one by name, at most n.
-func (c *Catalog) ByDigest(ctx context.Context, dgst digest.Digest, after string, n int) ([]Entry, error) {
-	if err := c.heal(ctx); err != nil {
+// given one by name, at most n; namespaces limit them as in [Query].
+func (c *Catalog) ByDigest(ctx context.Context, dgst digest.Digest, namespaces []string, after string, n int) ([]Entry, error) {
+	if err := c.heal(ctx, within(namespaces)); err != nil {
 		return nil, err
 	}
-	return c.index.ByDigest(ctx, dgst, after, n)
+	return c.index.ByDigest(ctx, dgst, namespaces, after, n)
 }
 
 // List returns the next entries of a list, at most n, and how far it has come:
 // "" at the end.
 func (c *Catalog) List(ctx context.Context, q Query, after Cursor, n int) ([]Entry, Cursor, error) {
-	if err := c.heal(ctx); err != nil {
+	if err := c.heal(ctx, within(q.Within)); err != nil {
 		return nil, "", err
 	}
 	return c.index.List(ctx, q, after, n)
 }
 
-// heal reads again from storage what the index could not be told.
-func (c *Catalog) heal(ctx context.Context) error {
+// heal completes and reads again from storage what the index could not be
+// told, of the repositories that an answer is about.
+func (c *Catalog) heal(ctx context.Context, about func(repository string) bool) error {
 	c.mu.Lock()
-	stale := make([]string, 0, len(c.stale))
+	var stale []string
 	for repository := range c.stale {
-		stale = append(stale, repository)
+		if about(repository) {
+			stale = append(stale, repository)
+		}
 	}
 	c.mu.Unlock()
 	for _, repository := range stale {
@@ -208,30 +213,52 @@ func (c *Catalog) heal(ctx context.Context) error {
 	return nil
 }
 
-// repair reads a repository again if it is stale. The caller holds its lock.
+// everything, within and only say what an answer is about.
+func everything(string) bool { return true }
+
+func only(name string) func(string) bool {
+	return func(repository string) bool { return repository == name }
+}
+
+func within(namespaces []string) func(string) bool {
+	if namespaces == nil {
+		return everything
+	}
+	return func(repository string) bool {
+		return slices.ContainsFunc(namespaces, func(ns string) bool {
+			return repository == ns || strings.HasPrefix(repository, ns+"/")
+		})
+	}
+}
+
+// repair completes what was begun in a repository, and reads it again, if it
+// is stale. The caller holds its lock.
 func (c *Catalog) repair(ctx context.Context, repository string) error {
 	c.mu.Lock()
-	_, stale := c.stale[repository]
+	change, stale := c.stale[repository]
+	delete(c.stale, repository) // what goes wrong meanwhile puts it on again
 	c.mu.Unlock()
 	if !stale {
 		return nil
 	}
-	// Taken off first: what goes wrong meanwhile puts it on again.
-	c.setStale(repository, false)
-	if err := c.reconcile(ctx, repository); err != nil {
-		c.setStale(repository, true)
+	err := c.store.Complete(ctx, change)
+	if err == nil {
+		err = c.reconcile(ctx, repository)
+	}
+	if err != nil {
+		c.setStale(change)
 		return fmt.Errorf("read %s again from storage: %w", repository, err)
 	}
 	return nil
 }
 
-func (c *Catalog) setStale(repository string, stale bool) {
+// setStale marks a repository. A change that was cut in two is not forgotten
+// for one that was not.
+func (c *Catalog) setStale(change storage.Change) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if stale {
-		c.stale[repository] = struct{}{}
-	} else {
-		delete(c.stale, repository)
+	if old, ok := c.stale[change.Repository]; !ok || old.Empty() {
+		c.stale[change.Repository] = change
 	}
 }
 

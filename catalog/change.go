@@ -73,24 +73,43 @@ func (ch *Change) Commit(ctx context.Context) error {
 	return nil
 }
 
+// Hide takes off the index what the change is about to untag and delete, before
+// it is deleted: whatever the index shows is there. Commit follows once it is.
+func (ch *Change) Hide(ctx context.Context) error {
+	if ch.intent == nil {
+		return errors.New("nothing to hide")
+	}
+	hiding := storage.Change{Repository: ch.repository, Untag: ch.intent.Untag, Delete: ch.intent.Delete}
+	update, err := ch.catalog.update(ctx, hiding)
+	if err == nil {
+		update.Done = false
+		err = ch.catalog.index.Apply(ctx, update)
+	}
+	if err != nil {
+		return fmt.Errorf("index the change of %s: %w", ch.repository, err)
+	}
+	return nil
+}
+
 // Close ends the change. One that was intended and not committed may have
-// happened or not: the repository is read again before the next answer.
+// happened, or half of it: it is completed, and the repository read again,
+// before the next answer.
 func (ch *Change) Close() {
 	if ch.intent != nil {
-		ch.catalog.setStale(ch.repository, true)
+		ch.catalog.setStale(*ch.intent)
 	}
 	ch.unlock()
 }
 
 // Deletion plans the deletion of a manifest: the tags that point to it, and
 // every manifest below it that nothing else holds, no tag and no other index.
-// It returns storage.ErrNotFound if the manifest is not there.
+// It returns ErrNotFound if the manifest is not there.
 func (ch *Change) Deletion(ctx context.Context, dgst digest.Digest) (storage.Change, error) {
 	plan := storage.Change{Repository: ch.repository}
 	index := ch.catalog.index
 	there, err := index.Has(ctx, ch.repository, dgst)
 	if err == nil && !there {
-		err = storage.ErrNotFound
+		err = ErrNotFound
 	}
 	if err != nil {
 		return plan, err
@@ -119,13 +138,10 @@ func (ch *Change) Deletion(ctx context.Context, dgst digest.Digest) (storage.Cha
 	return plan, nil
 }
 
-// Untagging plans the deletion of a tag. It returns storage.ErrNotFound if
-// there is no such tag.
+// Untagging plans the deletion of a tag. It returns ErrNotFound if there
+// is no such tag.
 func (ch *Change) Untagging(ctx context.Context, tag string) (storage.Change, error) {
 	_, err := ch.catalog.index.Tag(ctx, ch.repository, tag)
-	if errors.Is(err, ErrNotFound) {
-		err = storage.ErrNotFound
-	}
 	return storage.Change{Repository: ch.repository, Untag: []string{tag}}, err
 }
 
@@ -175,7 +191,7 @@ func (c *Catalog) blob(ctx context.Context, repository string, op func() (digest
 	}
 	// What has happened in storage is shown also if the client is gone.
 	if err := show(context.WithoutCancel(ctx), dgst); err != nil {
-		c.setStale(repository, true)
+		c.setStale(storage.Change{Repository: repository})
 		return cmp.Or(failed, fmt.Errorf("index blob %s of %s: %w", dgst, repository, err))
 	}
 	return failed

@@ -1,17 +1,19 @@
 package catalog
 
 import (
-	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/storage"
 )
 
 // ErrNotFound is returned where nothing has the name, digest or UUID that was
 // asked for.
-var ErrNotFound = errors.New("not found")
+var ErrNotFound = fmt.Errorf("index: %w", storage.ErrNotFound)
 
 // Official is the namespace of the official images, which are known by the
 // name below it: official/app is called app.

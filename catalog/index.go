@@ -23,9 +23,9 @@ type Index interface {
 	Tag(ctx context.Context, repository, tag string) (digest.Digest, error)
 	// UUID returns the image with a UUID, or ErrNotFound.
 	UUID(ctx context.Context, id uuid.UUID) (repository string, dgst digest.Digest, err error)
-	// ByDigest returns the images with a digest in all repositories that come
-	// after the given one by name, at most n.
-	ByDigest(ctx context.Context, dgst digest.Digest, after string, n int) ([]Entry, error)
+	// ByDigest returns the images with a digest in the repositories that come
+	// after the given one by name, at most n; within limits them as in Query.
+	ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]Entry, error)
 	// List returns the next entries of a list, at most n, and how far it has
 	// come: "" at the end. Filters may leave a batch empty before the end.
 	List(ctx context.Context, q Query, after Cursor, n int) ([]Entry, Cursor, error)

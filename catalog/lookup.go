@@ -7,35 +7,51 @@ import (
 )
 
 // Repositories returns the names of repositories after the given one, sorted,
-// at most n; within limits them as in [Query].
-func (c *Catalog) Repositories(ctx context.Context, within []string, after string, n int) ([]string, error) {
-	if err := c.heal(ctx); err != nil {
+// at most n; namespaces limit them as in [Query].
+func (c *Catalog) Repositories(ctx context.Context, namespaces []string, after string, n int) ([]string, error) {
+	if err := c.heal(ctx, within(namespaces)); err != nil {
 		return nil, err
 	}
-	return c.index.Repositories(ctx, within, after, n)
+	return c.index.Repositories(ctx, namespaces, after, n)
+}
+
+// Resolve returns what a tag points to, or ErrNotFound.
+func (c *Catalog) Resolve(ctx context.Context, repository, tag string) (digest.Digest, error) {
+	if err := c.heal(ctx, only(repository)); err != nil {
+		return "", err
+	}
+	return c.index.Tag(ctx, repository, tag)
+}
+
+// Holds says whether a repository holds a manifest, unikernel or not.
+func (c *Catalog) Holds(ctx context.Context, repository string, dgst digest.Digest) (bool, error) {
+	if err := c.heal(ctx, only(repository)); err != nil {
+		return false, err
+	}
+	return c.index.Has(ctx, repository, dgst)
 }
 
 // TagNames returns the tags of a repository after the given one, sorted, at
 // most n, or ErrNotFound if there is no such repository.
 func (c *Catalog) TagNames(ctx context.Context, repository, after string, n int) ([]string, error) {
-	if err := c.heal(ctx); err != nil {
+	if err := c.heal(ctx, only(repository)); err != nil {
 		return nil, err
 	}
 	return c.index.TagNames(ctx, repository, after, n)
 }
 
 // Holder returns a repository from which a blob can be mounted, or ErrNotFound;
-// within limits where it looks as in [Query].
-func (c *Catalog) Holder(ctx context.Context, dgst digest.Digest, within []string) (string, error) {
-	if err := c.heal(ctx); err != nil {
+// namespaces limit where it looks as in [Query].
+func (c *Catalog) Holder(ctx context.Context, dgst digest.Digest, namespaces []string) (string, error) {
+	if err := c.heal(ctx, within(namespaces)); err != nil {
 		return "", err
 	}
-	return c.index.Holder(ctx, dgst, within)
+	return c.index.Holder(ctx, dgst, namespaces)
 }
 
 // Usage returns what a namespace stores.
 func (c *Catalog) Usage(ctx context.Context, namespace string) (Usage, error) {
-	if err := c.heal(ctx); err != nil {
+	if err := c.heal(ctx, within([]string{namespace})); err != nil {
 		return Usage{}, err
 	}
 	return c.index.Usage(ctx, namespace)
@@ -44,8 +60,14 @@ func (c *Catalog) Usage(ctx context.Context, namespace string) (Usage, error) {
 // Unused returns those of the blobs that no manifest of the namespace refers to
 // yet: what a push of them would add to its usage.
 func (c *Catalog) Unused(ctx context.Context, namespace string, blobs []digest.Digest) ([]digest.Digest, error) {
-	if err := c.heal(ctx); err != nil {
+	if err := c.heal(ctx, within([]string{namespace})); err != nil {
 		return nil, err
 	}
 	return c.index.Unused(ctx, namespace, blobs)
+}
+
+// StoredBytes is the Bytes of a namespace's usage.
+func (c *Catalog) StoredBytes(ctx context.Context, namespace string) (int64, error) {
+	u, err := c.Usage(ctx, namespace)
+	return u.Bytes, err
 }

@@ -17,12 +17,14 @@ import "time"
 // file and an environment gives the defaults.
 type Config struct {
 	// Data is the folder for everything that berth keeps.
-	Data    string
-	HTTP    HTTP
-	Storage Storage
-	Catalog Catalog
-	Log     Log
-	Metrics Metrics
+	Data     string
+	HTTP     HTTP
+	Storage  Storage
+	Catalog  Catalog
+	Accounts Accounts
+	Audit    Audit
+	Log      Log
+	Metrics  Metrics
 
 	// sources says where a value was set, by key, so that a problem found
 	// later can still name the line or the variable.
@@ -128,6 +130,21 @@ type Catalog struct {
 	// Path is the file of the index. Empty until [Config.Validate] puts it
 	// below Data.
 	Path string
+}
+
+// Accounts says who may use the registry.
+type Accounts struct {
+	// File holds the accounts. Empty until [Config.Validate] puts it below
+	// Data. Without that file the registry is open.
+	File string
+	// AnonymousOfficial lets everyone pull the official images.
+	AnonymousOfficial bool
+}
+
+// Audit configures the record of who did what.
+type Audit struct {
+	// File gets a line of JSON for each. Empty means none.
+	File string
 }
 
 // Log configures the log on standard error.

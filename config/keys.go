@@ -105,6 +105,12 @@ func (c *Config) settings() []setting {
 
 		{path: "catalog.path", field: &c.Catalog.Path, byDefault: "<data>/catalog.db",
 			doc: "File of the index. It is built again from storage if it is missing."},
+		{path: "accounts.file", field: &c.Accounts.File, byDefault: "<data>/accounts.yaml",
+			doc: "File of the accounts, changed with berth account or by hand while berth runs. Without it the registry is open."},
+		{path: "accounts.anonymous_official", field: &c.Accounts.AnonymousOfficial,
+			doc: "Let everyone pull the official images, without an account."},
+		{path: "audit.file", field: &c.Audit.File,
+			doc: "File to append who did what to, in lines of JSON. Empty: none."},
 		{path: "log.level", field: &c.Log.Level,
 			doc: "Least severe messages to log: debug, info, warn or error."},
 		{path: "log.format", field: &c.Log.Format,

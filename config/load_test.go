@@ -107,7 +107,7 @@ func TestFileRefused(t *testing.T) {
 		"right name, wrong place": {"listen: x", []string{`berth.yaml:1: listen: unknown key; did you mean http.listen?`}},
 		"short form":              {"http: {tls: {cert: x}}", []string{`berth.yaml:1: http.tls.cert: unknown key; did you mean http.tls.certificate?`}},
 		"upper case":              {"HTTP: {}", []string{`berth.yaml:1: HTTP: unknown key; did you mean http?`}},
-		"far from all":            {"zzzzzzzzzz: 1", []string{`berth.yaml:1: zzzzzzzzzz: unknown key; the nearest known one is catalog`}},
+		"far from all":            {"zzzzzzzzzz: 1", []string{`berth.yaml:1: zzzzzzzzzz: unknown key; the nearest known one is accounts`}},
 		"number as a key":         {"5: 1", []string{`berth.yaml:1: 5: unknown key; the nearest known one is log`}},
 		"dots":                    {"http.listen: x", []string{`berth.yaml:1: http.listen: unknown key; write each part of a path on a line of its own, indented below the one before`}},
 		"twice":                   {"data: a\nlog: {}\ndata: b", []string{`berth.yaml:3: data: is set twice, first in line 1`}},

@@ -99,6 +99,9 @@ func (c *Config) resolve() {
 	if c.Catalog.Path == "" {
 		c.Catalog.Path = filepath.Join(c.Data, "catalog.db")
 	}
+	if c.Accounts.File == "" {
+		c.Accounts.File = filepath.Join(c.Data, "accounts.yaml")
+	}
 }
 
 // checkStorage refuses what would break berth, and says why.

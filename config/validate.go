@@ -45,15 +45,21 @@ func (c *Config) checkData(p *problems) {
 	if info, err := os.Stat(c.Catalog.Path); err == nil && info.IsDir() {
 		c.problem(p, "catalog.path", "%s is a folder; name a file", c.Catalog.Path)
 	}
+	if info, err := os.Stat(c.Accounts.File); err == nil && info.IsDir() {
+		c.problem(p, "accounts.file", "%s is a folder; name a file", c.Accounts.File)
+	}
+	if info, err := os.Stat(c.Audit.File); err == nil && info.IsDir() {
+		c.problem(p, "audit.file", "%s is a folder; name a file", c.Audit.File)
+	}
 }
 
 func (c *Config) checkHTTP(p *problems) {
 	h := &c.HTTP
 	if !c.checkAddress(p, "http.listen", h.Listen) {
 		// Whether it is loopback cannot be said.
-	} else if !h.Open && !loopback(h.Listen) {
+	} else if !h.Open && !c.hasAccounts() && !loopback(h.Listen) {
 		c.problem(p, "http.listen", "%s can be reached from other machines, and without accounts everyone who reaches it may read and write; "+
-			"listen on 127.0.0.1, or allow it: http.open, in the file as \"http: {open: true}\", in the environment as %s=true", h.Listen, envName("http.open"))
+			"add an account: berth account add NAME --admin, or listen on 127.0.0.1, or allow it: http.open, in the file as \"http: {open: true}\", in the environment as %s=true", h.Listen, envName("http.open"))
 	}
 	if h.PublicURL != "" {
 		if wrong := checkPublicURL(h.PublicURL); wrong != "" {
@@ -75,6 +81,13 @@ func (c *Config) checkHTTP(p *problems) {
 	if n := h.Limits.HeaderBytes; n < 4<<10 || n > 16<<20 {
 		c.problem(p, "http.limits.header_bytes", "%s is not between 4KiB and 16MiB", n)
 	}
+}
+
+// hasAccounts says whether the registry is closed. What the file says is not
+// read here: one that is wrong keeps berth from starting.
+func (c *Config) hasAccounts() bool {
+	info, err := os.Stat(c.Accounts.File)
+	return err == nil && !info.IsDir()
 }
 
 func (c *Config) checkTLS(p *problems) {

@@ -15,7 +15,7 @@ import (
 
 func TestValidateRefused(t *testing.T) {
 	const address = ` is not a host and a port, like 127.0.0.1:5000 or [::1]:5000`
-	const exposed = ` can be reached from other machines, and without accounts everyone who reaches it may read and write; listen on 127.0.0.1, or allow it: http.open, in the file as "http: {open: true}", in the environment as BERTH_HTTP_OPEN=true`
+	const exposed = ` can be reached from other machines, and without accounts everyone who reaches it may read and write; add an account: berth account add NAME --admin, or listen on 127.0.0.1, or allow it: http.open, in the file as "http: {open: true}", in the environment as BERTH_HTTP_OPEN=true`
 	const wantURL = `; it is scheme and host, like https://registry.example.com`
 	const noLimit = ` is no time; without a limit a silent client would hold its connection for ever`
 	const noTarget = `; it has no address to send clients to`
@@ -95,6 +95,10 @@ func TestValidateAccepts(t *testing.T) {
 			t.Errorf("%s: %v", listen, err)
 		}
 	}
+	accounts := write(t, "accounts: []")
+	if err := load(t, "", "BERTH_ACCOUNTS_FILE="+accounts, "BERTH_HTTP_LISTEN=:5000").Validate(); err != nil {
+		t.Errorf("with accounts: %v", err)
+	}
 	for _, u := range []string{"http://a", "https://a.example.com", "https://a:8443", "http://[::1]:80"} {
 		if err := load(t, "", "BERTH_HTTP_PUBLIC_URL="+u).Validate(); err != nil {
 			t.Errorf("%s: %v", u, err)
@@ -138,6 +142,9 @@ func TestValidateResolves(t *testing.T) {
 	if c.Catalog.Path != filepath.Join("flag", "catalog.db") || c.Storage.Parameters["rootdirectory"] != filepath.Join("flag", "storage") {
 		t.Errorf("got %+v", c)
 	}
+	if c.Accounts.File != filepath.Join("flag", "accounts.yaml") || c.Audit.File != "" {
+		t.Errorf("got %+v", c)
+	}
 	if c := load(t, "catalog: {path: /x.db}"); c.Validate() != nil || c.Catalog.Path != "/x.db" {
 		t.Errorf("got %+v", c)
 	}
@@ -152,6 +159,10 @@ func TestValidateFiles(t *testing.T) {
 	wantError(t, load(t, "", "BERTH_DATA="+file).Validate(), folder, "BERTH_DATA: data: file is not a folder")
 	wantError(t, load(t, "", "BERTH_CATALOG_PATH="+folder).Validate(), filepath.Dir(folder),
 		"BERTH_CATALOG_PATH: catalog.path: "+filepath.Base(folder)+" is a folder; name a file")
+
+	wantError(t, load(t, "", "BERTH_ACCOUNTS_FILE="+folder, "BERTH_AUDIT_FILE="+folder).Validate(), filepath.Dir(folder),
+		"BERTH_ACCOUNTS_FILE: accounts.file: "+filepath.Base(folder)+" is a folder; name a file",
+		"BERTH_AUDIT_FILE: audit.file: "+filepath.Base(folder)+" is a folder; name a file")
 
 	certificate, key := pair(t, folder, "a")
 	_, other := pair(t, folder, "b")

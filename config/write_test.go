@@ -53,6 +53,11 @@ storage:
     concurrencylimit: 0
 catalog:
   path: /srv/catalog.db
+accounts:
+  file: /srv/accounts.yaml
+  anonymous_official: false
+audit:
+  file: ""
 log:
   level: info
   format: text

@@ -34,7 +34,7 @@ type hookedRepository struct {
 
 func (r hookedRepository) Manifests(ctx context.Context, options ...distribution.ManifestServiceOption) (distribution.ManifestService, error) {
 	inner, err := r.Repository.Manifests(ctx, options...)
-	return hookedManifests{inner}, err
+	return hookedManifests{inner, r}, err
 }
 
 func (r hookedRepository) Tags(ctx context.Context) distribution.TagService {
@@ -45,15 +45,27 @@ func (r hookedRepository) Blobs(ctx context.Context) distribution.BlobStore {
 	return hookedBlobs{r.Repository.Blobs(ctx), r.registry, r.Named().Name()}
 }
 
-// changeKey is where a request's context holds the change that it makes.
-type changeKey struct{}
+// push is a manifest on its way in; the request's context holds it under
+// pushKey.
+type push struct {
+	Change
+	counted func() // ends what the quota has set aside for it
+}
 
-func changeOf(ctx context.Context) (Change, error) {
-	c, ok := ctx.Value(changeKey{}).(Change)
+type pushKey struct{}
+
+// end is called once the push is over, in whichever way.
+func (p *push) end() {
+	p.Close()
+	p.counted()
+}
+
+func pushOf(ctx context.Context) (*push, error) {
+	p, ok := ctx.Value(pushKey{}).(*push)
 	if !ok {
 		return nil, errors.New("manifests and tags change only through the manifest endpoint")
 	}
-	return c, nil
+	return p, nil
 }
 
 // unavailable is what a client is told when the index cannot be written: what
@@ -62,12 +74,15 @@ func unavailable(err error) error {
 	return errcode.ErrorCodeUnavailable.WithMessage("the index of images cannot be written at the moment; try again").WithDetail(err.Error())
 }
 
-type hookedManifests struct{ distribution.ManifestService }
+type hookedManifests struct {
+	distribution.ManifestService
+	repository hookedRepository
+}
 
 // Put stores a manifest. One that is pushed by tag is shown by the Tag that
 // follows, so that it never appears without.
 func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (digest.Digest, error) {
-	change, err := changeOf(ctx)
+	change, err := pushOf(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -81,6 +96,12 @@ func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 			intent.Tag = tagged.Tag
 		}
 	}
+	name := m.repository.Named().Name()
+	counted, err := m.repository.registry.quotas.admit(ctx, name, manifest, m.repository.Repository.Blobs(ctx))
+	if err != nil {
+		return "", err
+	}
+	change.counted = counted
 	if err := change.Intend(ctx, intent); err != nil {
 		return "", unavailable(err)
 	}
@@ -112,7 +133,7 @@ type hookedTags struct{ distribution.TagService }
 
 // Tag points a tag to the manifest that was put, and shows both.
 func (t hookedTags) Tag(ctx context.Context, tag string, desc distribution.Descriptor) error {
-	change, err := changeOf(ctx)
+	change, err := pushOf(ctx)
 	if err != nil {
 		return err
 	}
@@ -141,9 +162,9 @@ func (b hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 	}
 	if !wanted.Mount.ShouldMount {
 		writer, err = b.BlobStore.Create(ctx, options...)
-		return b.wrap(writer, err)
+		return b.wrap(ctx, writer, err)
 	}
-	err = b.registry.blob(ctx, b.repository, func() (digest.Digest, error) {
+	err = b.registry.catalog.Blob(ctx, b.repository, func() (digest.Digest, error) {
 		var err error
 		writer, err = b.BlobStore.Create(ctx, options...)
 		var mounted distribution.ErrBlobMounted
@@ -152,18 +173,24 @@ func (b hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 		}
 		return "", err
 	})
-	return b.wrap(writer, err)
+	return b.wrap(ctx, writer, err)
 }
 
 // Resume goes on with an upload.
 func (b hookedBlobs) Resume(ctx context.Context, id string) (distribution.BlobWriter, error) {
 	writer, err := b.BlobStore.Resume(ctx, id)
-	return b.wrap(writer, err)
+	if err == nil {
+		b.registry.quotas.received(namespaceOf(b.repository), id, writer.Size())
+	}
+	return b.wrap(ctx, writer, err)
 }
 
-func (b hookedBlobs) wrap(writer distribution.BlobWriter, err error) (distribution.BlobWriter, error) {
+func (b hookedBlobs) wrap(ctx context.Context, writer distribution.BlobWriter, err error) (distribution.BlobWriter, error) {
 	if err != nil {
 		return nil, err
+	}
+	if namespace := namespaceOf(b.repository); b.registry.quotas.limit(namespace) > 0 {
+		writer = &meteredWriter{writer, ctx, b.registry.quotas, namespace}
 	}
 	return hookedWriter{writer, b}, nil
 }
@@ -185,12 +212,17 @@ type hookedWriter struct {
 
 // Commit ends an upload: the blob is stored, linked and shown.
 func (w hookedWriter) Commit(ctx context.Context, provisional distribution.Descriptor) (canonical distribution.Descriptor, err error) {
-	err = w.blobs.registry.blob(ctx, w.blobs.repository, func() (digest.Digest, error) {
+	err = w.blobs.registry.catalog.Blob(ctx, w.blobs.repository, func() (digest.Digest, error) {
 		var err error
 		canonical, err = w.BlobWriter.Commit(ctx, provisional)
 		var wrong distribution.ErrBlobInvalidDigest
 		if errors.As(err, &wrong) {
-			return "", err // refused before anything was stored
+			// Refused before anything was stored. distribution wants to cancel
+			// the upload then, and cannot: it has closed the file.
+			if r, ok := ctx.Value(refusalKey{}).(*refusal); ok {
+				r.discard = w.ID()
+			}
+			return "", err
 		}
 		if err != nil {
 			return provisional.Digest, err

@@ -3,10 +3,13 @@ package registry
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
 )
 
 // problem is an answer that says what went wrong, in the form of the
@@ -68,6 +71,10 @@ type guard struct {
 	failed int // the status of an error, 0 until there is one
 	wrote  bool
 	body   bytes.Buffer
+	status int // what was answered
+	// long and given are the repository's name as distribution has it and as
+	// the client wrote it. The client only ever sees its own.
+	long, given string
 }
 
 func (w *guard) WriteHeader(status int) {
@@ -75,7 +82,10 @@ func (w *guard) WriteHeader(status int) {
 		return
 	}
 	if status < 400 {
-		w.wrote = true
+		w.wrote, w.status = true, status
+		if location := w.Header().Get("Location"); w.long != w.given && location != "" {
+			w.Header().Set("Location", strings.Replace(location, "/v2/"+w.long+"/", "/v2/"+w.given+"/", 1))
+		}
 		w.ResponseWriter.WriteHeader(status)
 		return
 	}
@@ -84,7 +94,9 @@ func (w *guard) WriteHeader(status int) {
 
 func (w *guard) Write(p []byte) (int, error) {
 	if w.failed == 0 {
-		w.wrote = true
+		if !w.wrote {
+			w.WriteHeader(http.StatusOK)
+		}
 		return w.ResponseWriter.Write(p)
 	}
 	if w.body.Len()+len(p) <= maxErrorBody {
@@ -96,10 +108,17 @@ func (w *guard) Write(p []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *guard) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// finish answers with the error that was held back, if there is one.
-func (g *Registry) finish(w *guard, r *http.Request) {
+// finish answers with the error that was held back, if there is one, and
+// returns the status of the answer.
+func (g *Registry) finish(w *guard, r *http.Request) int {
 	if w.failed == 0 {
-		return
+		if !w.wrote {
+			return http.StatusOK // net/http answers so
+		}
+		return w.status
+	}
+	if stopped, ok := r.Context().Value(refusalKey{}).(*refusal); ok && stopped.err != nil {
+		return g.failWith(w.ResponseWriter, r, stopped.err)
 	}
 	var body errorBody
 	if json.Unmarshal(w.body.Bytes(), &body) != nil || len(body.Errors) == 0 {
@@ -116,8 +135,26 @@ func (g *Registry) finish(w *guard, r *http.Request) {
 			}
 		}
 	}
+	if w.long != w.given {
+		for i, e := range body.Errors {
+			body.Errors[i].Detail = bytes.ReplaceAll(e.Detail, []byte(strconv.Quote(w.long)), []byte(strconv.Quote(w.given)))
+		}
+	}
 	w.Header().Del("X-Content-Type-Options")
 	g.write(w.ResponseWriter, r, w.failed, body)
+	return w.failed
+}
+
+// failWith answers with an error that knows its code, as quotas make it.
+func (g *Registry) failWith(w http.ResponseWriter, r *http.Request, err error) int {
+	var known errcode.Error
+	if !errors.As(err, &known) {
+		g.unavailable(w, r, err)
+		return http.StatusServiceUnavailable
+	}
+	d := known.Code.Descriptor()
+	g.fail(w, r, &problem{d.HTTPStatusCode, d.Value, known.Message})
+	return d.HTTPStatusCode
 }
 
 func codeOf(status int) string {

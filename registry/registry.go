@@ -17,6 +17,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/handlers"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -30,6 +31,8 @@ type Change interface {
 	// Commit shows what was intended. Once it has returned without an error,
 	// the next answer has it.
 	Commit(ctx context.Context) error
+	// Hide takes off the index what is about to be deleted, before it is.
+	Hide(ctx context.Context) error
 	// Deletion plans the deletion of a manifest and what goes with it;
 	// Untagging that of a tag. Both return storage.ErrNotFound.
 	Deletion(ctx context.Context, dgst digest.Digest) (storage.Change, error)
@@ -38,6 +41,31 @@ type Change interface {
 	Blob(ctx context.Context, op func() (digest.Digest, error)) error
 	// Close ends the change, shown or not.
 	Close()
+}
+
+// Catalog answers from the index, and is told of blobs. See catalog.Catalog,
+// which fits it.
+type Catalog interface {
+	// Blob runs op, which links a blob, and shows what came of it. op returns
+	// the blob's digest, or none if storage was left as it was.
+	Blob(ctx context.Context, repository string, op func() (digest.Digest, error)) error
+	// Repositories returns the names of repositories after the given one,
+	// sorted, at most n, of those in the namespaces; nil means of all.
+	Repositories(ctx context.Context, within []string, after string, n int) ([]string, error)
+	// Resolve returns what a tag points to, or storage.ErrNotFound. Holds says
+	// whether a repository holds a manifest.
+	Resolve(ctx context.Context, repository, tag string) (digest.Digest, error)
+	Holds(ctx context.Context, repository string, dgst digest.Digest) (bool, error)
+	// TagNames returns the tags of a repository after the given one, sorted, at
+	// most n, or storage.ErrNotFound.
+	TagNames(ctx context.Context, repository, after string, n int) ([]string, error)
+	// Holder returns a repository in the namespaces that links a blob, or
+	// storage.ErrNotFound.
+	Holder(ctx context.Context, dgst digest.Digest, within []string) (string, error)
+	// StoredBytes is what the blobs come to that manifests of a namespace refer
+	// to; Unused are those of the given blobs that none does.
+	StoredBytes(ctx context.Context, namespace string) (int64, error)
+	Unused(ctx context.Context, namespace string, blobs []digest.Digest) ([]digest.Digest, error)
 }
 
 // Options are what a registry needs.
@@ -55,10 +83,14 @@ type Options struct {
 	ReadOnly bool
 
 	// Begin takes a repository for a change, and waits until it is free.
-	Begin func(ctx context.Context, repository string) (Change, error)
-	// Blob runs op, which links a blob, and shows what came of it. op returns
-	// the blob's digest, or none if storage was left as it was.
-	Blob func(ctx context.Context, repository string, op func() (digest.Digest, error)) error
+	Begin   func(ctx context.Context, repository string) (Change, error)
+	Catalog Catalog
+
+	// Gate says who asks, and Accounts which namespaces and quotas there are.
+	Gate     *access.Gate
+	Accounts *access.Accounts
+	// Audit is told of every push, deletion and refusal; it may be nil.
+	Audit *access.Audit
 
 	// RequestID is what error messages end in, if it is not empty.
 	RequestID func(context.Context) string
@@ -71,7 +103,11 @@ type Registry struct {
 	store     *storage.Store
 	readOnly  bool
 	begin     func(context.Context, string) (Change, error)
-	blob      func(context.Context, string, func() (digest.Digest, error)) error
+	catalog   Catalog
+	gate      *access.Gate
+	audit     *access.Audit
+	names     *names
+	quotas    *quotas
 	requestID func(context.Context) string
 	log       *slog.Logger
 }
@@ -83,8 +119,22 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 		return nil, errors.New("the registry needs a secret for the state of uploads")
 	}
 	g = &Registry{
-		store: o.Store, readOnly: o.ReadOnly, begin: o.Begin, blob: o.Blob,
+		store: o.Store, readOnly: o.ReadOnly, begin: o.Begin, catalog: o.Catalog, gate: o.Gate, audit: o.Audit,
+		names: &names{
+			namespace: func(name string) bool { return o.Accounts.Current().Namespace(name) },
+			folders:   make(map[string]struct{}),
+		},
+		quotas: newQuotas(func(namespace string) int64 {
+			account, ok := o.Accounts.Current().Account(namespace)
+			if !ok {
+				return 0
+			}
+			return account.Quota
+		}, o.Catalog),
 		requestID: o.RequestID, log: o.Log,
+	}
+	if err := g.learnFolders(ctx); err != nil {
+		return nil, fmt.Errorf("list the official images: %w", err)
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -117,46 +167,82 @@ func (g *Registry) configuration(o Options) *configuration.Configuration {
 	return c
 }
 
+// Used is how many bytes count against a namespace's quota: what is stored, and
+// what has been received of uploads that are not finished.
+func (g *Registry) Used(ctx context.Context, namespace string) (int64, error) {
+	return g.quotas.used(ctx, namespace)
+}
+
 // Close stops what runs in the background.
 func (g *Registry) Close() error { return g.app.Shutdown() }
 
 // ServeHTTP implements http.Handler.
 func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
-	found, p := parse(r)
+	a, p := g.understand(r)
 	if p != nil {
 		g.fail(w, r, p)
 		return
 	}
-	if methods := endpoints[found.kind].methods; !slices.Contains(methods, r.Method) {
+	if methods := endpoints[a.kind].methods; !slices.Contains(methods, r.Method) {
 		w.Header().Set("Allow", strings.Join(methods, ", "))
 		g.fail(w, r, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", r.Method + " is not supported here"})
 		return
 	}
-	reading := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if !g.allowed(w, r, &a) {
+		return
+	}
 	switch {
-	case g.readOnly && !reading:
+	case g.readOnly && a.write:
 		g.fail(w, r, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only at the moment"})
-	case found.kind == kindManifest && r.Method == http.MethodPut:
-		g.putManifest(w, r, found)
-	case found.kind == kindManifest && r.Method == http.MethodDelete:
-		g.deleteManifest(w, r, found)
+	case a.kind == kindManifest && r.Method == http.MethodPut:
+		g.putManifest(w, r, &a)
+	case a.kind == kindManifest && r.Method == http.MethodDelete:
+		g.deleteManifest(w, r, &a)
+	case a.kind == kindManifest:
+		g.getManifest(w, r, &a)
+	case a.kind == kindTags:
+		g.listTags(w, r, &a)
+	case a.kind == kindCatalog:
+		g.listRepositories(w, r, &a)
+	case a.kind == kindUploads || a.kind == kindUpload:
+		g.upload(w, r, &a)
 	default:
-		g.forward(w, rebuild(r, found))
+		status := g.forward(w, rebuild(r, a.route), &a)
+		if a.write {
+			e := g.event(r, &a, "delete")
+			e.Status = status
+			g.record(r, e)
+		}
 	}
 }
 
-// forward lets distribution answer a request that was rebuilt.
-func (g *Registry) forward(w http.ResponseWriter, r *http.Request) {
+// learnFolders finds the official folders that there are already.
+func (g *Registry) learnFolders(ctx context.Context) error {
+	for after := ""; ; {
+		names, err := g.catalog.Repositories(ctx, []string{access.Official}, after, maxRepositories)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		for _, name := range names {
+			g.names.stored(name)
+		}
+		after = names[len(names)-1]
+	}
+}
+
+// forward lets distribution answer a request that was rebuilt, and returns the
+// status of the answer.
+func (g *Registry) forward(w http.ResponseWriter, r *http.Request, a *asked) int {
 	w.Header().Del("Docker-Distribution-API-Version") // distribution adds its own
-	guarded := &guard{ResponseWriter: w}
+	guarded := &guard{ResponseWriter: w, long: a.name, given: a.given}
 	g.app.ServeHTTP(guarded, r)
-	g.finish(guarded, r)
+	return g.finish(guarded, r)
 }
 
 // unavailable answers a request that failed on our side.
 func (g *Registry) unavailable(w http.ResponseWriter, r *http.Request, err error) {
-	g.log.ErrorContext(r.Context(), "change failed", "error", err)
+	g.log.ErrorContext(r.Context(), "request failed", "error", err)
 	g.fail(w, r, &problem{http.StatusServiceUnavailable, "UNAVAILABLE",
 		"the registry could not complete this; what became of it is settled before the next answer; try again"})
 }

@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -99,7 +98,7 @@ func parse(r *http.Request) (route, *problem) {
 	if p != nil {
 		return route{}, p
 	}
-	if _, err := reference.WithName(found.name); err != nil {
+	if !wellFormed(found.name) {
 		return route{}, &problem{http.StatusBadRequest, "NAME_INVALID",
 			"repository name is not valid: it wants lower-case letters, digits and single separators (._-) in parts divided by /, 255 characters at most"}
 	}
@@ -186,3 +185,12 @@ func (r route) path() string {
 		return "/v2/"
 	}
 }
+
+// nameForm is the specification's ("Pulling manifests"). distribution's own
+// also takes a host for the first part, with capitals and a port.
+var nameForm = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+
+const maxName = 255
+
+// wellFormed says whether a repository can have the name.
+func wellFormed(name string) bool { return len(name) <= maxName && nameForm.MatchString(name) }

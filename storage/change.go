@@ -21,6 +21,9 @@ type Change struct {
 	Delete []digest.Digest `json:"delete,omitempty"`
 }
 
+// Empty says whether there is nothing to do.
+func (c Change) Empty() bool { return c.Put == "" && len(c.Untag) == 0 && len(c.Delete) == 0 }
+
 // Complete does whatever of the change is not done yet: a manifest that is
 // stored gets its tag, tags and manifests that should be gone are removed. A
 // manifest that never arrived is left out, so the change then did not happen.
@@ -41,6 +44,14 @@ func (s *Store) Complete(ctx context.Context, c Change) error {
 		if err := s.remove(ctx, revisionLink(c.Repository, d)); err != nil {
 			return fmt.Errorf("delete %s@%s: %w", c.Repository, d, err)
 		}
+	}
+	return nil
+}
+
+// RemoveUpload removes what is left of an upload.
+func (s *Store) RemoveUpload(ctx context.Context, repository, id string) error {
+	if err := s.remove(ctx, uploadPath(repository, id)); err != nil {
+		return fmt.Errorf("remove upload %s of %s: %w", id, repository, err)
 	}
 	return nil
 }

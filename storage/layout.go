@@ -53,6 +53,8 @@ func layerLink(name string, d digest.Digest) string {
 	return path.Join(layersPath(name), d.Algorithm().String(), d.Encoded(), "link")
 }
 
+func uploadPath(name, id string) string { return path.Join(repositories, name, "_uploads", id) }
+
 // transient says whether a path belongs to an upload in progress, which need
 // not survive a power cut.
 func transient(p string) bool { return strings.Contains(p, uploads) }

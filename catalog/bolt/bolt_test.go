@@ -372,7 +372,7 @@ func checkLookups(t *testing.T, x *Index, m model) {
 			if repository, found, err := x.UUID(ctx, e.UUID()); err != nil || repository != name || found != d {
 				t.Fatalf("uuid of %s@%s: %s@%s, %v", name, d, repository, found, err)
 			}
-			all, err := x.ByDigest(ctx, d, "", 100)
+			all, err := x.ByDigest(ctx, d, nil, "", 100)
 			if err != nil || !slices.ContainsFunc(all, func(o catalog.Entry) bool { return o.Repository == name }) {
 				t.Fatalf("by digest %s misses %s: %v, %v", d, name, all, err)
 			}

@@ -280,25 +280,7 @@ func fromUUID(q catalog.Query) uuid.UUID {
 // Repositories implements catalog.Index.
 func (x *Index) Repositories(ctx context.Context, namespaces []string, after string, n int) (names []string, err error) {
 	err = x.view(ctx, "repositories", func(tx *bbolt.Tx) error {
-		var m merge
-		add := func(prefix, end string) {
-			s := &span{cursor: tx.Bucket(bucketRepositories).Cursor(), prefix: []byte(prefix)}
-			if end != "" {
-				s.end = []byte(end)
-			}
-			s.seek([]byte(max(prefix, after)))
-			if after != "" && string(s.k) == after {
-				s.advance()
-			}
-			m = append(m, s)
-		}
-		if namespaces == nil {
-			add("", "")
-		}
-		for _, ns := range outermost(namespaces) {
-			add(ns, ns+separator) // the repository that has the namespace's name
-			add(ns+"/", "")
-		}
+		m := namesIn(tx.Bucket(bucketRepositories), "", namespaces, after)
 		for s := m.least(); s != nil && len(names) < n; s = m.least() {
 			names = append(names, string(s.k))
 			s.advance()
@@ -306,6 +288,34 @@ func (x *Index) Repositories(ctx context.Context, namespaces []string, after str
 		return nil
 	})
 	return names, err
+}
+
+// namesIn reads keys that are a start and a repository's name, of the
+// repositories in the namespaces that come after one.
+func namesIn(b *bbolt.Bucket, start string, namespaces []string, after string) merge {
+	var m merge
+	add := func(prefix, end string) {
+		s := &span{
+			cursor: b.Cursor(), prefix: []byte(start + prefix),
+			place: bytes.Clone, read: func(k, _ []byte) (string, digest.Digest) { return string(k), "" },
+		}
+		if end != "" {
+			s.end = []byte(start + end)
+		}
+		s.seek([]byte(start + max(prefix, after)))
+		if after != "" && string(s.k) == start+after {
+			s.advance()
+		}
+		m = append(m, s)
+	}
+	if namespaces == nil {
+		add("", "")
+	}
+	for _, ns := range outermost(namespaces) {
+		add(ns, ns+separator) // the repository that has the namespace's name
+		add(ns+"/", "")
+	}
+	return m
 }
 
 // outermost leaves out the namespaces that lie in another one, and repetitions.

@@ -64,16 +64,13 @@ func (x *Index) UUID(ctx context.Context, id uuid.UUID) (repository string, d di
 }
 
 // ByDigest implements catalog.Index.
-func (x *Index) ByDigest(ctx context.Context, d digest.Digest, after string, n int) (entries []catalog.Entry, err error) {
+func (x *Index) ByDigest(ctx context.Context, d digest.Digest, namespaces []string, after string, n int) (entries []catalog.Entry, err error) {
 	err = x.view(ctx, "by_digest", func(tx *bbolt.Tx) error {
-		start := prefix(d.String())
-		c := tx.Bucket(bucketDigests).Cursor()
-		for k, _ := c.Seek(append(bytes.Clone(start), after...)); bytes.HasPrefix(k, start) && len(entries) < n; k, _ = c.Next() {
-			repository := string(k[len(start):])
-			if after != "" && repository == after {
-				continue
-			}
-			e, err := entry(tx, repository, d)
+		start := string(prefix(d.String()))
+		m := namesIn(tx.Bucket(bucketDigests), start, namespaces, after)
+		for s := m.least(); s != nil && len(entries) < n; s = m.least() {
+			e, err := entry(tx, string(s.k[len(start):]), d)
+			s.advance()
 			if errors.Is(err, catalog.ErrNotFound) {
 				// The same bytes are no unikernel in any repository that has
 				// the same layers, but one may lack them.

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -13,12 +14,14 @@ import (
 type entryCurrent struct {
 	UUID        string            `json:"uuid"`
 	CreatedAt   string            `json:"created_at"`
+	Owner       string            `json:"owner,omitempty"` // only for administrators
 	URL         string            `json:"url"`
 	Tags        []string          `json:"tags"`
 	InitrdOrROM bool              `json:"initrd_or_rom"`
 	Size        int64             `json:"size_in_bytes"`
 	Args        []string          `json:"args,omitempty"`
 	Env         map[string]string `json:"env,omitempty"`
+	Users       []string          `json:"users,omitempty"` // only for administrators
 	Platforms   []platform        `json:"platforms"`
 }
 
@@ -41,9 +44,9 @@ type part struct {
 	MediaType string        `json:"media_type"`
 }
 
-func formCurrent(e catalog.Entry, host string) any {
+func formCurrent(c *call, e catalog.Entry) any {
 	url := e.Name() + "@" + e.Digest.String()
-	if host != "" {
+	if host := c.host(); host != "" {
 		url = host + "/" + url
 	}
 	platforms := make([]platform, len(e.Image.Platforms))
@@ -57,7 +60,14 @@ func formCurrent(e catalog.Entry, host string) any {
 			platforms[i].ROMs[j] = part(rom)
 		}
 	}
+	var owner string
+	var users []string
+	if c.caller.Admin() {
+		owner, _, _ = strings.Cut(e.Repository, "/")
+		users = c.opts.Accounts.Current().Readers(e.Repository)
+	}
 	return entryCurrent{
+		Owner: owner, Users: users,
 		UUID:        e.UUID().String(),
 		CreatedAt:   timestamp(e.Image.Created),
 		URL:         url,

@@ -132,6 +132,22 @@ func closing(start time.Time) []byte {
 	return []byte(`]},"op_time_us":` + strconv.FormatInt(time.Since(start).Microseconds(), 10) + `}`)
 }
 
+// writeData answers with a small list that is no list of images.
+func writeData(w http.ResponseWriter, r *http.Request, name string, list any, start time.Time) {
+	body, err := encode(struct {
+		Status string         `json:"status"`
+		Data   map[string]any `json:"data"`
+		Took   int64          `json:"op_time_us"`
+	}{success.status, map[string]any{name: list}, time.Since(start).Microseconds()})
+	if err != nil {
+		panic(err) // strings and numbers only
+	}
+	writeHeader(w, success.code)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+}
+
 // entries writes the elements of images, with commas in between.
 type entries struct {
 	w   io.Writer

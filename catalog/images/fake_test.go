@@ -64,7 +64,7 @@ func (f *fake) ByUUID(ctx context.Context, id uuid.UUID) (catalog.Entry, error) 
 	return f.find(ctx, f.entries, func(e catalog.Entry) bool { return e.UUID() == id })
 }
 
-func (f *fake) ByDigest(ctx context.Context, dgst digest.Digest, after string, n int) ([]catalog.Entry, error) {
+func (f *fake) ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]catalog.Entry, error) {
 	if err := f.call(ctx); err != nil {
 		return nil, err
 	}
@@ -220,4 +220,8 @@ func wantFailure(t testing.TB, a answer, code int, message string) {
 	if !strings.Contains(a.Message, message) {
 		t.Errorf("message %q does not hold %q", a.Message, message)
 	}
+}
+
+func (f *fake) Usage(context.Context, string) (catalog.Usage, error) {
+	return catalog.Usage{Images: int64(len(f.entries))}, nil
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/registry/access"
 )
 
 // Catalog answers which images there are. Any error but [catalog.ErrNotFound]
@@ -39,7 +40,9 @@ type Catalog interface {
 	// ByDigest returns the images with a digest in the repositories that come
 	// after the given one, ordered by repository, at most n; fewer only at the
 	// end.
-	ByDigest(ctx context.Context, dgst digest.Digest, after string, n int) ([]catalog.Entry, error)
+	ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]catalog.Entry, error)
+	// Usage returns what a namespace stores.
+	Usage(ctx context.Context, namespace string) (catalog.Usage, error)
 	// List returns the next entries of a list, at most n, and the cursor to go
 	// on from: "" at the end. Before the end a batch may be empty.
 	List(ctx context.Context, q catalog.Query, after catalog.Cursor, n int) ([]catalog.Entry, catalog.Cursor, error)
@@ -59,6 +62,13 @@ type Options struct {
 	// RequestID returns the ID of the request that a context belongs to, for
 	// error messages and the log. It may be nil, and may return "".
 	RequestID func(context.Context) string
+	// Gate says who asks, and Accounts who may see what; both or neither. With
+	// neither, everybody sees everything.
+	Gate     *access.Gate
+	Accounts *access.Accounts
+	// Used is how many bytes count against a namespace's quota; it is wanted
+	// with Gate.
+	Used func(ctx context.Context, namespace string) (int64, error)
 }
 
 // defaultMaxBody is the limit of the images API's document.
@@ -94,13 +104,14 @@ type handler struct {
 }
 
 // form turns an entry into what is encoded; host is the registry's.
-type form func(e catalog.Entry, host string) any
+type form func(c *call, e catalog.Entry) any
 
 var routes = map[string]form{
-	"/v1/images/list": formV1,
-	"/v1/images":      formCurrent,
-	"/v1/image-store": formCurrent,
-	"/images":         formCurrent,
+	"/v1/images/list":  formV1,
+	"/v1/images":       formCurrent,
+	"/v1/image-store":  formCurrent,
+	"/images":          formCurrent,
+	"/v1/users/quotas": nil, // no images: see quotas
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -118,12 +129,22 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			" is not allowed here; want GET or HEAD (images are pushed and deleted through /v2/)"})
 		return
 	}
+	caller, ok := h.identify(w, r)
+	if !ok {
+		return
+	}
+	if form == nil {
+		if err := h.quotas(w, r, caller, start); err != nil {
+			h.fail(w, r, err)
+		}
+		return
+	}
 	c, err := h.read(w, r)
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	c.start, c.form = start, form
+	c.start, c.form, c.caller = start, form, caller
 	if len(c.asked) > 0 {
 		err = c.lookUp(r.Context())
 	} else {
@@ -142,7 +163,9 @@ type call struct {
 	start time.Time
 	form  form
 	hosts hosts
-	query query
+	// caller is who asks. What it may not see does not exist for it.
+	caller access.Caller
+	query  query
 	// asked is what is looked up, in the order of the answer; nothing means
 	// that a list is wanted.
 	asked []item

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -44,7 +45,7 @@ func (c *call) list(ctx context.Context) error {
 	s := c.begin(success)
 	for {
 		for _, e := range found {
-			s.add(c.form(e, c.host()))
+			s.add(c.form(c, e))
 		}
 		if left > 0 {
 			if left -= len(found); left <= 0 {
@@ -75,9 +76,7 @@ func (e *goneError) Error() string { return e.item.missing() }
 // where lists are limited.
 func (c *call) listQuery(ctx context.Context) (catalog.Query, error) {
 	q := catalog.Query{Tagged: c.query.tagged, ByTime: c.query.byTime, Descending: c.query.descending}
-	if c.query.namespace != "" {
-		q.Within = []string{c.query.namespace}
-	}
+	q.Within = visible(c.caller.Readable(), c.query.namespace)
 	from := c.query.from
 	switch {
 	case from == nil:
@@ -107,4 +106,25 @@ func (c *call) position(ctx context.Context, it item) (*catalog.Position, error)
 		return nil, err
 	}
 	return &catalog.Position{Time: e.Image.Created, UUID: e.UUID()}, nil
+}
+
+// visible is what a list is limited to: what the caller may read of what the
+// filter names. Nil means everything.
+func visible(readable []string, namespace string) []string {
+	switch {
+	case namespace == "":
+		return readable
+	case readable == nil:
+		return []string{namespace}
+	}
+	both := []string{}
+	for _, r := range readable {
+		if r == namespace || strings.HasPrefix(namespace, r+"/") {
+			return []string{namespace}
+		}
+		if strings.HasPrefix(r, namespace+"/") {
+			both = append(both, r)
+		}
+	}
+	return both
 }

@@ -45,7 +45,7 @@ func (c *call) lookUp(ctx context.Context) error {
 			if full || c.r.Method == http.MethodHead {
 				return errEnough
 			}
-			return hold(c.form(e, c.host()))
+			return hold(c.form(c, e))
 		})
 		if err != nil {
 			return err
@@ -74,7 +74,7 @@ func (c *call) lookUp(ctx context.Context) error {
 		if seen[i] {
 			err := c.each(ctx, it, func(e catalog.Entry) error {
 				found = true
-				s.add(c.form(e, c.host()))
+				s.add(c.form(c, e))
 				return nil
 			})
 			if err != nil {
@@ -164,6 +164,9 @@ func (c *call) walk(ctx context.Context, it item, try func(catalog.Entry) (bool,
 	if it.uuid != "" {
 		id, _ := parseUUID(it.uuid) // checked when it was read
 		e, err := c.catalog.ByUUID(ctx, id)
+		if err == nil && !c.caller.MayRead(e.Repository) {
+			return catalog.ErrNotFound
+		}
 		if err == nil {
 			_, err = try(e)
 		}
@@ -177,7 +180,7 @@ func (c *call) walk(ctx context.Context, it item, try func(catalog.Entry) (bool,
 		return c.named(ctx, w, try)
 	}
 	for after := ""; ; {
-		found, err := c.catalog.ByDigest(ctx, w.digest, after, batch)
+		found, err := c.catalog.ByDigest(ctx, w.digest, c.caller.Readable(), after, batch)
 		if err != nil {
 			return err
 		}
@@ -196,6 +199,9 @@ func (c *call) walk(ctx context.Context, it item, try func(catalog.Entry) (bool,
 // named is walk for an image with a name.
 func (c *call) named(ctx context.Context, w want, try func(catalog.Entry) (bool, error)) error {
 	for _, repository := range w.repositories {
+		if !c.caller.MayRead(repository) {
+			continue // it is not asked for
+		}
 		var e catalog.Entry
 		var err error
 		if len(w.tags) > 0 {

@@ -13,7 +13,7 @@ type entryV1 struct {
 	Labels     map[string]string `json:"labels,omitempty"`
 }
 
-func formV1(e catalog.Entry, _ string) any {
+func formV1(_ *call, e catalog.Entry) any {
 	name := e.Name()
 	tags := make([]string, len(e.Tags))
 	for i, tag := range e.Tags {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -24,6 +23,7 @@ import (
 	"github.com/berth-oci/berth/cmd/berth/server"
 	"github.com/berth-oci/berth/config"
 	"github.com/berth-oci/berth/registry"
+	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -31,6 +31,8 @@ import (
 type berth struct {
 	where    string // for people: where the bytes are
 	store    *storage.Store
+	accounts *access.Accounts
+	gate     *access.Gate
 	catalog  *catalog.Catalog
 	registry *registry.Registry
 	closers  []func() error // run last to first
@@ -54,6 +56,18 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	if err != nil {
 		return err
 	}
+	if b.accounts, err = access.Open(c.Accounts.File, log); err != nil {
+		return err
+	}
+	b.closers = append(b.closers, func() error { b.accounts.Close(); return nil })
+	b.gate = access.NewGate(b.accounts, access.GateOptions{
+		Secret: []byte(secret), PublicURL: c.HTTP.PublicURL, AnonymousOfficial: c.Accounts.AnonymousOfficial, Log: log,
+	})
+	audit, err := access.OpenAudit(c.Audit.File)
+	if err != nil {
+		return err
+	}
+	b.closers = append(b.closers, audit.Close)
 	section, err := c.DistributionStorage()
 	if err != nil {
 		return err
@@ -82,9 +96,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		Begin: func(ctx context.Context, repository string) (registry.Change, error) {
 			return b.catalog.Begin(ctx, repository)
 		},
-		Blob: func(ctx context.Context, repository string, op func() (digest.Digest, error)) error {
-			return b.catalog.Blob(ctx, repository, op)
-		},
+		Catalog: b.catalog, Gate: b.gate, Accounts: b.accounts, Audit: audit,
 		RequestID: server.RequestID, Log: log,
 	})
 	if err != nil {

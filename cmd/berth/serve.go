@@ -77,8 +77,11 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *slog.Logger) (*server.Server, error) {
 	o := server.Options{
 		Registry: b.registry,
+		Token:    b.gate.TokenHandler(),
+		Harbor:   b.registry.Harbor(),
 		Images: images.New(b.catalog, images.Options{
 			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
+			Gate: b.gate, Accounts: b.accounts, Used: b.registry.Used,
 		}),
 		Ready:       b.ready,
 		ReadHeader:  c.HTTP.Timeouts.ReadHeader,
@@ -141,8 +144,11 @@ func greet(ctx context.Context, w io.Writer, c *config.Config, b *berth, address
 	if s, err := b.catalog.Stats(ctx); err == nil {
 		held = fmt.Sprintf("%s in %s", count(s.Unikernels+s.ROMs, "image"), count(s.Repositories, "repository"))
 	}
-	access := "open: everyone on this machine may read and write"
-	if c.HTTP.Open {
+	access := "open: everyone on this machine may read and write; \"berth account add NAME\" closes it"
+	switch accounts := len(b.accounts.Current().Accounts()); {
+	case b.accounts.Closed():
+		access = fmt.Sprintf("closed: %s in %s", count(int64(accounts), "account"), c.Accounts.File)
+	case c.HTTP.Open:
 		access = "open: everyone who reaches this address may read and write"
 	}
 	if c.ReadOnly() {

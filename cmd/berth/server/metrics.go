@@ -83,8 +83,13 @@ func routeOf(path string) string {
 		return "images_v1"
 	case "/v1/image-store":
 		return "image_store"
-	case "/healthz", "/readyz", "/metrics":
+	case "/v1/users/quotas":
+		return "quotas"
+	case "/healthz", "/readyz", "/metrics", "/token":
 		return path[1:]
+	}
+	if strings.HasPrefix(path, "/api/v2.0/") {
+		return "harbor"
 	}
 	if !strings.HasPrefix(path, "/v2/") {
 		return "other"

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,9 @@ import (
 type Options struct {
 	// Registry serves /v2, Images everything under /v1 and /images.
 	Registry, Images http.Handler
+	// Token serves the token endpoint at /token, Harbor the few routes of the
+	// Harbor API below /api/v2.0/ that older clients call.
+	Token, Harbor http.Handler
 	// Ready returns an error while berth cannot serve; the error is logged.
 	Ready func(context.Context) error
 
@@ -43,6 +47,7 @@ type Server struct {
 	options Options
 	main    *http.Server
 	metrics *http.Server
+	silent  silent
 }
 
 // New returns a server.
@@ -51,6 +56,7 @@ func New(o Options) *Server {
 	counters := newRequestMetrics(o.Metrics)
 	s.main = s.httpServer(s.identify(s.observe(counters, s.routes())))
 	s.main.TLSConfig = o.TLS
+	s.main.ConnState = s.silent.note
 	if o.Metrics != nil && o.MetricsListener != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metricsHandler())
@@ -84,6 +90,10 @@ func (s *Server) routes() http.Handler {
 			s.options.Registry.ServeHTTP(w, r)
 		case path == "/v1" || strings.HasPrefix(path, "/v1/") || path == "/images":
 			s.options.Images.ServeHTTP(w, r)
+		case path == "/token":
+			s.options.Token.ServeHTTP(w, r)
+		case strings.HasPrefix(path, "/api/v2.0/"):
+			s.options.Harbor.ServeHTTP(w, r)
 		case path == "/healthz":
 			writeText(w, r, http.StatusOK, "ok")
 		case path == "/readyz":
@@ -154,6 +164,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.options.Log.Info("stopping: requests in flight may finish", "limit", s.options.Shutdown)
 	drain, cancel := context.WithTimeout(context.Background(), s.options.Shutdown)
 	defer cancel()
+	s.silent.close()
 	err := s.main.Shutdown(drain)
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.options.Log.Warn("requests were cut off: they took longer than the limit", "limit", s.options.Shutdown)
@@ -163,4 +174,38 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		err = errors.Join(err, s.metrics.Close())
 	}
 	return err
+}
+
+// silent are the connections on which no request has come yet. Clients keep
+// such ones in reserve, and Shutdown would wait for each of them.
+type silent struct {
+	mu      sync.Mutex
+	conns   map[net.Conn]struct{} // guarded by mu
+	closing bool                  // guarded by mu
+}
+
+func (s *silent) note(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state != http.StateNew {
+		delete(s.conns, c)
+		return
+	}
+	if s.closing {
+		_ = c.Close()
+		return
+	}
+	if s.conns == nil {
+		s.conns = make(map[net.Conn]struct{})
+	}
+	s.conns[c] = struct{}{}
+}
+
+func (s *silent) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	for c := range s.conns {
+		_ = c.Close()
+	}
 }

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/berth-oci/berth/registry/access"
+)
+
+func (a *account) newAdd() *cobra.Command {
+	var (
+		admin bool
+		quota string
+		token tokenFlags
+	)
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add an account, and print its token",
+		Long: `Add an account with one token, and print the token in each form that clients
+want it in. It is shown this once: only its hash is kept. If it is lost, add
+another one with "berth account token add".
+
+NAME is also the namespace that the account owns: it is lower-case letters and
+digits, with single . _ or - between them. The first account closes the
+registry.`,
+		Example: `  berth account add root --admin
+  berth account add alice --quota 10GiB
+  berth account add controller --read-only --label k8s
+  berth account add contractor --expires 720h
+
+  # into a script
+  token=$(berth account add ci --output json | jq -r .token)`,
+		Args:              oneName,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.load()
+			if err != nil {
+				return err
+			}
+			added := access.Account{Name: args[0], Admin: admin}
+			if quota != "" {
+				if added.Quota, err = access.ParseQuota(quota); err != nil {
+					return fmt.Errorf("--quota %w", err)
+				}
+			}
+			t, secret, err := token.make()
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(access.CheckName(added.Name), added.AddToken(t)); err != nil {
+				return err
+			}
+			if a.hooks.officialFolder != nil {
+				taken, err := a.hooks.officialFolder(cmd.Context(), c, added.Name)
+				if err != nil {
+					return fmt.Errorf("cannot tell whether there are official images below %s/: %w", added.Name, err)
+				}
+				if taken {
+					return fmt.Errorf("there are official images below official/%s/, which clients call %s/…: an account of that name would be mistaken for them; choose another name", added.Name, added.Name)
+				}
+			}
+			first := false
+			err = access.Edit(c.Accounts.File, func(f *access.File) error {
+				first = f.New
+				return f.Add(added)
+			})
+			if err != nil {
+				return err
+			}
+			v := addedForm{
+				accountForm: formOf(added, nil), File: c.Accounts.File, First: first,
+				tokenForms: tokenFormsOf(base(c), added.Name, t.Label, secret),
+			}
+			return a.print(cmd, v, func(w io.Writer) {
+				kind := "account"
+				if admin {
+					kind = "administrator"
+				}
+				fmt.Fprintf(w, "Added the %s %s (%s).\n", kind, added.Name, c.Accounts.File)
+				if first {
+					fmt.Fprint(w, "The registry is closed from now on: whoever has no account is refused.\n")
+					if !admin {
+						fmt.Fprint(w, "There is no administrator yet: berth account add NAME --admin adds one.\n")
+					}
+				}
+				v.tokenForms.print(w)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&admin, "admin", false, "let the account do everything, in every namespace")
+	cmd.Flags().StringVar(&quota, "quota", "", "how much the namespace may hold: 10GiB (KiB, MiB, GiB, TiB; default no limit)")
+	token.flags(cmd, "default")
+	return cmd
+}
+
+// addedForm is what add prints as JSON.
+type addedForm struct {
+	accountForm
+	tokenForms
+	File string `json:"file"`
+	// First says that this account has closed the registry.
+	First bool `json:"first"`
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/berth-oci/berth/registry/access"
+)
+
+// accountForm is an account in JSON.
+type accountForm struct {
+	Name  string `json:"name"`
+	Admin bool   `json:"admin"`
+	// Quota is in bytes; nil is no limit.
+	Quota *int64 `json:"quota,omitempty"`
+	// Used is nil where it is not known.
+	Used   *usage      `json:"used,omitempty"`
+	Read   []string    `json:"read"`
+	Write  []string    `json:"write"`
+	Tokens []tokenForm `json:"tokens"`
+}
+
+// tokenForm is a token in JSON.
+type tokenForm struct {
+	Label    string     `json:"label"`
+	Created  *time.Time `json:"created,omitempty"`
+	Expires  *time.Time `json:"expires,omitempty"`
+	Expired  bool       `json:"expired"`
+	ReadOnly bool       `json:"read_only"`
+}
+
+func formOf(a access.Account, used *usage) accountForm {
+	f := accountForm{
+		Name: a.Name, Admin: a.Admin, Used: used,
+		Read: append([]string{}, a.Read...), Write: append([]string{}, a.Write...), Tokens: []tokenForm{},
+	}
+	if a.Quota != 0 {
+		f.Quota = &a.Quota
+	}
+	for _, t := range a.Tokens {
+		f.Tokens = append(f.Tokens, tokenFormOf(t))
+	}
+	return f
+}
+
+func tokenFormOf(t access.Token) tokenForm {
+	f := tokenForm{Label: t.Label, ReadOnly: t.ReadOnly}
+	if !t.Created.IsZero() {
+		f.Created = &t.Created
+	}
+	if !t.Expires.IsZero() {
+		f.Expires, f.Expired = &t.Expires, !time.Now().Before(t.Expires)
+	}
+	return f
+}
+
+func (a *account) newList() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the accounts",
+		Example: `  berth account list
+  berth account list --output json`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.load()
+			if err != nil {
+				return err
+			}
+			file, err := a.read(c)
+			if err != nil {
+				return err
+			}
+			forms := []accountForm{}
+			for _, account := range file.Accounts {
+				forms = append(forms, formOf(account, nil))
+			}
+			return a.print(cmd, map[string]any{"accounts": forms}, func(w io.Writer) {
+				if len(forms) == 0 {
+					fmt.Fprintln(w, "no accounts: nobody can log in; berth account add NAME --admin adds one")
+					return
+				}
+				t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+				fmt.Fprintln(t, "NAME\tADMIN\tQUOTA\tTOKENS\tREADS\tWRITES")
+				for _, f := range forms {
+					admin := "-"
+					if f.Admin {
+						admin = "yes"
+					}
+					fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\n", f.Name, admin, quotaText(f.Quota), len(f.Tokens), names(f.Read), names(f.Write))
+				}
+				_ = t.Flush()
+			})
+		},
+	}
+}
+
+func (a *account) newShow() *cobra.Command {
+	return &cobra.Command{
+		Use:               "show NAME",
+		Short:             "Show what an account may do, and its tokens without their secrets",
+		Example:           "  berth account show alice",
+		Args:              oneName,
+		ValidArgsFunction: a.completeName,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.load()
+			if err != nil {
+				return err
+			}
+			file, err := a.read(c)
+			if err != nil {
+				return err
+			}
+			account, err := file.Account(args[0])
+			if err != nil {
+				return err
+			}
+			var used *usage
+			if a.hooks.used != nil {
+				if used, err = a.hooks.used(cmd.Context(), c, account.Name); err != nil {
+					return err
+				}
+			}
+			f := formOf(*account, used)
+			return a.print(cmd, f, func(w io.Writer) { f.print(w) })
+		},
+	}
+}
+
+func (f accountForm) print(w io.Writer) {
+	fmt.Fprintf(w, "name    %s\n", f.Name)
+	if f.Admin {
+		fmt.Fprint(w, "admin   yes: may read and write everything\n")
+	}
+	fmt.Fprintf(w, "quota   %s\n", quotaText(f.Quota))
+	if f.Used != nil {
+		fmt.Fprintf(w, "used    %s in %s\n", sizeText(f.Used.Bytes), count(f.Used.Images, "image"))
+	}
+	reads := slices.Concat([]string{f.Name, access.Official}, f.Read, f.Write)
+	slices.Sort(reads)
+	reads = slices.Compact(reads)
+	fmt.Fprintf(w, "reads   %s\n", names(reads))
+	fmt.Fprintf(w, "writes  %s\n\n", names(append([]string{f.Name}, f.Write...)))
+	printTokens(w, f.Tokens)
+}
+
+func quotaText(quota *int64) string {
+	if quota == nil {
+		return "none"
+	}
+	return access.FormatQuota(*quota)
+}
+
+// sizeText writes a number of bytes for people: 1.5GiB.
+func sizeText(n int64) string {
+	size, unit := float64(n), 0
+	for units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}; ; unit++ {
+		if size < 1024 || unit == len(units)-1 {
+			if unit == 0 {
+				return count(n, "byte")
+			}
+			return fmt.Sprintf("%.1f%s", size, units[unit])
+		}
+		size /= 1024
+	}
+}
+
+func names(list []string) string {
+	if len(list) == 0 {
+		return "-"
+	}
+	return strings.Join(list, ", ")
+}

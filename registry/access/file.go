@@ -1,0 +1,114 @@
+package access
+
+import (
+	"fmt"
+	"slices"
+)
+
+// File is the content of the accounts file, to be changed in [Edit].
+type File struct {
+	Accounts []Account
+	// New is set if there is no file yet: writing one closes the registry.
+	New bool
+}
+
+// Read reads the accounts file. Without one the error is [io/fs.ErrNotExist].
+func Read(path string) (*File, error) {
+	text, _, err := readFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("accounts file: %w", err)
+	}
+	accounts, err := parse(path, text)
+	if err != nil {
+		return nil, err
+	}
+	return &File{Accounts: accounts}, nil
+}
+
+// Account is the one of that name, to be changed in place. The error names the
+// nearest one that there is.
+func (f *File) Account(name string) (*Account, error) {
+	names := make([]string, len(f.Accounts))
+	for i := range f.Accounts {
+		if f.Accounts[i].Name == name {
+			return &f.Accounts[i], nil
+		}
+		names[i] = f.Accounts[i].Name
+	}
+	return nil, fmt.Errorf("there is no account %s%s", quoted(name), meant(name, names))
+}
+
+// Add adds an account. The error says that its name is taken or no good.
+func (f *File) Add(a Account) error {
+	if err := CheckName(a.Name); err != nil {
+		return err
+	}
+	if _, err := f.Account(a.Name); err == nil {
+		return fmt.Errorf("there is an account %s already", a.Name)
+	}
+	f.Accounts = append(f.Accounts, a)
+	return nil
+}
+
+// Remove takes an account away. What others were granted in its namespace
+// stays.
+func (f *File) Remove(name string) error {
+	if _, err := f.Account(name); err != nil {
+		return err
+	}
+	f.Accounts = slices.DeleteFunc(f.Accounts, func(a Account) bool { return a.Name == name })
+	return nil
+}
+
+// AddToken adds a token. The error says that its label is taken or no good.
+func (a *Account) AddToken(t Token) error {
+	if err := CheckLabel(t.Label); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(a.Tokens, func(other Token) bool { return other.Label == t.Label }) {
+		return fmt.Errorf("%s has a token with the label %q already; choose another label, or revoke that one first", a.Name, t.Label)
+	}
+	a.Tokens = append(a.Tokens, t)
+	return nil
+}
+
+// RevokeToken takes a token away. The error names the nearest label.
+func (a *Account) RevokeToken(label string) error {
+	var labels []string
+	for i, t := range a.Tokens {
+		if t.Label == label {
+			a.Tokens = slices.Delete(a.Tokens, i, i+1)
+			return nil
+		}
+		labels = append(labels, t.Label)
+	}
+	return fmt.Errorf("%s has no token with the label %s%s", a.Name, quoted(label), meant(label, labels))
+}
+
+// Grant adds names to what an account may read or write (its Read or Write),
+// but for those that are there already. The error says that one is malformed.
+func Grant(to *[]string, names ...string) error {
+	for _, name := range names {
+		if err := CheckGrant(name); err != nil {
+			return err
+		}
+		if !slices.Contains(*to, name) {
+			*to = append(*to, name)
+		}
+	}
+	slices.Sort(*to)
+	return nil
+}
+
+// Revoke takes names away from what an account may read or write. The error
+// names one that is not there, and the nearest.
+func Revoke(from *[]string, names ...string) error {
+	for _, name := range names {
+		i := slices.Index(*from, name)
+		if i < 0 {
+			return fmt.Errorf("%s is not granted%s", quoted(name), meant(name, *from))
+		}
+		*from = slices.Delete(*from, i, i+1)
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package access
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+const (
+	maxName       = 64  // of an account
+	maxRepository = 255 // of a grant, as the distribution specification has it
+	maxLabel      = 64
+)
+
+const component = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
+
+var (
+	nameForm  = regexp.MustCompile(`^` + component + `$`)
+	grantForm = regexp.MustCompile(`^` + component + `(?:/` + component + `)*$`)
+)
+
+// CheckName says what is wrong with the name of an account: it is one part of a
+// repository's name, of at most 64 characters, and not that of the official
+// images.
+func CheckName(name string) error {
+	switch {
+	case len(name) > maxName || !nameForm.MatchString(name):
+		return fmt.Errorf("%s is no name for an account: it wants lower-case letters and digits with single separators (. _ -) between them, %d characters at most", quoted(name), maxName)
+	case name == Official:
+		return fmt.Errorf("no account can be called %s: that is where the official images are", Official)
+	case name == "localhost":
+		return fmt.Errorf("no account can be called %s: clients take that for a host", name)
+	}
+	return nil
+}
+
+// CheckGrant says what is wrong with a namespace or repository that is granted.
+func CheckGrant(name string) error {
+	if len(name) > maxRepository || !grantForm.MatchString(name) {
+		return fmt.Errorf("%s is no namespace or repository: it wants something like team or bob/app, in lower case, without a host or tag", quoted(name))
+	}
+	return nil
+}
+
+// CheckLabel says what is wrong with the label of a token.
+func CheckLabel(label string) error {
+	if label == "" || len(label) > maxLabel || strings.TrimSpace(label) != label || strings.ContainsFunc(label, notPlain) {
+		return fmt.Errorf("%s is no label for a token: it wants up to %d letters, digits and signs, like laptop or ci", quoted(label), maxLabel)
+	}
+	return nil
+}
+
+// notPlain are the characters that do not belong in a line of a log.
+func notPlain(r rune) bool { return r < ' ' || r > '~' }
+
+// quoted shows a name that is wrong, bounded, and unless it is a secret that
+// got into the wrong place.
+func quoted(name string) string {
+	const most = 80
+	if strings.Contains(name, secretPrefix) {
+		return "what looks like a secret"
+	}
+	if len(name) > most {
+		return fmt.Sprintf("%.*q…", most, name)
+	}
+	return fmt.Sprintf("%q", name)
+}

@@ -1,0 +1,111 @@
+package access
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	freeFailures   = 5                      // that are answered at once
+	failureEvery   = 100 * time.Millisecond // of one address, after these
+	longestWait    = 3 * time.Second
+	knownAddresses = 10_000
+
+	// RetryAfter is the value of the header Retry-After that goes with
+	// [ErrTooManyFailures].
+	RetryAfter = "3"
+)
+
+// ErrTooManyFailures is the error when a client has failed so often that it is
+// to be answered with 429.
+var ErrTooManyFailures = errors.New("too many failed logins from this address; try again later")
+
+// slowing spaces the failures of an address. It knows nothing of successes.
+type slowing struct {
+	mu sync.Mutex
+	// failures are by address; recent has the same ones, latest first, so that
+	// a full table forgets who has been quiet for longest.
+	failures map[netip.Prefix]*list.Element
+	recent   list.List // of *failing
+}
+
+// failing is an address that has failed. Each failure takes up a span of time,
+// one after the other; till is where the last one ends.
+type failing struct {
+	address netip.Prefix
+	till    time.Time
+}
+
+// Slow is to be called after a request failed to authenticate, before it is
+// answered. The first few failures of an address return at once, those after
+// them one every 100 ms, in their order. The error is [ErrTooManyFailures] if
+// more are waiting than can be let through in 3 s, or that of ctx. Requests
+// that succeed are never slowed, whoever else shares their address.
+func (g *Gate) Slow(ctx context.Context, r *http.Request) error {
+	address := addressOf(r)
+	wait, first, err := g.slowing.reserve(address, g.now())
+	if first {
+		g.log.WarnContext(ctx, "repeated failed logins: answers to this address are slowed down", "address", address.String())
+	}
+	if err != nil || wait <= 0 {
+		return err
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// reserve says how long a failure at this moment has to wait. first is set for
+// the one with which waiting begins.
+func (s *slowing) reserve(address netip.Prefix, now time.Time) (wait time.Duration, first bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failures == nil {
+		s.failures = map[netip.Prefix]*list.Element{}
+	}
+	e, ok := s.failures[address]
+	if !ok {
+		if len(s.failures) >= knownAddresses {
+			delete(s.failures, s.recent.Remove(s.recent.Back()).(*failing).address)
+		}
+		e = s.recent.PushFront(&failing{address: address})
+		s.failures[address] = e
+	}
+	s.recent.MoveToFront(e)
+	f := e.Value.(*failing)
+	if f.till.Before(now) {
+		f.till = now
+	}
+	ahead := f.till.Sub(now) // of those before this one
+	wait = ahead - (freeFailures-1)*failureEvery
+	if wait > longestWait {
+		return 0, false, ErrTooManyFailures
+	}
+	f.till = f.till.Add(failureEvery)
+	return max(wait, 0), wait > 0 && wait <= failureEvery, nil
+}
+
+// addressOf is the peer's, without its port. Of IPv6 it is the network: one
+// client has as many addresses in it as it likes.
+func addressOf(r *http.Request) netip.Prefix {
+	var ip netip.Addr
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		ip = peer.Addr().Unmap().WithZone("")
+	}
+	bits := 32
+	if ip.Is6() {
+		bits = 64
+	}
+	p, _ := ip.Prefix(bits) // the zero prefix for a peer without an IP address
+	return p
+}

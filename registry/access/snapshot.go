@@ -1,0 +1,126 @@
+package access
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Snapshot is what the accounts file said at one moment. It never changes.
+type Snapshot struct {
+	open       bool
+	accounts   []Account
+	members    map[string]*member
+	namespaces map[string]bool
+	// readers are, for each namespace or repository that is granted, the
+	// accounts that may read it so.
+	readers map[string][]string
+	admins  []string
+}
+
+// member is an account with its rights laid out for quick answers.
+type member struct {
+	Account
+	reads, writes scope
+	readable      []string
+}
+
+// scope is a set of namespaces and repositories, each with what lies below it.
+type scope map[string]struct{}
+
+var officialOnly = scope{Official: {}}
+
+// covers asks for the name and everything above it: what that costs depends on
+// how deep the name is, not on how much is granted.
+func (s scope) covers(name string) bool {
+	for i := range len(name) {
+		if name[i] == '/' {
+			if _, ok := s[name[:i]]; ok {
+				return true
+			}
+		}
+	}
+	_, ok := s[name]
+	return ok
+}
+
+// sorted lists the set without what lies below another part of it.
+func (s scope) sorted() []string {
+	names := slices.Sorted(maps.Keys(s))
+	return slices.DeleteFunc(names, func(name string) bool {
+		above := strings.LastIndexByte(name, '/')
+		return above > 0 && s.covers(name[:above])
+	})
+}
+
+// newSnapshot takes accounts that were validated, and keeps them.
+func newSnapshot(accounts []Account) *Snapshot {
+	s := &Snapshot{
+		accounts:   accounts,
+		members:    make(map[string]*member, len(accounts)),
+		namespaces: map[string]bool{},
+		readers:    map[string][]string{},
+	}
+	slices.SortFunc(s.accounts, func(a, b Account) int { return strings.Compare(a.Name, b.Name) })
+	for _, a := range s.accounts {
+		m := &member{Account: a, reads: scope{a.Name: {}, Official: {}}, writes: scope{a.Name: {}}}
+		for _, name := range a.Write {
+			m.writes[name], m.reads[name] = struct{}{}, struct{}{}
+		}
+		for _, name := range a.Read {
+			m.reads[name] = struct{}{}
+		}
+		m.readable = m.reads.sorted()
+		s.members[a.Name] = m
+		for name := range m.reads {
+			if name != Official {
+				s.readers[name] = append(s.readers[name], a.Name)
+			}
+		}
+		if a.Admin {
+			s.admins = append(s.admins, a.Name)
+		}
+		s.namespaces[a.Name] = true
+		for _, name := range slices.Concat(a.Read, a.Write) {
+			namespace, _, _ := strings.Cut(name, "/")
+			s.namespaces[namespace] = true
+		}
+	}
+	return s
+}
+
+// Accounts are all accounts, sorted by name. They must not be changed.
+func (s *Snapshot) Accounts() []Account { return s.accounts }
+
+// Account is the one of that name. It must not be changed.
+func (s *Snapshot) Account(name string) (*Account, bool) {
+	m, ok := s.members[name]
+	if !ok {
+		return nil, false
+	}
+	return &m.Account, true
+}
+
+// Namespace says whether a name is an account's, or that of a namespace in
+// which something is granted.
+func (s *Snapshot) Namespace(name string) bool { return s.namespaces[name] }
+
+// Readers are the accounts that may pull from a repository, administrators
+// included, sorted. For an official image that is every account.
+func (s *Snapshot) Readers(repository string) []string {
+	if officialOnly.covers(repository) {
+		names := make([]string, len(s.accounts))
+		for i := range s.accounts {
+			names[i] = s.accounts[i].Name
+		}
+		return names
+	}
+	names := slices.Concat(s.admins, s.readers[repository])
+	for i := range len(repository) {
+		if repository[i] == '/' {
+			names = append(names, s.readers[repository[:i]]...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

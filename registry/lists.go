@@ -1,0 +1,104 @@
+package registry
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/berth-oci/berth/storage"
+)
+
+// Lists of tags and repositories come from the index: sorted, at a cost that
+// follows the answer, and only of what the caller may read ("Listing Tags" in
+// the distribution specification; the catalog is distribution's own).
+
+const (
+	// maxTags and maxRepositories are how many names one answer has at most;
+	// the next page is linked.
+	maxTags            = 10000
+	maxRepositories    = 1000
+	defaultPerCatalog  = 100
+	paginationProblems = "PAGINATION_NUMBER_INVALID"
+)
+
+func (g *Registry) listTags(w http.ResponseWriter, r *http.Request, a *asked) {
+	n, p := pageSize(r, maxTags, maxTags)
+	if p != nil {
+		g.fail(w, r, p)
+		return
+	}
+	// One more than is asked for tells whether there is a next page.
+	tags, err := g.catalog.TagNames(r.Context(), a.name, r.URL.Query().Get("last"), n+1)
+	if errors.Is(err, storage.ErrNotFound) {
+		g.fail(w, r, unknownRepository)
+		return
+	}
+	if err != nil {
+		g.unavailable(w, r, err)
+		return
+	}
+	tags = page(w, r, asked{route: route{kind: kindTags, name: a.given}}.path(), tags, n)
+	writeJSON(w, r, struct {
+		Name string   `json:"name"`
+		Tags []string `json:"tags"`
+	}{a.given, tags})
+}
+
+func (g *Registry) listRepositories(w http.ResponseWriter, r *http.Request, a *asked) {
+	n, p := pageSize(r, defaultPerCatalog, maxRepositories)
+	if p != nil {
+		g.fail(w, r, p)
+		return
+	}
+	names, err := g.catalog.Repositories(r.Context(), a.caller.Readable(), r.URL.Query().Get("last"), n+1)
+	if err != nil {
+		g.unavailable(w, r, err)
+		return
+	}
+	names = page(w, r, a.path(), names, n)
+	writeJSON(w, r, struct {
+		Repositories []string `json:"repositories"`
+	}{names})
+}
+
+// pageSize reads n.
+func pageSize(r *http.Request, byDefault, limit int) (int, *problem) {
+	given := r.URL.Query().Get("n")
+	if given == "" {
+		return byDefault, nil
+	}
+	n, err := strconv.Atoi(given)
+	if err != nil || n < 0 {
+		return 0, &problem{http.StatusBadRequest, paginationProblems, "n is not valid: it wants a number of entries, 0 or more"}
+	}
+	return min(n, limit), nil
+}
+
+// page cuts a list to n entries and links to the next page, if there is one.
+func page(w http.ResponseWriter, r *http.Request, path string, names []string, n int) []string {
+	if len(names) <= n {
+		return append([]string{}, names...)
+	}
+	names = names[:n]
+	if n > 0 {
+		query := url.Values{"n": {strconv.Itoa(n)}, "last": {names[n-1]}}
+		w.Header().Set("Link", "<"+path+"?"+query.Encode()+`>; rel="next"`)
+	}
+	return names
+}
+
+func writeJSON(w http.ResponseWriter, r *http.Request, value any) {
+	var buf bytes.Buffer
+	encoder := json.NewEncoder(&buf)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(value) // names and numbers always encode
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(buf.Len()))
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(buf.Bytes())
+	}
+}

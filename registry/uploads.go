@@ -1,0 +1,117 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/registry/access"
+	"github.com/berth-oci/berth/storage"
+)
+
+// upload passes on a step of a blob's upload: its start, a chunk, its end.
+func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
+	stopped := &refusal{}
+	r = r.WithContext(context.WithValue(r.Context(), refusalKey{}, stopped))
+	out := rebuild(r, a.route)
+	if a.kind == kindUploads {
+		if err := g.mount(out, a.caller); err != nil {
+			g.unavailable(w, r, err)
+			return
+		}
+	}
+	if given := r.Header.Get("Content-Range"); given != "" && !rangeForm.MatchString(given) {
+		g.fail(w, r, &problem{http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID", "Content-Range is not valid: it wants the first and the last byte, like 0-1023"})
+		return
+	}
+	if err := g.fitsQuota(r, a); err != nil {
+		w.Header().Set("Connection", "close") // the body is not read
+		if a.kind == kindUpload {
+			g.cancel(out)
+		}
+		g.failWith(w, r, err)
+		return
+	}
+	g.forward(w, out, a)
+	if stopped.discard != "" {
+		g.discard(r.Context(), a.name, stopped.discard)
+	}
+}
+
+// rangeForm is the Content-Range of a chunk ("Pushing a blob in chunks"): not
+// that of RFC 9110, and of numbers that fit.
+var rangeForm = regexp.MustCompile(`^[0-9]{1,18}-[0-9]{1,18}$`)
+
+// discard removes what is left of an upload that was refused.
+func (g *Registry) discard(ctx context.Context, repository, id string) {
+	if err := g.store.RemoveUpload(context.WithoutCancel(ctx), repository, id); err != nil {
+		g.log.WarnContext(ctx, "a refused upload stays until it is purged", "error", err)
+	}
+}
+
+// mount settles what a mount is from ("Mounting a blob from another
+// repository"). A source that the caller may not read is none, and one that is
+// not named is any that it may: without one, a plain upload begins, exactly as
+// if the blob did not exist.
+func (g *Registry) mount(out *http.Request, caller access.Caller) error {
+	query := out.URL.Query()
+	blob, err := digest.Parse(query.Get("mount"))
+	if err != nil {
+		query.Del("mount")
+		query.Del("from")
+		out.URL.RawQuery = query.Encode()
+		return nil
+	}
+	from := query.Get("from")
+	switch {
+	case from == "":
+		from, err = g.catalog.Holder(out.Context(), blob, caller.Readable())
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+	default:
+		if from = g.names.long(from); !wellFormed(from) || !caller.MayRead(from) {
+			from = ""
+		}
+	}
+	if from == "" {
+		query.Del("mount")
+		query.Del("from")
+	} else {
+		query.Set("from", from)
+	}
+	out.URL.RawQuery = query.Encode()
+	return nil
+}
+
+// fitsQuota refuses a body that is declared larger than what there is room for,
+// before it is read. A blob that the namespace stores already adds nothing.
+func (g *Registry) fitsQuota(r *http.Request, a *asked) error {
+	if r.ContentLength <= 0 {
+		return nil
+	}
+	namespace := namespaceOf(a.name)
+	if d, err := digest.Parse(r.URL.Query().Get("digest")); err == nil {
+		unused, err := g.catalog.Unused(r.Context(), namespace, []digest.Digest{d})
+		if err != nil {
+			return unavailable(err)
+		}
+		if len(unused) == 0 {
+			return nil
+		}
+	}
+	return g.quotas.room(r.Context(), namespace, r.ContentLength)
+}
+
+// cancel ends an upload that was refused, so that nothing of it is left to
+// count. Whoever refuses must answer; distribution's answer is dropped.
+func (g *Registry) cancel(out *http.Request) {
+	out = out.Clone(context.WithoutCancel(out.Context()))
+	out.Method, out.Body, out.ContentLength = http.MethodDelete, http.NoBody, 0
+	out.Header.Del("Content-Length")
+	g.app.ServeHTTP(httptest.NewRecorder(), out)
+}
