@@ -57,7 +57,7 @@ func (c *Config) checkHTTP(p *problems) {
 	h := &c.HTTP
 	if !c.checkAddress(p, "http.listen", h.Listen) {
 		// Whether it is loopback cannot be said.
-	} else if !h.Open && !c.hasAccounts() && !loopback(h.Listen) {
+	} else if !h.Open && !c.hasAccounts() && !Loopback(h.Listen) {
 		c.problem(p, "http.listen", "%s can be reached from other machines, and without accounts everyone who reaches it may read and write; "+
 			"add an account: berth account add NAME --admin, or listen on 127.0.0.1, or allow it: http.open, in the file as \"http: {open: true}\", in the environment as %s=true", h.Listen, envName("http.open"))
 	}
@@ -152,9 +152,9 @@ func (c *Config) checkAddress(p *problems, path, address string) bool {
 	return true
 }
 
-// loopback tells whether only this machine reaches the address. No name but
+// Loopback tells whether only this machine reaches the address. No name but
 // localhost is looked up: what it stands for could change.
-func loopback(address string) bool {
+func Loopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -92,11 +91,13 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 		Log:         log,
 	}
 	if c.HTTP.TLS.Certificate != "" {
-		pair, err := tls.LoadX509KeyPair(c.HTTP.TLS.Certificate, c.HTTP.TLS.Key)
+		pair, err := server.LoadCertificate(c.HTTP.TLS.Certificate, c.HTTP.TLS.Key, log)
 		if err != nil {
-			return nil, fmt.Errorf("http.tls: %w", err)
+			return nil, err
 		}
-		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+		o.TLS = pair.Config()
+	} else if b.accounts.Closed() && !config.Loopback(c.HTTP.Listen) && !strings.HasPrefix(c.HTTP.PublicURL, "https://") {
+		log.Warn("without TLS, tokens travel in clear: set http.tls, or http.public_url to the https address of a proxy in front")
 	}
 	if c.Metrics.Enabled {
 		o.Metrics = metrics

@@ -162,7 +162,9 @@ func (a *Accounts) read() error {
 	seen := stampOf(info, err)
 	seen.unsure = err != nil && !errors.Is(err, fs.ErrNotExist) ||
 		info != nil && time.Since(info.ModTime()) < racy
-	a.seen.Store(seen)
+	// Last of all: whoever finds the file as it was seen relies on what is in
+	// force by then.
+	defer a.seen.Store(seen)
 	if err != nil {
 		a.text = nil
 		return fmt.Errorf("accounts file: %w", err)

@@ -39,6 +39,8 @@ type slowing struct {
 type failing struct {
 	address netip.Prefix
 	till    time.Time
+	// waits is set from the first failure that has to wait until all is quiet.
+	waits bool
 }
 
 // Slow is to be called after a request failed to authenticate, before it is
@@ -84,7 +86,7 @@ func (s *slowing) reserve(address netip.Prefix, now time.Time) (wait time.Durati
 	s.recent.MoveToFront(e)
 	f := e.Value.(*failing)
 	if f.till.Before(now) {
-		f.till = now
+		f.till, f.waits = now, false
 	}
 	ahead := f.till.Sub(now) // of those before this one
 	wait = ahead - (freeFailures-1)*failureEvery
@@ -92,7 +94,9 @@ func (s *slowing) reserve(address netip.Prefix, now time.Time) (wait time.Durati
 		return 0, false, ErrTooManyFailures
 	}
 	f.till = f.till.Add(failureEvery)
-	return max(wait, 0), wait > 0 && wait <= failureEvery, nil
+	first = wait > 0 && !f.waits
+	f.waits = f.waits || first
+	return max(wait, 0), first, nil
 }
 
 // addressOf is the peer's, without its port. Of IPv6 it is the network: one
