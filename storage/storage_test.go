@@ -186,7 +186,7 @@ func TestIdentity(t *testing.T) {
 	if same == open("s3", configuration.Parameters{"bucket": "b", "region": "x"}) {
 		t.Error("two buckets are one place")
 	}
-	if open("inmemory", nil) == open("inmemory", nil) {
+	if first, second := open("inmemory", nil), open("inmemory", nil); first == second {
 		t.Error("two memories are one place")
 	}
 }
