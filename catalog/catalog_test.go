@@ -207,10 +207,10 @@ func (w *world) want(what string, entries ...string) {
 func TestChildrenAndIndexes(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.unikernel("a"), w.unikernel("b")
-	w.mustChange(storage.Change{Put: a, Tag: "v1"})
+	w.mustChange(storage.Change{Put: a, Tags: []string{"v1"}})
 	w.want("child first, on the tag", a.String()+":v1")
 	i := w.indexOf(a, b)
-	w.mustChange(storage.Change{Put: i, Tag: "v1"})
+	w.mustChange(storage.Change{Put: i, Tags: []string{"v1"}})
 	w.want("index with one child stored", i.String()+":v1")
 	e, err := w.Tagged(t.Context(), repository, "v1")
 	if err != nil || len(e.Image.Platforms) != 2 || e.Image.Platforms[1].Size != 0 {
@@ -224,10 +224,10 @@ func TestChildrenAndIndexes(t *testing.T) {
 	if _, err := w.Entry(t.Context(), repository, b); err != nil {
 		t.Errorf("a child is found by its digest: %v", err)
 	}
-	w.mustChange(storage.Change{Put: b, Tag: "mine"})
+	w.mustChange(storage.Change{Put: b, Tags: []string{"mine"}})
 	w.want("child with a tag of its own", i.String()+":v1", b.String()+":mine")
 	j := w.indexOf(i, a)
-	w.mustChange(storage.Change{Put: j, Tag: "nested"})
+	w.mustChange(storage.Change{Put: j, Tags: []string{"nested"}})
 	w.want("index below an index", i.String()+":v1", b.String()+":mine", j.String()+":nested")
 
 	w.delete(i)
@@ -247,7 +247,7 @@ func TestChildrenAndIndexes(t *testing.T) {
 func TestBlobOfStoredManifest(t *testing.T) {
 	w := newWorld(t)
 	a := w.unikernel("a")
-	w.mustChange(storage.Change{Put: a, Tag: "v1"})
+	w.mustChange(storage.Change{Put: a, Tags: []string{"v1"}})
 	rom := digest.FromString("rom of a")
 	size := func() int64 {
 		e, err := w.Tagged(t.Context(), repository, "v1")
@@ -285,9 +285,9 @@ func TestIndexFails(t *testing.T) {
 	for _, broken := range []string{"Begin", "Apply"} {
 		w := newWorld(t)
 		a, b := w.unikernel("a"), w.unikernel("b")
-		w.mustChange(storage.Change{Put: a, Tag: "v1"})
+		w.mustChange(storage.Change{Put: a, Tags: []string{"v1"}})
 		w.index.broken = broken
-		if err := w.change(storage.Change{Put: b, Tag: "v1"}); !errors.Is(err, errIndexBroken) {
+		if err := w.change(storage.Change{Put: b, Tags: []string{"v1"}}); !errors.Is(err, errIndexBroken) {
 			t.Fatalf("%s: the failure is not reported: %v", broken, err)
 		}
 		if broken == "Apply" {
@@ -332,14 +332,14 @@ func TestRecover(t *testing.T) {
 	}{
 		"before the manifest came": {
 			func(w *world, a, _, _ digest.Digest) {
-				intend(w, storage.Change{Put: digest.FromString("never came"), Tag: "v1"})
+				intend(w, storage.Change{Put: digest.FromString("never came"), Tags: []string{"v1"}})
 			},
 			func(a, i, _ digest.Digest) []string { return []string{a.String() + ":v1", i.String() + ":v2"} },
 		},
 		"between manifest and tag": {
 			func(w *world, a, _, _ digest.Digest) {
 				c := w.unikernel("c")
-				intend(w, storage.Change{Put: c, Tag: "v1"})
+				intend(w, storage.Change{Put: c, Tags: []string{"v1"}})
 				w.arrive(c)
 			},
 			func(a, i, _ digest.Digest) []string {
@@ -349,7 +349,7 @@ func TestRecover(t *testing.T) {
 		"within a tag": {
 			func(w *world, a, _, _ digest.Digest) {
 				w.write("repositories/"+repository+"/_manifests/tags/v9/index/sha256/"+a.Encoded()+"/link", []byte(a))
-				intend(w, storage.Change{Put: a, Tag: "v9"})
+				intend(w, storage.Change{Put: a, Tags: []string{"v9"}})
 			},
 			func(a, i, _ digest.Digest) []string { return []string{a.String() + ":v1:v9", i.String() + ":v2"} },
 		},
@@ -377,9 +377,9 @@ func TestRecover(t *testing.T) {
 		w := newWorld(t)
 		a, child := w.unikernel("a"), w.unikernel("child")
 		i := w.indexOf(child)
-		w.mustChange(storage.Change{Put: a, Tag: "v1"})
+		w.mustChange(storage.Change{Put: a, Tags: []string{"v1"}})
 		w.mustChange(storage.Change{Put: child})
-		w.mustChange(storage.Change{Put: i, Tag: "v2"})
+		w.mustChange(storage.Change{Put: i, Tags: []string{"v2"}})
 		c.crash(w, a, i, child)
 		if err := w.Recover(t.Context()); err != nil {
 			t.Fatal(err)

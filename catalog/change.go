@@ -101,16 +101,13 @@ func (ch *Change) Close() {
 	ch.unlock()
 }
 
-// Deletion plans the deletion of a manifest: the tags that point to it, and
+// Deletion plans the deletion of a manifest, by any of its digests: the tags that point to it, and
 // every manifest below it that nothing else holds, no tag and no other index.
 // It returns ErrNotFound if the manifest is not there.
 func (ch *Change) Deletion(ctx context.Context, dgst digest.Digest) (storage.Change, error) {
 	plan := storage.Change{Repository: ch.repository}
 	index := ch.catalog.index
-	there, err := index.Has(ctx, ch.repository, dgst)
-	if err == nil && !there {
-		err = ErrNotFound
-	}
+	dgst, err := index.Canonical(ctx, ch.repository, dgst)
 	if err != nil {
 		return plan, err
 	}
@@ -135,6 +132,21 @@ func (ch *Change) Deletion(ctx context.Context, dgst digest.Digest) (storage.Cha
 			}
 		}
 	}
+	return ch.withAliases(ctx, plan)
+}
+
+// withAliases adds the other digests of what is deleted: they go first, so that
+// none is left without what it stands for.
+func (ch *Change) withAliases(ctx context.Context, plan storage.Change) (storage.Change, error) {
+	var all []digest.Digest
+	for _, d := range plan.Delete {
+		aliases, err := ch.catalog.index.Aliases(ctx, ch.repository, d)
+		if err != nil {
+			return plan, err
+		}
+		all = append(append(all, aliases...), d)
+	}
+	plan.Delete = all
 	return plan, nil
 }
 

@@ -60,6 +60,12 @@ type Description struct {
 	Children []digest.Digest `json:"children,omitempty"`
 	// Blobs are the config and layers that a manifest refers to, each once.
 	Blobs []Blob `json:"blobs,omitempty"`
+	// Subject is what the manifest refers to as an artifact, "" for nothing;
+	// ArtifactType and Annotations are then what its descriptor in the list of
+	// referrers says (OCI distribution specification, "Listing Referrers").
+	Subject      digest.Digest     `json:"subject,omitempty"`
+	ArtifactType string            `json:"artifact_type,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
 // Blob is a blob and its size in bytes, 0 if it is not stored.

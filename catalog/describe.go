@@ -110,9 +110,28 @@ func (d *describer) describe(ctx context.Context, m Manifest, doc document, desc
 		}
 		desc.Blobs = blobs
 	}
+	desc.refer(doc, m.Bytes)
 	image, err := d.image(ctx, m, doc, kind)
 	desc.Image = image
 	return err
+}
+
+// refer says what the manifest is a referrer of. An artifact without a type has
+// that of its config.
+func (desc *Description) refer(doc document, b []byte) {
+	if doc.Subject.Digest.Validate() != nil {
+		return
+	}
+	desc.Subject = doc.Subject.Digest
+	if desc.ArtifactType = doc.ArtifactType; desc.ArtifactType == "" {
+		desc.ArtifactType = doc.Config.MediaType
+	}
+	var all struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if decode(b, &all) {
+		desc.Annotations = all.Annotations
+	}
 }
 
 // blobs lists the config and the layers, each once.

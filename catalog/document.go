@@ -49,6 +49,9 @@ type document struct {
 	Layers      descriptors `json:"layers"`
 	Manifests   descriptors `json:"manifests"`
 	Annotations annotations `json:"annotations"`
+	// Subject and ArtifactType make it a referrer (image specification 1.1).
+	Subject      descriptor `json:"subject"`
+	ArtifactType string     `json:"artifactType"`
 }
 
 // descriptor is a reference to content (OCI image specification, descriptor).

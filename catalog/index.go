@@ -16,8 +16,9 @@ import (
 type Index interface {
 	Memory
 
-	// Entry returns an image of a repository, or ErrNotFound if the digest is
-	// not there or is no unikernel. Manifests that belong to an index are found.
+	// Entry returns an image of a repository, by any of its digests, or
+	// ErrNotFound if it is not there or is no unikernel. Manifests that belong to
+	// an index are found.
 	Entry(ctx context.Context, repository string, dgst digest.Digest) (Entry, error)
 	// Tag returns what a tag points to, or ErrNotFound.
 	Tag(ctx context.Context, repository, tag string) (digest.Digest, error)
@@ -32,13 +33,19 @@ type Index interface {
 
 	// State returns all that the index has of a repository.
 	State(ctx context.Context, repository string) (State, error)
-	// Relatives returns the indexes of the repository that refer to a
-	// manifest, and the stored manifests that it refers to.
+	// Relatives returns the indexes of the repository that refer to a manifest,
+	// by any of its digests, and the stored manifests that it refers to, by
+	// their canonical ones.
 	Relatives(ctx context.Context, repository string, dgst digest.Digest) (parents, children []digest.Digest, err error)
 	// Tags returns the tags that point to a manifest, sorted.
 	Tags(ctx context.Context, repository string, dgst digest.Digest) ([]string, error)
-	// Has says whether the repository holds the manifest.
-	Has(ctx context.Context, repository string, dgst digest.Digest) (bool, error)
+	// Canonical returns the digest under which the repository holds a manifest,
+	// or ErrNotFound, and Aliases the other digests of its bytes.
+	Canonical(ctx context.Context, repository string, dgst digest.Digest) (digest.Digest, error)
+	Aliases(ctx context.Context, repository string, canonical digest.Digest) ([]digest.Digest, error)
+	// Referrers returns the manifests of the repository that have a subject, by
+	// any of its digests, after the given one by digest, at most n.
+	Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Description, error)
 	// Linked returns the size of a blob that the repository links, in bytes.
 	Linked(ctx context.Context, repository string, dgst digest.Digest) (size int64, found bool, err error)
 	// Referring returns the manifests of the repository that refer to a blob.
@@ -90,6 +97,10 @@ type Update struct {
 	// Tag says where tags point from now on. Untag are the tags that are gone.
 	Tag   map[string]digest.Digest
 	Untag []string
+	// Alias says which other digests of the same bytes stand for which
+	// manifest; Unalias are those that no longer do.
+	Alias   map[digest.Digest]digest.Digest
+	Unalias []digest.Digest
 	// Link are the blobs that the repository now links, with their sizes in
 	// bytes; Unlink those that it no longer does.
 	Link   map[digest.Digest]int64
@@ -102,6 +113,9 @@ type Update struct {
 type State struct {
 	Tags      map[string]digest.Digest
 	Manifests map[digest.Digest]struct{}
+	// Aliases are other digests of the same bytes, and the manifest that each
+	// stands for.
+	Aliases map[digest.Digest]digest.Digest
 	// Links are the linked blobs with their sizes in bytes.
 	Links map[digest.Digest]int64
 }

@@ -23,12 +23,22 @@ func (c *Catalog) Resolve(ctx context.Context, repository, tag string) (digest.D
 	return c.index.Tag(ctx, repository, tag)
 }
 
-// Holds says whether a repository holds a manifest, unikernel or not.
-func (c *Catalog) Holds(ctx context.Context, repository string, dgst digest.Digest) (bool, error) {
+// Canonical returns the digest under which a repository holds a manifest,
+// unikernel or not, or ErrNotFound.
+func (c *Catalog) Canonical(ctx context.Context, repository string, dgst digest.Digest) (digest.Digest, error) {
 	if err := c.heal(ctx, only(repository)); err != nil {
-		return false, err
+		return "", err
 	}
-	return c.index.Has(ctx, repository, dgst)
+	return c.index.Canonical(ctx, repository, dgst)
+}
+
+// Referrers returns the manifests of a repository that have a subject, after
+// the given one by digest, at most n.
+func (c *Catalog) Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Description, error) {
+	if err := c.heal(ctx, only(repository)); err != nil {
+		return nil, err
+	}
+	return c.index.Referrers(ctx, repository, subject, after, n)
 }
 
 // TagNames returns the tags of a repository after the given one, sorted, at

@@ -36,7 +36,7 @@ func (c *Catalog) difference(ctx context.Context, repository string, known State
 	if err != nil {
 		return u, err
 	}
-	manifests, err := stored.Manifests(ctx)
+	manifests, aliases, err := stored.Manifests(ctx)
 	if err != nil {
 		return u, err
 	}
@@ -47,6 +47,7 @@ func (c *Catalog) difference(ctx context.Context, repository string, known State
 	added, gone := diffSets(known.Manifests, manifests)
 	u.Delete = gone
 	u.Tag, u.Untag = diffMaps(known.Tags, tags)
+	u.Alias, u.Unalias = diffMaps(known.Aliases, aliases)
 	u.Link, u.Unlink = diffMaps(known.Links, links)
 	for _, d := range append(slices.Collect(maps.Keys(u.Link)), u.Unlink...) {
 		referring, err := c.index.Referring(ctx, repository, d)
@@ -61,16 +62,34 @@ func (c *Catalog) difference(ctx context.Context, repository string, known State
 
 // update is what a change that has happened in storage does to the index.
 func (c *Catalog) update(ctx context.Context, s storage.Change) (Update, error) {
-	u := Update{Repository: s.Repository, Untag: s.Untag, Delete: s.Delete, Done: true}
-	if s.Tag != "" {
-		u.Tag = map[string]digest.Digest{s.Tag: s.Put}
+	u := Update{Repository: s.Repository, Untag: s.Untag, Done: true}
+	for _, d := range s.Delete {
+		if d.Algorithm() == digest.Canonical {
+			u.Delete = append(u.Delete, d)
+		} else {
+			u.Unalias = append(u.Unalias, d)
+		}
+	}
+	if s.As != "" {
+		u.Alias = map[digest.Digest]digest.Digest{s.As: s.Put}
+	}
+	if len(s.Tags) > 0 {
+		u.Tag = make(map[string]digest.Digest, len(s.Tags))
+	}
+	for _, tag := range s.Tags {
+		u.Tag[tag] = s.Named()
 	}
 	var added []digest.Digest
 	if s.Put != "" {
 		added = append(added, s.Put)
 	}
+	gone := u.Delete
+	if s.As != "" {
+		// An index may have named the manifest by this digest before it came.
+		gone = append(slices.Clone(gone), s.As)
+	}
 	var err error
-	u.Put, err = c.describe(ctx, s.Repository, added, s.Delete)
+	u.Put, err = c.describe(ctx, s.Repository, added, gone)
 	return u, err
 }
 

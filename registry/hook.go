@@ -7,6 +7,7 @@ import (
 	"github.com/distribution/distribution/v3"
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	repositorymiddleware "github.com/distribution/distribution/v3/registry/middleware/repository"
+	storagelib "github.com/distribution/distribution/v3/registry/storage"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/storage"
@@ -33,7 +34,7 @@ type hookedRepository struct {
 }
 
 func (r hookedRepository) Manifests(ctx context.Context, options ...distribution.ManifestServiceOption) (distribution.ManifestService, error) {
-	inner, err := r.Repository.Manifests(ctx, options...)
+	inner, err := r.Repository.Manifests(ctx, append(options, storagelib.SkipLayerVerification())...)
 	return hookedManifests{inner, r}, err
 }
 
@@ -50,6 +51,10 @@ func (r hookedRepository) Blobs(ctx context.Context) distribution.BlobStore {
 type push struct {
 	Change
 	counted func() // ends what the quota has set aside for it
+	// as is another digest under which the client pushes, and tags are the tags
+	// that it sets.
+	as   digest.Digest
+	tags []string
 }
 
 type pushKey struct{}
@@ -79,10 +84,9 @@ type hookedManifests struct {
 	repository hookedRepository
 }
 
-// Put stores a manifest. One that is pushed by tag is shown by the Tag that
-// follows, so that it never appears without.
+// Put stores a manifest, tags it and shows it, all in one change.
 func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (digest.Digest, error) {
-	change, err := pushOf(ctx)
+	in, err := pushOf(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -90,38 +94,39 @@ func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 	if err != nil {
 		return "", err
 	}
-	intent := storage.Change{Put: digest.FromBytes(payload)}
-	for _, option := range options {
-		if tagged, ok := option.(distribution.WithTagOption); ok {
-			intent.Tag = tagged.Tag
-		}
+	registry, name := m.repository.registry, m.repository.Named().Name()
+	if err := registry.verify(ctx, name, manifest); err != nil {
+		return "", refused(ctx, err)
 	}
-	name := m.repository.Named().Name()
-	counted, err := m.repository.registry.quotas.admit(ctx, name, manifest, m.repository.Repository.Blobs(ctx))
+	in.counted, err = registry.quotas.admit(ctx, name, manifest, m.repository.Repository.Blobs(ctx))
 	if err != nil {
+		in.counted = func() {}
 		return "", err
 	}
-	change.counted = counted
-	if err := change.Intend(ctx, intent); err != nil {
+	intent := storage.Change{Repository: name, Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
+	if err := in.Intend(ctx, intent); err != nil {
 		return "", unavailable(err)
 	}
 	dgst, err := m.ManifestService.Put(ctx, manifest, options...)
 	if err != nil {
-		var refused distribution.ErrManifestVerification
-		if errors.As(err, &refused) {
-			// Verification comes before anything is written.
-			if err := change.Withdraw(ctx); err != nil {
-				return "", unavailable(err)
-			}
-		}
 		return "", err
 	}
-	if intent.Tag == "" {
-		if err := change.Commit(context.WithoutCancel(ctx)); err != nil {
-			return "", unavailable(err)
-		}
+	ctx = context.WithoutCancel(ctx)
+	if err := registry.store.Complete(ctx, intent); err != nil {
+		return "", err
+	}
+	if err := in.Commit(ctx); err != nil {
+		return "", unavailable(err)
 	}
 	return dgst, nil
+}
+
+// refused notes why a manifest is refused: distribution has room for one error.
+func refused(ctx context.Context, err error) error {
+	if r, ok := ctx.Value(refusalKey{}).(*refusal); ok {
+		r.err = err
+	}
+	return err
 }
 
 // Delete is not how manifests are deleted: see deleteManifest.
@@ -131,16 +136,9 @@ func (m hookedManifests) Delete(context.Context, digest.Digest) error {
 
 type hookedTags struct{ distribution.TagService }
 
-// Tag points a tag to the manifest that was put, and shows both.
-func (t hookedTags) Tag(ctx context.Context, tag string, desc distribution.Descriptor) error {
-	change, err := pushOf(ctx)
-	if err != nil {
-		return err
-	}
-	if err := t.TagService.Tag(ctx, tag, desc); err != nil {
-		return err
-	}
-	return change.Commit(context.WithoutCancel(ctx))
+// Tag is not how tags are set: see hookedManifests.Put.
+func (t hookedTags) Tag(context.Context, string, distribution.Descriptor) error {
+	return distribution.ErrUnsupported
 }
 
 // Untag is not how tags are deleted: see deleteManifest.

@@ -7,59 +7,36 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/storage"
 )
 
-// getManifest reads a manifest. Whether it is there, and what a tag points to,
-// the index says: what /v2 and /v1 answer is then one history, however a change
-// that is under way has come in storage. The index shows nothing that is not
-// stored.
-func (g *Registry) getManifest(w http.ResponseWriter, r *http.Request, a *asked) {
-	target := a.route
-	var err error
-	if a.tag != "" {
-		target.tag = ""
-		target.digest, err = g.catalog.Resolve(r.Context(), a.name, a.tag)
-	} else {
-		var there bool
-		if there, err = g.catalog.Holds(r.Context(), a.name, a.digest); err == nil && !there {
-			err = storage.ErrNotFound
-		}
-	}
-	switch {
-	case errors.Is(err, storage.ErrNotFound):
-		g.fail(w, r, unknownManifest)
-	case err != nil:
-		g.unavailable(w, r, err)
-	default:
-		g.forward(w, rebuild(r, target), a)
-	}
-}
-
 var unknownManifest = &problem{http.StatusNotFound, "MANIFEST_UNKNOWN", "the repository has no such manifest"}
 
-// putManifest takes a manifest. The body is read before the repository is
-// taken, so that a slow client holds up nobody.
+// putManifest takes a manifest ("Pushing Manifests"). The body is read before
+// the repository is taken, so that a slow client holds up nobody. distribution
+// gets it under its canonical digest; what other digest and which tags the
+// client named is done beside it, in the same change.
 func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked) {
-	if r.ContentLength > storage.MaxManifestBytes {
-		w.Header().Set("Connection", "close")
-		g.fail(w, r, tooLarge)
-		return
+	body, p := readManifest(w, r)
+	if p == nil {
+		p = checkManifest(body)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, storage.MaxManifestBytes))
-	var over *http.MaxBytesError
-	switch {
-	case errors.As(err, &over):
-		g.fail(w, r, tooLarge)
-		return
-	case err != nil:
-		g.fail(w, r, &problem{http.StatusBadRequest, "MANIFEST_INVALID", "the manifest ended before it was complete"})
-		return
+	var tags []string
+	if p == nil {
+		tags, p = tagsFor(r, a)
 	}
-	if problem := checkManifest(body); problem != nil {
-		g.fail(w, r, problem)
+	if p == nil && a.digest != "" && a.digest.Algorithm().FromBytes(body) != a.digest {
+		p = &problem{http.StatusBadRequest, "DIGEST_INVALID", "the manifest does not have the digest under which it is pushed"}
+	}
+	if p != nil {
+		g.fail(w, r, p)
 		return
 	}
 	change, err := g.begin(r.Context(), a.name)
@@ -67,23 +44,133 @@ func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked)
 		g.unavailable(w, r, err)
 		return
 	}
-	p := &push{Change: change, counted: func() {}}
-	defer p.end()
-
-	out := rebuild(r.WithContext(context.WithValue(r.Context(), pushKey{}, p)), a.route)
+	in := &push{Change: change, counted: func() {}, tags: tags}
+	defer in.end()
+	if p, err = g.precondition(r, a); err != nil {
+		g.unavailable(w, r, err)
+		return
+	} else if p != nil {
+		g.fail(w, r, p)
+		return
+	}
+	target := route{kind: kindManifest, name: a.name, digest: digest.Canonical.FromBytes(body)}
+	named := target.digest
+	if a.digest != "" && a.digest != target.digest {
+		named, in.as = a.digest, a.digest
+	}
+	ctx := context.WithValue(context.WithValue(r.Context(), pushKey{}, in), refusalKey{}, &refusal{})
+	out := rebuild(r.WithContext(ctx), target)
 	out.Body = io.NopCloser(bytes.NewReader(body))
 	out.ContentLength = int64(len(body))
 	out.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	if contentType := r.Header.Get("Content-Type"); contentType == "" || isForm(contentType) {
 		out.Header.Set("Content-Type", mediaTypeIn(body))
 	}
-	status := g.forward(w, out, a)
+	guarded := &guard{ResponseWriter: w, long: a.name, given: a.given, created: func(h http.Header) {
+		h.Set("Docker-Content-Digest", named.String())
+		h.Set("Location", strings.Replace(h.Get("Location"), target.digest.String(), named.String(), 1))
+		for _, tag := range tags {
+			if a.tag == "" {
+				h.Add("OCI-Tag", tag)
+			}
+		}
+		if subject := subjectOf(body); subject != "" {
+			h.Set("OCI-Subject", subject.String())
+		}
+	}}
+	g.app.ServeHTTP(guarded, out)
 	e := g.event(r, a, "push")
-	if e.Status = status; status < 400 {
+	e.Tag = strings.Join(tags, ",")
+	if e.Status = g.finish(guarded, out); e.Status < 400 {
 		g.names.stored(a.name)
-		e.Digest = w.Header().Get("Docker-Content-Digest")
+		e.Digest = named.String()
 	}
 	g.record(r, e)
+}
+
+// readManifest reads a body that may be a manifest.
+func readManifest(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
+	if r.ContentLength > storage.MaxManifestBytes {
+		w.Header().Set("Connection", "close")
+		return nil, tooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, storage.MaxManifestBytes))
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return nil, tooLarge
+	case err != nil:
+		return nil, &problem{http.StatusBadRequest, "MANIFEST_INVALID", "the manifest ended before it was complete"}
+	}
+	return body, nil
+}
+
+// maxTagParameters bounds how many tags one push may set.
+const maxTagParameters = 100
+
+// tagsFor are the tags that a push sets: the one in the path, or, where it has
+// a digest, those of the parameter tag.
+func tagsFor(r *http.Request, a *asked) ([]string, *problem) {
+	if a.tag != "" {
+		return []string{a.tag}, nil
+	}
+	given, _ := url.ParseQuery(r.URL.RawQuery)
+	tags := slices.Compact(slices.Sorted(slices.Values(given["tag"])))
+	if len(tags) > maxTagParameters {
+		return nil, &problem{http.StatusBadRequest, "TAG_INVALID", "a push may set " + strconv.Itoa(maxTagParameters) + " tags at most"}
+	}
+	for _, tag := range tags {
+		if !tagForm.MatchString(tag) {
+			return nil, &problem{http.StatusBadRequest, "TAG_INVALID", wrongTag}
+		}
+	}
+	return tags, nil
+}
+
+// precondition checks If-Match and If-None-Match of a push by tag, which clients
+// use to change a tag only if it is what they think it is (RFC 9110, 13.1).
+func (g *Registry) precondition(r *http.Request, a *asked) (*problem, error) {
+	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
+	if a.tag == "" || match == "" && none == "" {
+		return nil, nil
+	}
+	current, err := g.catalog.Resolve(r.Context(), a.name, a.tag)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return nil, err
+	}
+	if match != "" && !hasETag(match, current) || none != "" && hasETag(none, current) {
+		return &problem{http.StatusPreconditionFailed, "PRECONDITION_FAILED", "the tag is not what the push wants it to be"}, nil
+	}
+	return nil, nil
+}
+
+// hasETag says whether a list of entity tags has that of a digest; * stands for
+// any, and no digest has none.
+func hasETag(list string, d digest.Digest) bool {
+	if d == "" {
+		return false
+	}
+	for tag := range strings.SplitSeq(list, ",") {
+		tag = strings.Trim(strings.TrimPrefix(strings.TrimSpace(tag), "W/"), `"`)
+		if tag == "*" || tag == d.String() {
+			return true
+		}
+	}
+	return false
+}
+
+// subjectOf is what a manifest refers to as an artifact.
+func subjectOf(body []byte) digest.Digest {
+	var m struct {
+		Subject struct {
+			Digest digest.Digest `json:"digest"`
+		} `json:"subject"`
+	}
+	_ = json.Unmarshal(body, &m)
+	if m.Subject.Digest.Validate() != nil {
+		return ""
+	}
+	return m.Subject.Digest
 }
 
 var tooLarge = &problem{http.StatusRequestEntityTooLarge, "SIZE_INVALID",

@@ -75,6 +75,8 @@ type guard struct {
 	// long and given are the repository's name as distribution has it and as
 	// the client wrote it. The client only ever sees its own.
 	long, given string
+	// created, if it is set, corrects the headers of an answer 201.
+	created func(http.Header)
 }
 
 func (w *guard) WriteHeader(status int) {
@@ -83,6 +85,9 @@ func (w *guard) WriteHeader(status int) {
 	}
 	if status < 400 {
 		w.wrote, w.status = true, status
+		if status == http.StatusCreated && w.created != nil {
+			w.created(w.Header())
+		}
 		if location := w.Header().Get("Location"); w.long != w.given && location != "" {
 			w.Header().Set("Location", strings.Replace(location, "/v2/"+w.long+"/", "/v2/"+w.given+"/", 1))
 		}
@@ -147,6 +152,10 @@ func (g *Registry) finish(w *guard, r *http.Request) int {
 
 // failWith answers with an error that knows its code, as quotas make it.
 func (g *Registry) failWith(w http.ResponseWriter, r *http.Request, err error) int {
+	var several errcode.Errors
+	if errors.As(err, &several) {
+		return g.failWithAll(w, r, several)
+	}
 	var known errcode.Error
 	if !errors.As(err, &known) {
 		g.unavailable(w, r, err)
@@ -155,6 +164,24 @@ func (g *Registry) failWith(w http.ResponseWriter, r *http.Request, err error) i
 	d := known.Code.Descriptor()
 	g.fail(w, r, &problem{d.HTTPStatusCode, d.Value, known.Message})
 	return d.HTTPStatusCode
+}
+
+// failWithAll answers with several errors of one kind.
+func (g *Registry) failWithAll(w http.ResponseWriter, r *http.Request, several errcode.Errors) int {
+	var body errorBody
+	status := http.StatusBadRequest
+	for _, err := range several {
+		var known errcode.Error
+		if !errors.As(err, &known) {
+			continue
+		}
+		d := known.Code.Descriptor()
+		detail, _ := json.Marshal(known.Detail)
+		status = d.HTTPStatusCode
+		body.Errors = append(body.Errors, errorEntry{Code: d.Value, Message: known.Message, Detail: detail})
+	}
+	g.write(w, r, status, body)
+	return status
 }
 
 func codeOf(status int) string {

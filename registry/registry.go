@@ -52,10 +52,11 @@ type Catalog interface {
 	// Repositories returns the names of repositories after the given one,
 	// sorted, at most n, of those in the namespaces; nil means of all.
 	Repositories(ctx context.Context, within []string, after string, n int) ([]string, error)
-	// Resolve returns what a tag points to, or storage.ErrNotFound. Holds says
-	// whether a repository holds a manifest.
+	// Resolve returns what a tag points to, Canonical the digest under which a
+	// manifest is stored that may have several. Both return
+	// storage.ErrNotFound.
 	Resolve(ctx context.Context, repository, tag string) (digest.Digest, error)
-	Holds(ctx context.Context, repository string, dgst digest.Digest) (bool, error)
+	Canonical(ctx context.Context, repository string, dgst digest.Digest) (digest.Digest, error)
 	// TagNames returns the tags of a repository after the given one, sorted, at
 	// most n, or storage.ErrNotFound.
 	TagNames(ctx context.Context, repository, after string, n int) ([]string, error)
@@ -92,6 +93,12 @@ type Options struct {
 	// Audit is told of every push, deletion and refusal; it may be nil.
 	Audit *access.Audit
 
+	// Referrers returns the manifests of a repository that have a subject,
+	// after the given one by digest, at most n.
+	Referrers func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Referrer, error)
+	// MissingLayers takes manifests although layers of theirs are not stored.
+	MissingLayers bool
+
 	// RequestID is what error messages end in, if it is not empty.
 	RequestID func(context.Context) string
 	Log       *slog.Logger
@@ -106,6 +113,8 @@ type Registry struct {
 	catalog   Catalog
 	gate      *access.Gate
 	audit     *access.Audit
+	referrers func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Referrer, error)
+	sparse    bool
 	names     *names
 	quotas    *quotas
 	requestID func(context.Context) string
@@ -120,6 +129,7 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 	}
 	g = &Registry{
 		store: o.Store, readOnly: o.ReadOnly, begin: o.Begin, catalog: o.Catalog, gate: o.Gate, audit: o.Audit,
+		referrers: o.Referrers, sparse: o.MissingLayers,
 		names: &names{
 			namespace: func(name string) bool { return o.Accounts.Current().Namespace(name) },
 			folders:   make(map[string]struct{}),
@@ -160,7 +170,8 @@ func (g *Registry) configuration(o Options) *configuration.Configuration {
 	c.HTTP.Secret = o.Secret
 	c.HTTP.Host = o.PublicURL
 	c.HTTP.RelativeURLs = true
-	c.Catalog.MaxEntries = 1000
+	// What a manifest refers to is verified in verify.go.
+	c.Validation.Disabled = true
 	c.Middleware = map[string][]configuration.Middleware{
 		"repository": {{Name: middlewareName, Options: configuration.Parameters{"registry": g}}},
 	}
@@ -201,6 +212,8 @@ func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.deleteManifest(w, r, &a)
 	case a.kind == kindManifest:
 		g.getManifest(w, r, &a)
+	case a.kind == kindReferrers:
+		g.listReferrers(w, r, &a)
 	case a.kind == kindTags:
 		g.listTags(w, r, &a)
 	case a.kind == kindCatalog:

@@ -20,6 +20,7 @@ const (
 	kindBlob
 	kindUploads
 	kindUpload
+	kindReferrers
 )
 
 // route is a request's path, understood. Exactly what is in it is passed on;
@@ -43,12 +44,13 @@ type endpoint struct {
 }
 
 var endpoints = map[kind]endpoint{
-	kindBase:     {methods: []string{http.MethodGet, http.MethodHead}},
-	kindCatalog:  {[]string{http.MethodGet, http.MethodHead}, []string{"n", "last"}},
-	kindTags:     {[]string{http.MethodGet, http.MethodHead}, []string{"n", "last"}},
-	kindManifest: {methods: []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}},
-	kindBlob:     {methods: []string{http.MethodGet, http.MethodHead, http.MethodDelete}},
-	kindUploads:  {[]string{http.MethodPost}, []string{"mount", "from", "digest"}},
+	kindBase:      {methods: []string{http.MethodGet, http.MethodHead}},
+	kindCatalog:   {[]string{http.MethodGet, http.MethodHead}, []string{"n", "last"}},
+	kindTags:      {[]string{http.MethodGet, http.MethodHead}, []string{"n", "last"}},
+	kindManifest:  {methods: []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}},
+	kindReferrers: {methods: []string{http.MethodGet, http.MethodHead}},
+	kindBlob:      {methods: []string{http.MethodGet, http.MethodHead, http.MethodDelete}},
+	kindUploads:   {[]string{http.MethodPost}, []string{"mount", "from", "digest"}},
 	kindUpload: {
 		[]string{http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodPut, http.MethodDelete},
 		[]string{"_state", "digest"},
@@ -90,6 +92,9 @@ func parse(r *http.Request) (route, *problem) {
 		found = route{kind: kindTags, name: name(2)}
 	case last(3) == "blobs" && last(2) == "uploads" && n > 3:
 		found, p = parseUpload(name(3), last(1))
+	case last(2) == "referrers" && n > 2:
+		found, p = parseBlob(name(2), last(1))
+		found.kind = kindReferrers
 	case last(2) == "blobs" && n > 2:
 		found, p = parseBlob(name(2), last(1))
 	default:
@@ -132,12 +137,13 @@ func parseReference(method, name, ref string) (route, *problem) {
 	if found.tag = ref; tagForm.MatchString(ref) {
 		return found, nil
 	}
-	const wrong = "tag is not valid: it wants at most 128 letters, digits, _, . and -, the first of them no . or -"
 	if method == http.MethodPut {
-		return found, &problem{http.StatusBadRequest, "TAG_INVALID", wrong}
+		return found, &problem{http.StatusBadRequest, "TAG_INVALID", wrongTag}
 	}
-	return found, &problem{http.StatusNotFound, "MANIFEST_UNKNOWN", wrong}
+	return found, &problem{http.StatusNotFound, "MANIFEST_UNKNOWN", wrongTag}
 }
+
+const wrongTag = "tag is not valid: it wants at most 128 letters, digits, _, . and -, the first of them no . or -"
 
 func parseBlob(name, ref string) (route, *problem) {
 	if ref == "uploads" { // without the slash that the specification wants
@@ -175,6 +181,8 @@ func (r route) path() string {
 		return "/v2/" + r.name + "/tags/list"
 	case kindManifest:
 		return "/v2/" + r.name + "/manifests/" + r.tag + r.digest.String()
+	case kindReferrers:
+		return "/v2/" + r.name + "/referrers/" + r.digest.String()
 	case kindBlob:
 		return "/v2/" + r.name + "/blobs/" + r.digest.String()
 	case kindUploads:

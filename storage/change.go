@@ -12,10 +12,13 @@ import (
 // change that a crash cut in two can be completed.
 type Change struct {
 	Repository string `json:"repository"`
-	// Put is the manifest that is stored, Tag the tag that then points to it;
-	// either may be empty, Tag only stands with Put.
-	Put digest.Digest `json:"put,omitempty"`
-	Tag string        `json:"tag,omitempty"`
+	// Put is the manifest that is stored, by its canonical digest. As is another
+	// digest of the same bytes, under which the client pushed it, and Tags are
+	// the tags that then point to it, by As if there is one. As and Tags only
+	// stand with Put.
+	Put  digest.Digest `json:"put,omitempty"`
+	As   digest.Digest `json:"as,omitempty"`
+	Tags []string      `json:"tags,omitempty"`
 	// Untag are the tags that go, Delete the manifests, in this order.
 	Untag  []string        `json:"untag,omitempty"`
 	Delete []digest.Digest `json:"delete,omitempty"`
@@ -30,9 +33,9 @@ func (c Change) Empty() bool { return c.Put == "" && len(c.Untag) == 0 && len(c.
 // Complete may be repeated. It is also how deletions are done in the first
 // place.
 func (s *Store) Complete(ctx context.Context, c Change) error {
-	if c.Put != "" && c.Tag != "" {
-		if err := s.completeTag(ctx, c); err != nil {
-			return fmt.Errorf("tag %s:%s: %w", c.Repository, c.Tag, err)
+	if c.Put != "" {
+		if err := s.completePut(ctx, c); err != nil {
+			return fmt.Errorf("complete %s@%s: %w", c.Repository, c.Put, err)
 		}
 	}
 	for _, tag := range c.Untag {
@@ -56,14 +59,49 @@ func (s *Store) RemoveUpload(ctx context.Context, repository, id string) error {
 	return nil
 }
 
-func (s *Store) completeTag(ctx context.Context, c Change) error {
+// Named is the digest under which the client pushed.
+func (c Change) Named() digest.Digest {
+	if c.As != "" {
+		return c.As
+	}
+	return c.Put
+}
+
+func (s *Store) completePut(ctx context.Context, c Change) error {
 	stored, err := s.exists(ctx, revisionLink(c.Repository, c.Put))
 	if err != nil || !stored {
 		return err
 	}
-	content := []byte(c.Put)
-	if err := s.driver.PutContent(ctx, tagIndexLink(c.Repository, c.Tag, c.Put), content); err != nil {
-		return err
+	if c.As != "" {
+		if err := s.driver.PutContent(ctx, revisionLink(c.Repository, c.As), []byte(c.Put)); err != nil {
+			return err
+		}
 	}
-	return s.driver.PutContent(ctx, tagCurrentLink(c.Repository, c.Tag), content)
+	for _, tag := range c.Tags {
+		content := []byte(c.Named())
+		if err := s.driver.PutContent(ctx, tagIndexLink(c.Repository, tag, c.Named()), content); err != nil {
+			return err
+		}
+		if err := s.driver.PutContent(ctx, tagCurrentLink(c.Repository, tag), content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// LinkBlob gives a blob that the repository links another digest of the same
+// bytes.
+func (s *Store) LinkBlob(ctx context.Context, repository string, alias, canonical digest.Digest) error {
+	if err := s.driver.PutContent(ctx, layerLink(repository, alias), []byte(canonical)); err != nil {
+		return fmt.Errorf("link blob %s@%s: %w", repository, alias, err)
+	}
+	return nil
+}
+
+// UnlinkBlob takes a name of a blob away.
+func (s *Store) UnlinkBlob(ctx context.Context, repository string, dgst digest.Digest) error {
+	if err := s.remove(ctx, layerLink(repository, dgst)); err != nil {
+		return fmt.Errorf("unlink blob %s@%s: %w", repository, dgst, err)
+	}
+	return nil
 }

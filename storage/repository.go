@@ -87,9 +87,44 @@ func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) 
 	return tags, nil
 }
 
-// Manifests returns the digests of all manifests of the repository.
-func (r Repository) Manifests(ctx context.Context) ([]digest.Digest, error) {
-	return r.linked(ctx, revisionsPath(r.name), func(d digest.Digest) string { return revisionLink(r.name, d) })
+// Manifests returns the canonical digests of all manifests of the repository,
+// and what other digests of the same bytes stand for which of them.
+func (r Repository) Manifests(ctx context.Context) (manifests []digest.Digest, aliases map[digest.Digest]digest.Digest, err error) {
+	all, err := r.linked(ctx, revisionsPath(r.name), func(d digest.Digest) string { return revisionLink(r.name, d) })
+	if err != nil {
+		return nil, nil, err
+	}
+	there := make(map[digest.Digest]bool, len(all))
+	for _, d := range all {
+		if d.Algorithm() == digest.Canonical {
+			manifests = append(manifests, d)
+			there[d] = true
+		}
+	}
+	aliases = make(map[digest.Digest]digest.Digest)
+	for _, d := range all {
+		if d.Algorithm() == digest.Canonical {
+			continue
+		}
+		target, err := r.readLink(ctx, revisionLink(r.name, d))
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, nil, fmt.Errorf("read link of %s: %w", d, err)
+		}
+		if err == nil && there[target] {
+			aliases[d] = target
+		}
+	}
+	return manifests, aliases, nil
+}
+
+// Canonical returns the digest under which the bytes of a blob that the
+// repository links are stored.
+func (r Repository) Canonical(ctx context.Context, d digest.Digest) (digest.Digest, error) {
+	target, err := r.follow(ctx, d, layerLink)
+	if err != nil {
+		return "", fmt.Errorf("blob %s@%s: %w", r.name, d, err)
+	}
+	return target, nil
 }
 
 // Blobs returns the blobs that the repository links, with their sizes in

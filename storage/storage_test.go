@@ -61,8 +61,11 @@ func TestRepository(t *testing.T) {
 			t.Errorf("%s: repositories %v, %v", kind, names, err)
 		}
 		r := s.Repository("b/c")
-		if got, err := r.Manifests(ctx); err != nil || !slices.Equal(got, []digest.Digest{m}) {
-			t.Errorf("%s: manifests %v, %v", kind, got, err)
+		long := digest.SHA512.FromString("manifest")
+		put(t, s, revisionLink("b/c", long), m.String())
+		got, aliases, err := r.Manifests(ctx)
+		if err != nil || !slices.Equal(got, []digest.Digest{m}) || len(aliases) != 1 || aliases[long] != m {
+			t.Errorf("%s: manifests %v, %v, %v", kind, got, aliases, err)
 		}
 		if got, err := r.Blobs(ctx); err != nil || len(got) != 1 || got[l] != 10 {
 			t.Errorf("%s: blobs %v, %v", kind, got, err)
@@ -151,22 +154,22 @@ func TestComplete(t *testing.T) {
 		put(t, s, revisionLink("r", a), a.String())
 		put(t, s, revisionLink("r", b), b.String())
 		put(t, s, tagCurrentLink("r", "old"), b.String())
-		c := Change{Repository: "r", Put: a, Tag: "new", Untag: []string{"old", "absent"}, Delete: []digest.Digest{b, digest.FromString("absent")}}
+		c := Change{Repository: "r", Put: a, Tags: []string{"new"}, As: digest.SHA512.FromString("a"), Untag: []string{"old", "absent"}, Delete: []digest.Digest{b, digest.FromString("absent")}}
 		for range 2 { // completing what is complete changes nothing
 			if err := s.Complete(t.Context(), c); err != nil {
 				t.Fatalf("%s: %v", kind, err)
 			}
 			tags, _ := s.Repository("r").Tags(t.Context())
-			manifests, _ := s.Repository("r").Manifests(t.Context())
-			if len(tags) != 1 || tags["new"] != a || !slices.Equal(manifests, []digest.Digest{a}) {
+			manifests, aliases, _ := s.Repository("r").Manifests(t.Context())
+			if len(tags) != 1 || tags["new"] != c.As || aliases[c.As] != a || !slices.Equal(manifests, []digest.Digest{a}) {
 				t.Errorf("%s: tags %v, manifests %v", kind, tags, manifests)
 			}
 		}
-		never := Change{Repository: "r", Put: digest.FromString("never came"), Tag: "new"}
+		never := Change{Repository: "r", Put: digest.FromString("never came"), Tags: []string{"new"}}
 		if err := s.Complete(t.Context(), never); err != nil {
 			t.Fatal(err)
 		}
-		if tags, _ := s.Repository("r").Tags(t.Context()); tags["new"] != a {
+		if tags, _ := s.Repository("r").Tags(t.Context()); tags["new"] != c.As {
 			t.Errorf("%s: a tag points to what never came", kind)
 		}
 	}

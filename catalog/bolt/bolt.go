@@ -12,9 +12,12 @@
 //	              storage                       storage.Store.Identity of what was indexed
 //	              stats                         catalog.Stats as JSON
 //	manifests     <repository>\0<digest>        catalog.Description as JSON, of every manifest
-//	tags          <repository>\0<tag>           digest
-//	tagged        <repository>\0<digest>\0<tag> nothing: the tags of a manifest
+//	tags          <repository>\0<tag>           digest, as it was pushed
+//	tagged        <repository>\0<digest>\0<tag> nothing: the tags of a manifest, by its canonical digest
 //	parents       <repository>\0<child>\0<parent>  nothing: the indexes that refer to a manifest, stored or not
+//	aliases       <repository>\0<alias>         digest: another digest of the same bytes, and the canonical one
+//	names         <repository>\0<digest>\0<alias>  nothing: the same, the other way round
+//	referrers     <repository>\0<subject>\0<digest>  nothing: the manifests that have a subject, stored or not
 //	digests       <digest>\0<repository>        nothing: the repositories that hold a manifest
 //	uuids         <uuid>                        <repository>\0<digest>, of every image, also those that belong to an index
 //	byname        <repository>\0<~time><digest> nothing: the listed images, newest first in each repository
@@ -64,6 +67,9 @@ var (
 	bucketTags         = []byte("tags")
 	bucketTagged       = []byte("tagged")
 	bucketParents      = []byte("parents")
+	bucketAliases      = []byte("aliases")
+	bucketNames        = []byte("names")
+	bucketReferrers    = []byte("referrers")
 	bucketDigests      = []byte("digests")
 	bucketUUIDs        = []byte("uuids")
 	bucketByName       = []byte("byname")
@@ -80,7 +86,7 @@ var (
 	bucketTouched      = []byte("touched")
 
 	buckets = [][]byte{
-		bucketMeta, bucketManifests, bucketTags, bucketTagged, bucketParents, bucketDigests,
+		bucketMeta, bucketManifests, bucketTags, bucketTagged, bucketParents, bucketAliases, bucketNames, bucketReferrers, bucketDigests,
 		bucketUUIDs, bucketByName, bucketByTime, bucketMoves, bucketLinks, bucketHolders, bucketReferences, bucketUses,
 		bucketNamespaces, bucketRepositories, bucketLayers, bucketPending, bucketTouched,
 	}

@@ -103,7 +103,7 @@ func setSchema(t *testing.T, path, version string) {
 func TestPending(t *testing.T) {
 	x := build(t, empty)
 	ctx := t.Context()
-	change := storage.Change{Repository: "a/b", Put: dgst("m"), Tag: "t"}
+	change := storage.Change{Repository: "a/b", Put: dgst("m"), Tags: []string{"t"}}
 	for _, err := range []error{
 		x.Begin(ctx, change), x.Touch(ctx, "a/b"), x.Touch(ctx, "c/d"),
 		x.Begin(ctx, storage.Change{Repository: "e/f"}), x.Withdraw(ctx, "e/f"),
@@ -115,7 +115,7 @@ func TestPending(t *testing.T) {
 	// What a change does to blobs on the way does not end it.
 	apply(t, x, catalog.Update{Repository: "a/b", Link: map[digest.Digest]int64{dgst("l"): 1}})
 	got, err := x.Pending(ctx)
-	if err != nil || len(got) != 2 || got[0].Put != change.Put || got[0].Tag != "t" || got[1].Repository != "c/d" {
+	if err != nil || len(got) != 2 || got[0].Put != change.Put || got[0].Tags[0] != "t" || got[1].Repository != "c/d" {
 		t.Fatalf("pending: %+v, %v", got, err)
 	}
 	apply(t, x, catalog.Update{Repository: "a/b", Done: true})

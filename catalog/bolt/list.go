@@ -17,8 +17,7 @@ func (a *applying) relist(d digest.Digest) error {
 	}
 	m.Digest = d
 	entry := m.Image != nil &&
-		(!anyBelow(a.tx.Bucket(bucketParents), prefix(a.repository, d.String())) ||
-			anyBelow(a.tx.Bucket(bucketTagged), prefix(a.repository, d.String())))
+		(!a.isChild(d) || anyBelow(a.tx.Bucket(bucketTagged), prefix(a.repository, d.String())))
 	if !entry {
 		return a.unlist(m)
 	}

@@ -24,6 +24,8 @@ func (x *Index) Entry(ctx context.Context, repository string, d digest.Digest) (
 }
 
 func entry(tx *bbolt.Tx, repository string, d digest.Digest) (catalog.Entry, error) {
+	a := applying{tx: tx, repository: repository}
+	d = a.canonical(d)
 	var m catalog.Description
 	found, err := get(tx.Bucket(bucketManifests), key(repository, d.String()), &m)
 	if err != nil {
@@ -32,7 +34,6 @@ func entry(tx *bbolt.Tx, repository string, d digest.Digest) (catalog.Entry, err
 	if !found || m.Image == nil {
 		return catalog.Entry{}, catalog.ErrNotFound
 	}
-	a := applying{tx: tx, repository: repository}
 	return catalog.Entry{Repository: repository, Digest: d, Tags: a.tagsOf(d), Image: *m.Image}, nil
 }
 
@@ -91,6 +92,7 @@ func (x *Index) State(ctx context.Context, repository string) (catalog.State, er
 	s := catalog.State{
 		Tags:      make(map[string]digest.Digest),
 		Manifests: make(map[digest.Digest]struct{}),
+		Aliases:   make(map[digest.Digest]digest.Digest),
 		Links:     make(map[digest.Digest]int64),
 	}
 	start := prefix(repository)
@@ -109,6 +111,13 @@ func (x *Index) State(ctx context.Context, repository string) (catalog.State, er
 		if err != nil {
 			return err
 		}
+		err = below(tx.Bucket(bucketAliases), start, func(alias string, v []byte) error {
+			s.Aliases[digest.Digest(alias)] = digest.Digest(v)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 		return below(tx.Bucket(bucketLinks), start, func(d string, v []byte) error {
 			size, err := strconv.ParseInt(string(v), 10, 64)
 			s.Links[digest.Digest(d)] = size
@@ -121,18 +130,22 @@ func (x *Index) State(ctx context.Context, repository string) (catalog.State, er
 // Relatives implements catalog.Index.
 func (x *Index) Relatives(ctx context.Context, repository string, d digest.Digest) (parents, children []digest.Digest, err error) {
 	err = x.view(ctx, "relatives", func(tx *bbolt.Tx) error {
-		err := below(tx.Bucket(bucketParents), prefix(repository, d.String()), func(parent string, _ []byte) error {
-			parents = append(parents, digest.Digest(parent))
-			return nil
-		})
-		if err != nil {
-			return err
+		a := applying{tx: tx, repository: repository}
+		for _, name := range a.names(a.canonical(d)) {
+			err := below(tx.Bucket(bucketParents), prefix(repository, name.String()), func(parent string, _ []byte) error {
+				parents = append(parents, digest.Digest(parent))
+				return nil
+			})
+			if err != nil {
+				return err
+			}
 		}
 		var m catalog.Description
 		if _, err := get(tx.Bucket(bucketManifests), key(repository, d.String()), &m); err != nil {
 			return err
 		}
 		for _, child := range m.Children {
+			child = a.canonical(child)
 			if tx.Bucket(bucketManifests).Get(key(repository, child.String())) != nil {
 				children = append(children, child)
 			}
@@ -150,15 +163,6 @@ func (x *Index) Tags(ctx context.Context, repository string, d digest.Digest) (t
 		return nil
 	})
 	return tags, err
-}
-
-// Has implements catalog.Index.
-func (x *Index) Has(ctx context.Context, repository string, d digest.Digest) (there bool, err error) {
-	err = x.view(ctx, "has", func(tx *bbolt.Tx) error {
-		there = tx.Bucket(bucketManifests).Get(key(repository, d.String())) != nil
-		return nil
-	})
-	return there, err
 }
 
 // Linked implements catalog.Index.

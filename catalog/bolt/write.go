@@ -126,6 +126,9 @@ func (a *applying) apply(u catalog.Update) error {
 			return err
 		}
 	}
+	if err := a.rename(u.Alias, u.Unalias); err != nil {
+		return err
+	}
 	for _, m := range u.Put {
 		if err := a.putManifest(m); err != nil {
 			return err
@@ -179,7 +182,12 @@ func (a *applying) putManifest(m catalog.Description) error {
 		if err := a.tx.Bucket(bucketParents).Put(a.key(child.String(), m.Digest.String()), nil); err != nil {
 			return err
 		}
-		a.affected[child] = true
+		a.affected[a.canonical(child)] = true
+	}
+	if m.Subject != "" {
+		if err := a.tx.Bucket(bucketReferrers).Put(a.key(m.Subject.String(), m.Digest.String()), nil); err != nil {
+			return err
+		}
 	}
 	a.affected[m.Digest] = true
 	for _, blob := range m.Blobs {
@@ -216,7 +224,12 @@ func (a *applying) removeManifest(d digest.Digest, gone bool) error {
 		if err := a.tx.Bucket(bucketParents).Delete(a.key(child.String(), d.String())); err != nil {
 			return err
 		}
-		a.affected[child] = true
+		a.affected[a.canonical(child)] = true
+	}
+	if old.Subject != "" {
+		if err := a.tx.Bucket(bucketReferrers).Delete(a.key(old.Subject.String(), d.String())); err != nil {
+			return err
+		}
 	}
 	for _, blob := range old.Blobs {
 		if err := a.tx.Bucket(bucketReferences).Delete(a.key(blob.Digest.String(), d.String())); err != nil {
@@ -251,11 +264,12 @@ func (a *applying) tag(tag string, d digest.Digest) error {
 	if err := a.untag(tag); err != nil {
 		return err
 	}
-	a.affected[d] = true
+	canonical := a.canonical(d)
+	a.affected[canonical] = true
 	if err := a.tx.Bucket(bucketTags).Put(a.key(tag), []byte(d)); err != nil {
 		return err
 	}
-	return a.tx.Bucket(bucketTagged).Put(a.key(d.String(), tag), nil)
+	return a.tx.Bucket(bucketTagged).Put(a.key(canonical.String(), tag), nil)
 }
 
 func (a *applying) untag(tag string) error {
@@ -264,8 +278,9 @@ func (a *applying) untag(tag string) error {
 	if old == nil {
 		return nil
 	}
-	a.affected[digest.Digest(old)] = true
-	if err := a.tx.Bucket(bucketTagged).Delete(a.key(string(old), tag)); err != nil {
+	canonical := a.canonical(digest.Digest(old))
+	a.affected[canonical] = true
+	if err := a.tx.Bucket(bucketTagged).Delete(a.key(canonical.String(), tag)); err != nil {
 		return err
 	}
 	return tags.Delete(a.key(tag))

@@ -1,0 +1,154 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/opencontainers/go-digest"
+	bbolt "go.etcd.io/bbolt"
+
+	"github.com/berth-oci/berth/catalog"
+)
+
+// The bytes of a manifest may have several digests: the canonical one, under
+// which all that is known of it is kept, and others under which it was pushed.
+// Tags, indexes and subjects may name it by any of them, also before it comes.
+
+// canonical is the digest under which a manifest is kept: itself for one that
+// is no alias.
+func (a *applying) canonical(d digest.Digest) digest.Digest {
+	if target := a.tx.Bucket(bucketAliases).Get(a.key(d.String())); target != nil {
+		return digest.Digest(target)
+	}
+	return d
+}
+
+// names are all digests of a manifest, the canonical one first.
+func (a *applying) names(canonical digest.Digest) []digest.Digest {
+	all := []digest.Digest{canonical}
+	_ = below(a.tx.Bucket(bucketNames), prefix(a.repository, canonical.String()), func(alias string, _ []byte) error {
+		all = append(all, digest.Digest(alias))
+		return nil
+	})
+	return all
+}
+
+// rename takes aliases away and adds others. A tag that points to an alias is
+// one of the manifest that it stands for.
+func (a *applying) rename(add map[digest.Digest]digest.Digest, remove []digest.Digest) error {
+	for _, alias := range remove {
+		if err := a.retag(alias, ""); err != nil {
+			return err
+		}
+	}
+	for alias, target := range add {
+		if err := a.retag(alias, target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retag makes an alias stand for target, or for nothing, and its tags with it.
+func (a *applying) retag(alias, target digest.Digest) error {
+	var tags []string
+	before := a.canonical(alias)
+	tagged, byTag := a.tx.Bucket(bucketTagged), a.tx.Bucket(bucketTags)
+	for _, tag := range a.tagsOf(before) {
+		if string(byTag.Get(a.key(tag))) == string(alias) {
+			tags = append(tags, tag)
+			if err := tagged.Delete(a.key(before.String(), tag)); err != nil {
+				return err
+			}
+		}
+	}
+	a.affected[before] = true
+	aliases, names := a.tx.Bucket(bucketAliases), a.tx.Bucket(bucketNames)
+	if before != alias {
+		if err := names.Delete(a.key(before.String(), alias.String())); err != nil {
+			return err
+		}
+	}
+	after := alias
+	if target == "" {
+		if err := aliases.Delete(a.key(alias.String())); err != nil {
+			return err
+		}
+	} else {
+		after = target
+		if err := aliases.Put(a.key(alias.String()), []byte(target)); err != nil {
+			return err
+		}
+		if err := names.Put(a.key(target.String(), alias.String()), nil); err != nil {
+			return err
+		}
+	}
+	a.affected[after] = true
+	for _, tag := range tags {
+		if err := tagged.Put(a.key(after.String(), tag), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isChild says whether an index of the repository refers to a manifest, by any
+// of its digests.
+func (a *applying) isChild(canonical digest.Digest) bool {
+	for _, name := range a.names(canonical) {
+		if anyBelow(a.tx.Bucket(bucketParents), prefix(a.repository, name.String())) {
+			return true
+		}
+	}
+	return false
+}
+
+// Canonical implements catalog.Index.
+func (x *Index) Canonical(ctx context.Context, repository string, d digest.Digest) (canonical digest.Digest, err error) {
+	err = x.view(ctx, "canonical", func(tx *bbolt.Tx) error {
+		a := applying{tx: tx, repository: repository}
+		canonical = a.canonical(d)
+		if tx.Bucket(bucketManifests).Get(a.key(canonical.String())) == nil {
+			return catalog.ErrNotFound
+		}
+		return nil
+	})
+	return canonical, err
+}
+
+// Aliases implements catalog.Index.
+func (x *Index) Aliases(ctx context.Context, repository string, canonical digest.Digest) (aliases []digest.Digest, err error) {
+	err = x.view(ctx, "aliases", func(tx *bbolt.Tx) error {
+		a := applying{tx: tx, repository: repository}
+		aliases = a.names(canonical)[1:]
+		return nil
+	})
+	return aliases, err
+}
+
+// Referrers implements catalog.Index.
+func (x *Index) Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) (referrers []catalog.Description, err error) {
+	err = x.view(ctx, "referrers", func(tx *bbolt.Tx) error {
+		a := applying{tx: tx, repository: repository}
+		m := merge{}
+		for _, name := range a.names(a.canonical(subject)) {
+			p := prefix(repository, name.String())
+			s := &span{cursor: tx.Bucket(bucketReferrers).Cursor(), prefix: p, strip: len(p), place: bytes.Clone}
+			if s.seek(append(bytes.Clone(p), after...)); after != "" && s.k != nil && string(s.k[len(p):]) == string(after) {
+				s.advance()
+			}
+			m = append(m, s)
+		}
+		for s := m.least(); s != nil && len(referrers) < n; s = m.least() {
+			d := digest.Digest(s.k[s.strip:])
+			s.advance()
+			description := catalog.Description{Digest: d}
+			if _, err := get(tx.Bucket(bucketManifests), a.key(d.String()), &description); err != nil {
+				return err
+			}
+			referrers = append(referrers, description)
+		}
+		return nil
+	})
+	return referrers, err
+}

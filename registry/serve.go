@@ -1,0 +1,69 @@
+package registry
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/berth-oci/berth/storage"
+)
+
+// getManifest serves a manifest ("Pulling manifests"), under the digest by which
+// it was asked or tagged, with Range and conditions as RFC 9110 has them.
+//
+// Whether it is there, and what a tag points to, the index says: what /v2 and
+// /v1 answer is then one history, however far a change that is under way has
+// come in storage. The index shows nothing that is not stored. distribution
+// would also refuse clients that do not say that they accept the type, which
+// the specification does not ask for.
+func (g *Registry) getManifest(w http.ResponseWriter, r *http.Request, a *asked) {
+	named, err := a.digest, error(nil)
+	if a.tag != "" {
+		named, err = g.catalog.Resolve(r.Context(), a.name, a.tag)
+	}
+	var body []byte
+	if err == nil {
+		body, err = g.manifest(r, a.name, named)
+	}
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		g.fail(w, r, unknownManifest)
+		return
+	case errors.Is(err, storage.ErrTooLarge):
+		g.fail(w, r, &problem{http.StatusInternalServerError, "UNKNOWN", "the stored manifest is larger than a manifest may be"})
+		return
+	case err != nil:
+		g.unavailable(w, r, err)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", typeOf(body))
+	h.Set("Docker-Content-Digest", named.String())
+	h.Set("ETag", `"`+named.String()+`"`)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+}
+
+func (g *Registry) manifest(r *http.Request, repository string, d digest.Digest) ([]byte, error) {
+	canonical, err := g.catalog.Canonical(r.Context(), repository, d)
+	if err != nil {
+		return nil, err
+	}
+	body, _, err := g.store.Repository(repository).Manifest(r.Context(), canonical)
+	return body, err
+}
+
+// typeOf is the media type of a stored manifest. One that does not say is an
+// OCI index if it lists manifests, else an OCI manifest.
+func typeOf(body []byte) string {
+	if mediaType := mediaTypeIn(body); mediaType != "" {
+		return mediaType
+	}
+	if bytes.Contains(body, []byte(`"manifests"`)) {
+		return v1.MediaTypeImageIndex
+	}
+	return v1.MediaTypeImageManifest
+}

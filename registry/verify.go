@@ -1,0 +1,53 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/distribution/distribution/v3"
+	"github.com/distribution/distribution/v3/manifest/manifestlist"
+	"github.com/distribution/distribution/v3/manifest/ocischema"
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+
+	"github.com/berth-oci/berth/storage"
+)
+
+// verify refuses a manifest whose config or layers are not stored, and names
+// them ("Pushing Manifests"). Two things may be missing: what an index refers
+// to, which may come later or never (a sparse index), and layers that are not
+// distributed, which clients fetch from somewhere else. distribution's own
+// check knows neither, and fails on an address that it does not like.
+func (g *Registry) verify(ctx context.Context, repository string, m distribution.Manifest) error {
+	switch m.(type) {
+	case *manifestlist.DeserializedManifestList, *ocischema.DeserializedImageIndex:
+		return nil
+	}
+	stored := g.store.Repository(repository)
+	checked := make(map[string]bool)
+	var missing errcode.Errors
+	for _, d := range m.References() {
+		if checked[d.Digest.String()] || len(missing) == maxErrors {
+			continue
+		}
+		checked[d.Digest.String()] = true
+		if err := d.Digest.Validate(); err != nil {
+			return errcode.ErrorCodeDigestInvalid.WithMessage("a digest in the manifest is not valid").WithDetail(d.Digest)
+		}
+		if g.sparse || strings.Contains(d.MediaType, "nondistributable") || strings.Contains(d.MediaType, ".foreign.") {
+			continue
+		}
+		_, err := stored.Size(ctx, d.Digest)
+		if errors.Is(err, storage.ErrNotFound) {
+			missing = append(missing, errcode.ErrorCodeManifestBlobUnknown.WithMessage("the manifest refers to a blob that the repository does not have").WithDetail(d.Digest))
+			continue
+		}
+		if err != nil {
+			return unavailable(err)
+		}
+	}
+	if len(missing) > 0 {
+		return missing
+	}
+	return nil
+}
