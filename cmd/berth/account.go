@@ -141,7 +141,10 @@ func base(c *config.Config) string {
 	if c.HTTP.TLS.Certificate != "" {
 		scheme = "https"
 	}
-	return scheme + "://" + reachable(c.HTTP.Listen)
+	if listen := c.HTTP.Listen; !strings.HasPrefix(listen, ":") {
+		return scheme + "://" + reachable(listen)
+	}
+	return scheme + "://127.0.0.1" + c.HTTP.Listen
 }
 
 // completeName completes the first argument with the names of accounts.
