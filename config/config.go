@@ -20,6 +20,7 @@ type Config struct {
 	Data     string
 	HTTP     HTTP
 	Storage  Storage
+	Registry Registry
 	Catalog  Catalog
 	Accounts Accounts
 	Audit    Audit
@@ -189,4 +190,10 @@ func defaults() *Config {
 		Metrics: Metrics{Enabled: true},
 		sources: map[string]source{},
 	}
+}
+
+// Registry configures what /v2 takes.
+type Registry struct {
+	// MissingLayers takes manifests whose layers are not stored.
+	MissingLayers bool
 }

@@ -103,6 +103,9 @@ func (c *Config) settings() []setting {
 		{path: "storage.tag.concurrencylimit", field: &s.Tag.ConcurrencyLimit,
 			doc: "How many tags of a repository are read from storage at once; 0 means as many as there are processors."},
 
+		{path: "registry.missing_layers", field: &c.Registry.MissingLayers,
+			doc: "Take manifests although their config or layers are not stored. Such an image cannot be pulled whole."},
+
 		{path: "catalog.path", field: &c.Catalog.Path, byDefault: "<data>/catalog.db",
 			doc: "File of the index. It is built again from storage if it is missing."},
 		{path: "accounts.file", field: &c.Accounts.File, byDefault: "<data>/accounts.yaml",

@@ -51,6 +51,8 @@ storage:
       enabled: false
   tag:
     concurrencylimit: 0
+registry:
+  missing_layers: false
 catalog:
   path: /srv/catalog.db
 accounts:

@@ -3,12 +3,11 @@ package registry
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/storage"
 )
@@ -130,10 +129,11 @@ func everythingIn(ctx context.Context, repository storage.Repository) (plan stor
 		plan.Untag = append(plan.Untag, tag)
 	}
 	slices.Sort(plan.Untag)
-	plan.Delete, err = repository.Manifests(ctx)
-	if err == nil && len(plan.Untag)+len(plan.Delete) == 0 {
+	manifests, aliases, err := repository.Manifests(ctx)
+	if err == nil && len(plan.Untag)+len(manifests) == 0 {
 		err = storage.ErrNotFound
 	}
-	slices.SortFunc(plan.Delete, func(a, b digest.Digest) int { return strings.Compare(string(a), string(b)) })
+	slices.Sort(manifests)
+	plan.Delete = append(slices.Sorted(maps.Keys(aliases)), manifests...)
 	return plan, err
 }

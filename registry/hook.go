@@ -162,6 +162,12 @@ func (b hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 		writer, err = b.BlobStore.Create(ctx, options...)
 		return b.wrap(ctx, writer, err)
 	}
+	from, named := wanted.Mount.From, wanted.Mount.From.Digest()
+	if named.Algorithm() != digest.Canonical {
+		if options, err = b.canonicalMount(ctx, from); err != nil {
+			return nil, err
+		}
+	}
 	err = b.registry.catalog.Blob(ctx, b.repository, func() (digest.Digest, error) {
 		var err error
 		writer, err = b.BlobStore.Create(ctx, options...)
@@ -171,6 +177,14 @@ func (b hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 		}
 		return "", err
 	})
+	var mounted distribution.ErrBlobMounted
+	if errors.As(err, &mounted) && mounted.Descriptor.Digest != named {
+		if err := b.alias(ctx, named, mounted.Descriptor.Digest); err != nil {
+			return nil, err
+		}
+		mounted.Descriptor.Digest = named
+		err = mounted
+	}
 	return b.wrap(ctx, writer, err)
 }
 
@@ -193,14 +207,30 @@ func (b hookedBlobs) wrap(ctx context.Context, writer distribution.BlobWriter, e
 	return hookedWriter{writer, b}, nil
 }
 
-// Delete unlinks a blob. No manifest that refers to it comes meanwhile.
+// Delete unlinks a blob, by the digest that the client names and by the
+// canonical one: what is deleted is the bytes. No manifest that refers to it comes meanwhile.
 func (b hookedBlobs) Delete(ctx context.Context, dgst digest.Digest) error {
 	change, err := b.registry.begin(ctx, b.repository)
 	if err != nil {
 		return unavailable(err)
 	}
 	defer change.Close()
-	return change.Blob(ctx, func() (digest.Digest, error) { return dgst, b.BlobStore.Delete(ctx, dgst) })
+	canonical, err := b.registry.store.Repository(b.repository).Canonical(ctx, dgst)
+	if errors.Is(err, storage.ErrNotFound) {
+		return distribution.ErrBlobUnknown
+	}
+	if err != nil {
+		return unavailable(err)
+	}
+	for _, name := range []digest.Digest{dgst, canonical} {
+		err := change.Blob(ctx, func() (digest.Digest, error) {
+			return name, b.registry.store.UnlinkBlob(ctx, b.repository, name)
+		})
+		if err != nil {
+			return unavailable(err)
+		}
+	}
+	return nil
 }
 
 type hookedWriter struct {
@@ -227,5 +257,12 @@ func (w hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 		}
 		return canonical.Digest, nil
 	})
+	if err == nil && canonical.Digest != provisional.Digest {
+		// It was linked under both; the client knows the one it named.
+		if err := w.blobs.show(ctx, provisional.Digest); err != nil {
+			return canonical, err
+		}
+		canonical.Digest = provisional.Digest
+	}
 	return canonical, err
 }

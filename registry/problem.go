@@ -77,6 +77,8 @@ type guard struct {
 	long, given string
 	// created, if it is set, corrects the headers of an answer 201.
 	created func(http.Header)
+	// accepted does so for 202.
+	accepted func(http.Header)
 }
 
 func (w *guard) WriteHeader(status int) {
@@ -87,6 +89,9 @@ func (w *guard) WriteHeader(status int) {
 		w.wrote, w.status = true, status
 		if status == http.StatusCreated && w.created != nil {
 			w.created(w.Header())
+		}
+		if status == http.StatusAccepted && w.accepted != nil {
+			w.accepted(w.Header())
 		}
 		if location := w.Header().Get("Location"); w.long != w.given && location != "" {
 			w.Header().Set("Location", strings.Replace(location, "/v2/"+w.long+"/", "/v2/"+w.given+"/", 1))

@@ -3,8 +3,10 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 
 	"github.com/opencontainers/go-digest"
@@ -28,6 +30,11 @@ func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
 		g.fail(w, r, &problem{http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID", "Content-Range is not valid: it wants the first and the last byte, like 0-1023"})
 		return
 	}
+	if a.kind == kindUploads && out.URL.Query().Has("digest") && !out.URL.Query().Has("mount") {
+		if out = g.singlePost(w, out, a); out == nil {
+			return
+		}
+	}
 	if err := g.fitsQuota(r, a); err != nil {
 		w.Header().Set("Connection", "close") // the body is not read
 		if a.kind == kindUpload {
@@ -36,9 +43,57 @@ func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
 		g.failWith(w, r, err)
 		return
 	}
-	g.forward(w, out, a)
+	guarded := &guard{ResponseWriter: w, long: a.name, given: a.given, accepted: func(h http.Header) {
+		h.Set("OCI-Chunk-Min-Length", "1") // any chunk will do
+	}}
+	g.app.ServeHTTP(guarded, out)
+	if guarded.failed == http.StatusRequestedRangeNotSatisfiable {
+		g.tellRange(w, out, a)
+	}
+	g.finish(guarded, out)
 	if stopped.discard != "" {
 		g.discard(r.Context(), a.name, stopped.discard)
+	}
+}
+
+// singlePost makes of a POST with a digest and a body ("Single POST") the upload
+// that it stands for, which is finished by the request that it returns. It
+// returns nil if the upload could not be started, and has answered then.
+func (g *Registry) singlePost(w http.ResponseWriter, out *http.Request, a *asked) *http.Request {
+	start := out.Clone(out.Context())
+	start.Body, start.ContentLength = http.NoBody, 0
+	start.Header.Del("Content-Length")
+	start.URL.RawQuery = ""
+	answer := httptest.NewRecorder()
+	g.app.ServeHTTP(answer, start)
+	location, err := url.Parse(answer.Header().Get("Location"))
+	if answer.Code != http.StatusAccepted || err != nil {
+		g.unavailable(w, out, fmt.Errorf("an upload could not be started: %d %s", answer.Code, answer.Body))
+		return nil
+	}
+	query := location.Query()
+	query.Set("digest", out.URL.Query().Get("digest"))
+	finish := out.Clone(out.Context())
+	finish.Method = http.MethodPut
+	finish.URL = &url.URL{Path: location.Path, RawQuery: query.Encode()}
+	finish.RequestURI = finish.URL.RequestURI()
+	return finish
+}
+
+// tellRange adds to a refused chunk how far the upload has come and where it
+// goes on ("Pushing a blob in chunks"): distribution says neither.
+func (g *Registry) tellRange(w http.ResponseWriter, out *http.Request, a *asked) {
+	status := out.Clone(out.Context())
+	status.Method, status.Body, status.ContentLength = http.MethodGet, http.NoBody, 0
+	for _, name := range []string{"Content-Length", "Content-Range"} {
+		status.Header.Del(name)
+	}
+	answer := &guard{ResponseWriter: httptest.NewRecorder(), long: a.name, given: a.given}
+	g.app.ServeHTTP(answer, status)
+	for _, name := range []string{"Range", "Location", "Docker-Upload-UUID"} {
+		if value := answer.Header().Get(name); value != "" {
+			w.Header().Set(name, value)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -96,7 +97,18 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		Begin: func(ctx context.Context, repository string) (registry.Change, error) {
 			return b.catalog.Begin(ctx, repository)
 		},
-		Catalog: b.catalog, Gate: b.gate, Accounts: b.accounts, Audit: audit,
+		Referrers: func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]registry.Referrer, error) {
+			found, err := b.catalog.Referrers(ctx, repository, subject, after, n)
+			referrers := make([]registry.Referrer, len(found))
+			for i, d := range found {
+				referrers[i] = registry.Referrer{
+					MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, ArtifactType: d.ArtifactType, Annotations: d.Annotations,
+				}
+			}
+			return referrers, err
+		},
+		MissingLayers: c.Registry.MissingLayers,
+		Catalog:       b.catalog, Gate: b.gate, Accounts: b.accounts, Audit: audit,
 		RequestID: server.RequestID, Log: log,
 	})
 	if err != nil {

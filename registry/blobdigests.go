@@ -1,0 +1,62 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/distribution/distribution/v3"
+	storagelib "github.com/distribution/distribution/v3/registry/storage"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/storage"
+)
+
+// Blobs under other digests than the canonical one ("Digests" in the image
+// specification). distribution stores a blob under its sha256 and links it under
+// the digest that it was pushed by too, but answers with the former, and a mount
+// by another digest makes a link that points to itself. Here the client gets
+// what it named, on every path.
+
+// Stat describes a blob under the digest that it was asked by.
+func (b hookedBlobs) Stat(ctx context.Context, dgst digest.Digest) (distribution.Descriptor, error) {
+	desc, err := b.BlobStore.Stat(ctx, dgst)
+	desc.Digest = dgst
+	return desc, err
+}
+
+// ServeBlob serves a blob under the digest that it was asked by.
+func (b hookedBlobs) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, dgst digest.Digest) error {
+	w.Header().Set("Docker-Content-Digest", dgst.String())
+	return b.BlobStore.ServeBlob(ctx, w, r, dgst)
+}
+
+// canonicalMount asks for a mount under the canonical digest, or for a plain
+// upload if the source does not have the blob.
+func (b hookedBlobs) canonicalMount(ctx context.Context, from reference.Canonical) ([]distribution.BlobCreateOption, error) {
+	canonical, err := b.registry.store.Repository(from.Name()).Canonical(ctx, from.Digest())
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	source, err := reference.WithDigest(reference.TrimNamed(from), canonical)
+	if err != nil {
+		return nil, err
+	}
+	return []distribution.BlobCreateOption{storagelib.WithMountFrom(source)}, nil
+}
+
+// alias links a blob under another digest of its bytes.
+func (b hookedBlobs) alias(ctx context.Context, alias, canonical digest.Digest) error {
+	return b.registry.catalog.Blob(ctx, b.repository, func() (digest.Digest, error) {
+		return alias, b.registry.store.LinkBlob(ctx, b.repository, alias, canonical)
+	})
+}
+
+// show lets the index know a link that is there already.
+func (b hookedBlobs) show(ctx context.Context, dgst digest.Digest) error {
+	return b.registry.catalog.Blob(ctx, b.repository, func() (digest.Digest, error) { return dgst, nil })
+}
