@@ -64,6 +64,9 @@ type Index interface {
 	// Unused returns those of the blobs that no manifest of the namespace
 	// refers to.
 	Unused(ctx context.Context, namespace string, blobs []digest.Digest) ([]digest.Digest, error)
+	// InUse returns the size in bytes of a blob that manifests of a namespace
+	// refer to, 0 if none does.
+	InUse(ctx context.Context, namespace string, dgst digest.Digest) (int64, error)
 	// Stats counts what is there.
 	Stats(ctx context.Context) (Stats, error)
 

@@ -81,3 +81,12 @@ func (c *Catalog) StoredBytes(ctx context.Context, namespace string) (int64, err
 	u, err := c.Usage(ctx, namespace)
 	return u.Bytes, err
 }
+
+// InUse returns the size in bytes of a blob that manifests of a namespace refer
+// to, 0 if none does.
+func (c *Catalog) InUse(ctx context.Context, namespace string, dgst digest.Digest) (int64, error) {
+	if err := c.heal(ctx, within([]string{namespace})); err != nil {
+		return 0, err
+	}
+	return c.index.InUse(ctx, namespace, dgst)
+}

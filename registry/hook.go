@@ -123,9 +123,7 @@ func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 
 // refused notes why a manifest is refused: distribution has room for one error.
 func refused(ctx context.Context, err error) error {
-	if r, ok := ctx.Value(refusalKey{}).(*refusal); ok {
-		r.err = err
-	}
+	refusalOf(ctx).err = err
 	return err
 }
 
@@ -247,9 +245,7 @@ func (w hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 		if errors.As(err, &wrong) {
 			// Refused before anything was stored. distribution wants to cancel
 			// the upload then, and cannot: it has closed the file.
-			if r, ok := ctx.Value(refusalKey{}).(*refusal); ok {
-				r.discard = w.ID()
-			}
+			refusalOf(ctx).discard = w.ID()
 			return "", err
 		}
 		if err != nil {

@@ -127,7 +127,7 @@ func (g *Registry) finish(w *guard, r *http.Request) int {
 		}
 		return w.status
 	}
-	if stopped, ok := r.Context().Value(refusalKey{}).(*refusal); ok && stopped.err != nil {
+	if stopped := refusalOf(r.Context()); stopped.err != nil {
 		return g.failWith(w.ResponseWriter, r, stopped.err)
 	}
 	var body errorBody

@@ -83,37 +83,55 @@ func (q *quotas) room(ctx context.Context, namespace string, needed int64) error
 	if limit == 0 || needed <= 0 {
 		return nil
 	}
-	stored, err := q.stored(ctx, namespace)
-	if err != nil {
-		return unavailable(err)
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if used := stored + q.uploading(namespace); used+needed > limit {
-		return exceeded(namespace, used, limit, needed)
-	}
-	return nil
+	return q.twice(namespace, func() error {
+		used, err := q.committed(ctx, namespace)
+		if err == nil && used+needed > limit {
+			err = exceeded(namespace, used, limit, needed)
+		}
+		return err
+	})
 }
 
-// reserve counts up to so many bytes more for an upload that has some already,
-// and returns how many there is room for. A namespace without a quota has room
-// for all, and nothing is counted.
-func (q *quotas) reserve(ctx context.Context, namespace, id string, has, wanted int64) (int64, error) {
+// reserve counts so many bytes more for an upload that has some already, or
+// returns an error if there is no room for them. In a namespace without a quota
+// nothing is counted.
+func (q *quotas) reserve(ctx context.Context, namespace, id string, has, more int64) error {
 	limit := q.limit(namespace)
 	if limit == 0 {
-		return wanted, nil
+		return nil
 	}
-	stored, err := q.stored(ctx, namespace)
-	if err != nil {
-		return 0, unavailable(err)
+	return q.twice(namespace, func() error {
+		stored, err := q.stored(ctx, namespace)
+		if err != nil {
+			return unavailable(err)
+		}
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.uploads[namespace], id)
+		others := stored + q.uploading(namespace)
+		if others+has+more > limit {
+			q.set(namespace, id, has)
+			return exceeded(namespace, others+has, limit, more)
+		}
+		q.set(namespace, id, has+more)
+		return nil
+	})
+}
+
+// twice looks again before it believes that there is no room: a manifest that
+// is being stored counts for a moment both as what it takes and as what it
+// took.
+func (q *quotas) twice(namespace string, look func() error) error {
+	if look() == nil {
+		return nil
 	}
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	delete(q.uploads[namespace], id)
-	free := max(0, limit-stored-q.uploading(namespace)-has)
-	granted := min(wanted, free)
-	q.set(namespace, id, has+granted)
-	return granted, nil
+	busy := q.pushing[namespace] != nil
+	q.mu.Unlock()
+	if busy {
+		q.enter(namespace)()
+	}
+	return look()
 }
 
 // received notes how far an upload has come.
@@ -136,10 +154,32 @@ func (q *quotas) set(namespace, id string, bytes int64) {
 // used is what counts against a namespace's quota.
 func (q *quotas) used(ctx context.Context, namespace string) (int64, error) {
 	stored, err := q.stored(ctx, namespace)
+	if err != nil {
+		return 0, unavailable(err)
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return stored + q.uploading(namespace), err
+	bytes := stored + q.uploading(namespace)
+	if m := q.uploads[namespace][manifestID]; m != nil {
+		bytes -= m.bytes // it is stored, or it is not
+	}
+	return bytes, nil
 }
+
+// committed is used and what is set aside for a manifest.
+func (q *quotas) committed(ctx context.Context, namespace string) (int64, error) {
+	stored, err := q.stored(ctx, namespace)
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return stored + q.uploading(namespace), nil
+}
+
+// manifestID is under what the bytes are counted that are set aside for a
+// manifest: no upload has such an ID, and one manifest comes at a time.
+const manifestID = "manifest"
 
 // uploading is how many bytes of unfinished uploads a namespace has. The caller
 // holds the lock.
@@ -197,16 +237,19 @@ func (q *quotas) admit(ctx context.Context, repository string, m distribution.Ma
 	}
 	leave := q.enter(namespace)
 	needed, err := q.adds(ctx, namespace, m, blobs)
+	var used int64
 	if err == nil {
-		err = q.room(ctx, namespace, needed)
+		used, err = q.committed(ctx, namespace)
+	}
+	if limit := q.limit(namespace); err == nil && needed > 0 && used+needed > limit {
+		err = exceeded(namespace, used, limit, needed)
 	}
 	if err != nil {
 		leave()
 		return nil, err
 	}
-	const id = "manifest" // no upload has such an ID, and one manifest comes at a time
-	q.received(namespace, id, needed)
-	return func() { q.ended(namespace, id); leave() }, nil
+	q.received(namespace, manifestID, needed)
+	return func() { q.ended(namespace, manifestID); leave() }, nil
 }
 
 // adds is how many bytes a manifest would add to its namespace.
@@ -246,53 +289,47 @@ type meteredWriter struct {
 }
 
 // ReadFrom takes no more than there is room for. An upload that wants more is
-// cancelled, so that nothing of it is left to count.
-func (w *meteredWriter) ReadFrom(r io.Reader) (total int64, err error) {
-	const piece = 1 << 20
-	for {
-		room, err := w.quotas.reserve(w.ctx, w.namespace, w.ID(), w.Size(), piece)
-		if err != nil {
-			return total, err
-		}
-		n, err := w.BlobWriter.ReadFrom(io.LimitReader(r, room))
-		w.quotas.received(w.namespace, w.ID(), w.Size())
-		if total += n; err != nil || n < room {
-			return total, err
-		}
-		if room == piece {
-			continue
-		}
-		// No room is left; that is fine if nothing more comes.
-		if extra, _ := io.CopyN(io.Discard, r, 1); extra == 0 {
-			return total, nil
-		}
-		return total, w.stop()
-	}
+// ended, so that nothing of it is left to count.
+func (w *meteredWriter) ReadFrom(r io.Reader) (int64, error) {
+	return w.BlobWriter.ReadFrom(&meteredReader{r, w, w.Size()})
 }
 
 // Write does the same for one piece.
 func (w *meteredWriter) Write(p []byte) (int, error) {
-	room, err := w.quotas.reserve(w.ctx, w.namespace, w.ID(), w.Size(), int64(len(p)))
-	if err != nil {
-		return 0, err
-	}
-	if room < int64(len(p)) {
-		return 0, w.stop()
+	if err := w.quotas.reserve(w.ctx, w.namespace, w.ID(), w.Size(), int64(len(p))); err != nil {
+		return 0, w.stop(err)
 	}
 	return w.BlobWriter.Write(p)
 }
 
-func (w *meteredWriter) stop() error {
-	limit := w.quotas.limit(w.namespace)
-	used, err := w.quotas.used(w.ctx, w.namespace)
-	if err != nil {
-		return err
+// meteredReader counts what is received before it is written.
+type meteredReader struct {
+	io.Reader
+	w   *meteredWriter
+	has int64
+}
+
+func (r *meteredReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n == 0 {
+		return 0, err
 	}
-	over := exceeded(w.namespace, used, limit, 1)
-	if r, ok := w.ctx.Value(refusalKey{}).(*refusal); ok {
-		r.err = over
+	if known := refusalOf(r.w.ctx).known; r.has+int64(n) <= known {
+		r.has += int64(n)
+		return n, err
 	}
-	return errors.Join(over, w.Cancel(context.WithoutCancel(w.ctx)))
+	if over := r.w.quotas.reserve(r.w.ctx, r.w.namespace, r.w.ID(), r.has, int64(n)); over != nil {
+		return 0, r.w.stop(over)
+	}
+	r.has += int64(n)
+	return n, err
+}
+
+// stop notes why the upload ends, and that nothing of it is to be left.
+func (w *meteredWriter) stop(why error) error {
+	r := refusalOf(w.ctx)
+	r.err, r.discard = why, w.ID()
+	return why
 }
 
 // Cancel ends the upload.
@@ -315,9 +352,20 @@ type refusal struct {
 	// err is why, if distribution would tell the client that something unknown
 	// went wrong.
 	err error
+	// known is the size of the blob that the upload says it is, if its namespace
+	// stores it already: so many bytes add nothing.
+	known int64
 	// discard is the upload whose remains are to be removed, once distribution
 	// has let go of it.
 	discard string
 }
 
 type refusalKey struct{}
+
+// refusalOf is the request's, or one that nobody looks at.
+func refusalOf(ctx context.Context) *refusal {
+	if r, ok := ctx.Value(refusalKey{}).(*refusal); ok {
+		return r
+	}
+	return &refusal{}
+}

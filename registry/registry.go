@@ -64,8 +64,10 @@ type Catalog interface {
 	// storage.ErrNotFound.
 	Holder(ctx context.Context, dgst digest.Digest, within []string) (string, error)
 	// StoredBytes is what the blobs come to that manifests of a namespace refer
-	// to; Unused are those of the given blobs that none does.
+	// to; InUse is the size of one of them, 0 if it is none, and Unused are those
+	// of the given blobs that are none.
 	StoredBytes(ctx context.Context, namespace string) (int64, error)
+	InUse(ctx context.Context, namespace string, dgst digest.Digest) (int64, error)
 	Unused(ctx context.Context, namespace string, blobs []digest.Digest) ([]digest.Digest, error)
 }
 

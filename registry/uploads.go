@@ -35,10 +35,10 @@ func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
 			return
 		}
 	}
-	if err := g.fitsQuota(r, a); err != nil {
+	if err := g.fitsQuota(r, a, stopped); err != nil {
 		w.Header().Set("Connection", "close") // the body is not read
 		if a.kind == kindUpload {
-			g.cancel(out)
+			g.discard(r.Context(), a.name, a.upload)
 		}
 		g.failWith(w, r, err)
 		return
@@ -103,6 +103,7 @@ var rangeForm = regexp.MustCompile(`^[0-9]{1,18}-[0-9]{1,18}$`)
 
 // discard removes what is left of an upload that was refused.
 func (g *Registry) discard(ctx context.Context, repository, id string) {
+	g.quotas.ended(namespaceOf(repository), id)
 	if err := g.store.RemoveUpload(context.WithoutCancel(ctx), repository, id); err != nil {
 		g.log.WarnContext(ctx, "a refused upload stays until it is purged", "error", err)
 	}
@@ -144,29 +145,16 @@ func (g *Registry) mount(out *http.Request, caller access.Caller) error {
 }
 
 // fitsQuota refuses a body that is declared larger than what there is room for,
-// before it is read. A blob that the namespace stores already adds nothing.
-func (g *Registry) fitsQuota(r *http.Request, a *asked) error {
-	if r.ContentLength <= 0 {
+// before it is read. Bytes that the namespace stores already add nothing.
+func (g *Registry) fitsQuota(r *http.Request, a *asked, stopped *refusal) error {
+	namespace := namespaceOf(a.name)
+	if g.quotas.limit(namespace) == 0 {
 		return nil
 	}
-	namespace := namespaceOf(a.name)
 	if d, err := digest.Parse(r.URL.Query().Get("digest")); err == nil {
-		unused, err := g.catalog.Unused(r.Context(), namespace, []digest.Digest{d})
-		if err != nil {
+		if stopped.known, err = g.catalog.InUse(r.Context(), namespace, d); err != nil {
 			return unavailable(err)
 		}
-		if len(unused) == 0 {
-			return nil
-		}
 	}
-	return g.quotas.room(r.Context(), namespace, r.ContentLength)
-}
-
-// cancel ends an upload that was refused, so that nothing of it is left to
-// count. Whoever refuses must answer; distribution's answer is dropped.
-func (g *Registry) cancel(out *http.Request) {
-	out = out.Clone(context.WithoutCancel(out.Context()))
-	out.Method, out.Body, out.ContentLength = http.MethodDelete, http.NoBody, 0
-	out.Header.Del("Content-Length")
-	g.app.ServeHTTP(httptest.NewRecorder(), out)
+	return g.quotas.room(r.Context(), namespace, r.ContentLength-stopped.known)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -289,3 +290,12 @@ nosession POST OPTIONS
 unknown GET HEAD PUT POST PATCH DELETE OPTIONS
   everyone                                       404F
 `
+
+// matrixForm is a form as a browser writes it.
+func matrixForm(fields map[string]string) string {
+	values := url.Values{}
+	for name, value := range fields {
+		values.Set(name, value)
+	}
+	return values.Encode()
+}

@@ -65,7 +65,7 @@ func (w *matrixWorld) cell(c matrixCell) {
 func (w *matrixWorld) request(c matrixCell, name string, stored bool) (q matrixAsked) {
 	w.t.Helper()
 	base := "/v2/" + name
-	image, ok := w.images[long(name)]
+	image, ok := w.images[matrixLong(name)]
 	if !ok {
 		image = newRawImage("none", "none")
 	}
@@ -160,8 +160,8 @@ func (w *matrixWorld) uploadStep(c matrixCell, name string, q *matrixAsked) {
 	}
 }
 
-// long is the long form of the names in the tables.
-func long(name string) string {
+// matrixLong is the long form of the names in the tables.
+func matrixLong(name string) string {
 	switch name {
 	case "nginx":
 		return "official/nginx"

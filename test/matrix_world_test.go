@@ -196,7 +196,8 @@ func (w *matrixWorld) ask(caller, method, target string, body any, header ...str
 func (w *matrixWorld) keep(what string, a *rawAnswer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	fmt.Fprintf(&w.told, "\n%s\n%d\n", what, a.status)
+	asked, _, _ := strings.Cut(what, "?") // the query may hold a secret, the answer may not
+	fmt.Fprintf(&w.told, "\n%s\n%d\n", asked, a.status)
 	_ = a.header.Write(&w.told)
 	if !strings.Contains(what, "/token") || a.status != http.StatusOK {
 		w.told.Write(a.body)
@@ -295,9 +296,18 @@ func (w *matrixWorld) noSecrets() {
 	}
 }
 
-// matrixWire sends a request as it is written, for those that no library
-// would send. It ends at the second empty line.
+// wire sends a request as it is written, for those that no library would send.
 func (w *matrixWorld) wire(caller, method, target string, header ...string) *rawAnswer {
+	w.t.Helper()
+	if value := w.authorization(caller, int(w.serial.Add(1))); value != "" {
+		header = append(slices.Clone(header), "Authorization: "+value)
+	}
+	return w.wireAs(caller, method, target, header...)
+}
+
+// wireAs does the same with the credentials that are in the header; the caller
+// only says whether they are good.
+func (w *matrixWorld) wireAs(caller, method, target string, header ...string) *rawAnswer {
 	w.t.Helper()
 	dialer := net.Dialer{}
 	if caller == "expired" || caller == "wrong" {
@@ -307,9 +317,6 @@ func (w *matrixWorld) wire(caller, method, target string, header ...string) *raw
 	text := method + " " + target + " HTTP/1.1\r\nConnection: close\r\n"
 	if !slices.ContainsFunc(header, func(line string) bool { return strings.HasPrefix(line, "Host:") }) {
 		text += "Host: " + w.Host + "\r\n"
-	}
-	if value := w.authorization(caller, int(w.serial.Add(1))); value != "" {
-		text += "Authorization: " + value + "\r\n"
 	}
 	for _, line := range header {
 		text += line + "\r\n"

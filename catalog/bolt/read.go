@@ -260,6 +260,17 @@ func (x *Index) Unused(ctx context.Context, namespace string, blobs []digest.Dig
 	return unused, err
 }
 
+// InUse implements catalog.Index.
+func (x *Index) InUse(ctx context.Context, namespace string, d digest.Digest) (bytes int64, err error) {
+	err = x.view(ctx, "in_use", func(tx *bbolt.Tx) error {
+		var u use
+		_, err := get(tx.Bucket(bucketUses), key(namespace, d.String()), &u)
+		bytes = u.bytes()
+		return err
+	})
+	return bytes, err
+}
+
 // Stats implements catalog.Index.
 func (x *Index) Stats(ctx context.Context) (s catalog.Stats, err error) {
 	err = x.view(ctx, "stats", func(tx *bbolt.Tx) error {

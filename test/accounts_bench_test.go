@@ -1,0 +1,151 @@
+package test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// accountsSide is a berth that is asked in one way.
+type accountsSide struct {
+	name  string
+	b     *Berth
+	http  *http.Client
+	auth  string
+	times []time.Duration
+}
+
+// BenchmarkAccounts compares an open berth with closed ones, one for each way
+// to show a token, so that the processor time of each process is that of one
+// way. Requests take turns, so that a machine that becomes busy slows all
+// alike. The figures are ratios to the open one, of the client's median and of
+// the server's processor time for a request; nothing is asserted.
+//
+//	go test -bench Accounts -run '^$' ./test
+func BenchmarkAccounts(b *testing.B) {
+	const rounds = 1000
+	image := accountsImage("bench", "one", 1)
+	blob := bytes.Repeat([]byte{'b'}, 1<<10)
+	sides := accountsSides(b, image, blob)
+	for _, route := range []struct{ name, path, body string }{
+		{"manifest", "/v2/alice/app/manifests/v1", ""},
+		{"blob", "/v2/alice/app/blobs/" + rawDigest(blob), ""},
+		{"tag", "/v1/images", `{"tag":"alice/app:v1"}`},
+	} {
+		b.Run(route.name, func(b *testing.B) {
+			for range rounds / 5 {
+				for _, s := range sides {
+					s.ask(b, route.path, route.body)
+				}
+			}
+			var cpu [4]time.Duration
+			for i, s := range sides {
+				s.times, cpu[i] = nil, accountsCPU(b, s.b)
+			}
+			for b.Loop() {
+				for n := range rounds {
+					for i := range sides { // nobody is always the first
+						s := sides[(i+n)%len(sides)]
+						s.times = append(s.times, s.ask(b, route.path, route.body))
+					}
+				}
+			}
+			var open, openCPU float64
+			for i, s := range sides {
+				slices.Sort(s.times)
+				median := float64(s.times[len(s.times)/2].Nanoseconds()) / 1000
+				used := float64((accountsCPU(b, s.b) - cpu[i]).Nanoseconds()) / 1000 / float64(len(s.times))
+				if i == 0 {
+					open, openCPU = median, used
+				}
+				b.Logf("%-8s %-6s client %.0f µs (×%.3f), processor %.0f µs (×%.3f)", route.name, s.name, median, median/open, used, used/openCPU)
+				if i > 0 {
+					b.ReportMetric(median/open, s.name+"/open")
+					b.ReportMetric(used/openCPU, s.name+"-cpu/open")
+				}
+			}
+			b.ReportMetric(0, "ns/op") // of a thousand requests to four berths: says nothing
+		})
+	}
+}
+
+// accountsSides starts an open berth and three closed ones with the same image.
+func accountsSides(b *testing.B, image rawImage, blob []byte) (sides []*accountsSide) {
+	for _, name := range []string{"open", "basic", "bearer", "signed"} {
+		s := &accountsSide{name: name, b: start(b), http: &http.Client{Transport: &http.Transport{DisableCompression: true}}}
+		c := newRawClient(s.b.URL)
+		if name != "open" {
+			alice := accountsAdd(b, s.b, "alice")
+			for i := range 20 { // she is not alone
+				accountsAdd(b, s.b, fmt.Sprint("tenant", i))
+			}
+			s.auth = map[string]string{
+				"basic": alice.basic(), "bearer": "Bearer " + alice.Bearer,
+				"signed": "Bearer " + accountsSigned(b, s.b, alice.basic()),
+			}[name]
+			c = alice.on(s.b)
+		}
+		accountsPush(b, c, "alice/app", "v1", image)
+		if err := c.pushBlob("alice/app", blob); err != nil {
+			b.Fatal(err)
+		}
+		sides = append(sides, s)
+	}
+	// A file that was changed a moment ago is read more often.
+	time.Sleep(2500 * time.Millisecond)
+	return sides
+}
+
+// ask sends one request and returns how long the answer took.
+func (s *accountsSide) ask(b *testing.B, path, body string) time.Duration {
+	r, err := http.NewRequest(http.MethodGet, s.b.URL+path, strings.NewReader(body))
+	if err != nil {
+		b.Fatal(err)
+	}
+	r.Header.Set("Accept", rawOCIIndex)
+	if s.auth != "" {
+		r.Header.Set("Authorization", s.auth)
+	}
+	begin := time.Now()
+	a, err := s.http.Do(r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, err = io.Copy(io.Discard, a.Body)
+	took := time.Since(begin)
+	if err := a.Body.Close(); err != nil || a.StatusCode != http.StatusOK {
+		b.Fatalf("%s on %s: %d, %v", path, s.name, a.StatusCode, err)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return took
+}
+
+// accountsCPU is the processor time that a process has used, in user and system.
+func accountsCPU(b *testing.B, of *Berth) time.Duration {
+	b.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", of.cmd.Process.Pid))
+	if err != nil {
+		b.Skipf("skipped: processor time of a process is read from /proc: %v", err)
+	}
+	// After the name, which may hold anything, in parentheses; utime and stime
+	// are the 14th and 15th field, in hundredths of a second.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	var ticks int64
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}

@@ -1,0 +1,137 @@
+package test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	accountsChapter = regexp.MustCompile(`(?ms)^## Accounts\n(.*?)^## `)
+	accountsBlock   = regexp.MustCompile("(?ms)^```sh\n(.*?)^```\n")
+)
+
+// accountsBlocks are the commands of README's chapter, block by block.
+func accountsBlocks(t *testing.T) (blocks []string) {
+	t.Helper()
+	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	chapter := accountsChapter.FindSubmatch(readme)
+	if chapter == nil {
+		t.Fatal("README has no chapter Accounts")
+	}
+	for _, block := range accountsBlock.FindAllSubmatch(chapter[1], -1) {
+		blocks = append(blocks, string(block[1]))
+	}
+	return blocks
+}
+
+// TestAccountsReadme runs the code blocks of README's chapter as they are
+// printed, in their order and in one shell, as somebody does who follows it.
+// Only the address is another.
+func TestAccountsReadme(t *testing.T) {
+	requireOrSkip(t, "skopeo")
+	requireOrSkip(t, "curl")
+	needs(t, "sh", "sed", "od", "base64", "sha256sum")
+	t.Parallel()
+	// A clone of the repository, in which berth has just been started.
+	clone, home := t.TempDir(), t.TempDir()
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(here, filepath.Join(clone, "test")); err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, withData(filepath.Join(clone, "berth-data")))
+	policy := filepath.Join(home, ".config", "containers")
+	if err := os.MkdirAll(policy, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(policy, "policy.json"), []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	// A mark behind each block tells their outputs apart.
+	const mark = "\n--- end of block ---\n"
+	blocks := accountsBlocks(t)
+	script := "set -e\n"
+	for _, block := range blocks {
+		script += strings.ReplaceAll(block, "127.0.0.1:5000", b.Host) + "printf '" + strings.ReplaceAll(mark, "\n", `\n`) + "'\n"
+	}
+	cmd := exec.CommandContext(testContext(t), "sh", "-c", script)
+	cmd.Dir = clone
+	cmd.Env = []string{
+		"PATH=" + filepath.Dir(binary) + ":" + os.Getenv("PATH"), "HOME=" + home, "XDG_RUNTIME_DIR=" + home,
+		"REGISTRY_AUTH_FILE=" + filepath.Join(home, "auth.json"), "no_proxy=127.0.0.1",
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	outputs := strings.Split(stdout.String(), mark)
+	if err != nil {
+		t.Fatalf("block %d: %v\n%s\n%s\nlog:\n%s", len(outputs), err, outputs[len(outputs)-1], &stderr, b.log)
+	}
+	accountsReadmeSays(t, blocks, outputs[:len(outputs)-1])
+	if _, err := os.Stat(filepath.Join(clone, "from-alice", "index.json")); err != nil {
+		t.Errorf("bob did not get what he was granted: %v", err)
+	}
+	sameBlobs(t, filepath.Join(clone, "python"), fixtureNamed(t, "unikraft-http-python312").dir())
+	file, err := os.ReadFile(filepath.Join(b.Data, "accounts.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for where, text := range map[string]string{"the accounts file": string(file), "the log": b.log.String()} {
+		if strings.Contains(text, "berth_") {
+			t.Errorf("%s holds a secret:\n%s", where, text)
+		}
+	}
+}
+
+// accountsReadmeSays wants each block to have shown what the text around it
+// says. A block is known by something that stands in no other.
+func accountsReadmeSays(t *testing.T, blocks, outputs []string) {
+	t.Helper()
+	const hello, empty = "/alice/hello@" + helloDigest, `"images":[]`
+	expected := []struct {
+		block     string
+		says, not []string
+	}{
+		{"secret() {", nil, []string{"berth_"}},
+		{`curl -u "root:$ROOT"`, []string{"401\n", `"status":"success"`, empty}, nil},
+		{"ALICE=$(berth account add", nil, []string{"berth_"}},
+		{"skopeo login", []string{"Login Succeeded!", hello}, []string{`"owner"`}},
+		{`curl -u "bob:$BOB"`, []string{empty, "404\n"}, []string{"alice"}},
+		{"grant bob write team", []string{"bob may now write team.", "bob may no longer read alice/hello."}, nil},
+		{"CONTROLLER=$(", []string{"controller may now read alice, bob.", hello}, nil},
+		{"BEARER=$(", []string{`"digest":"alice/hello@` + helloDigest + `"`}, nil},
+		{"official/python", nil, nil},
+		{"/v1/users/quotas\nberth account show", []string{`"hard":{"image_storage_bytes":10737418240}`, `"images":1`, "10GiB"}, nil},
+		{"LAPTOP=$(", []string{`Revoked the token "laptop" of alice.`, "401\n", "ci "}, []string{"laptop  "}},
+		{"CAROL=$(", []string{`"image_storage_bytes":1073741824`}, []string{"error"}},
+	}
+	if len(blocks) != len(expected) || len(outputs) != len(expected) {
+		t.Fatalf("%d blocks, %d outputs, and %d are expected", len(blocks), len(outputs), len(expected))
+	}
+	for i, want := range expected {
+		if !strings.Contains(blocks[i], want.block) {
+			t.Errorf("block %d is not the one with %q:\n%s", i+1, want.block, blocks[i])
+		}
+		for _, part := range want.says {
+			if !strings.Contains(outputs[i], part) {
+				t.Errorf("block %d\n%s\ndoes not show %q:\n%s", i+1, blocks[i], part, outputs[i])
+			}
+		}
+		for _, part := range want.not {
+			if strings.Contains(outputs[i], part) {
+				t.Errorf("block %d\n%s\nshows %q:\n%s", i+1, blocks[i], part, outputs[i])
+			}
+		}
+	}
+}

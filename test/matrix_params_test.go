@@ -1,0 +1,259 @@
+package test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// matrixMount is what comes of mounting into a repository of one's own, by
+// where the blob is: 201 is a mount, 202 an upload as if there were no blob.
+const matrixMount = `
+from POST
+  anonymous expired wrong       401U
+  stranger                      202 202 201 201 201 201 202 202 202
+  owner reader writer           201 202 201 201 201 201 202 202 202
+  readonly                      403D
+  admin                         201 201 201 201 201 201 202 202 202
+anywhere POST
+  anonymous expired wrong       401U
+  stranger                      202 202 201 201 201 201 202 202 202
+  owner reader writer           201 202 201 201 201 201 202 202 202
+  readonly                      403D
+  admin                         201 201 201 201 201 201 202 202 202
+`
+
+func TestMatrixMount(t *testing.T) {
+	w := newMatrix(t)
+	for i, c := range readMatrix(t, matrixMount, len(matrixColumns)) {
+		source := matrixColumns[c.column]
+		blob := rawDigest([]byte("nowhere"))
+		if image, ok := w.images[matrixLong(source)]; ok {
+			blob = rawDigest(image.blobs[1])
+		}
+		own := matrixAccountOf[c.caller]
+		if own == "" {
+			own = "mallory"
+		}
+		into := fmt.Sprintf("/v2/%s/mount%d/blobs/", own, i)
+		target := into + "uploads/?mount=" + blob
+		if c.route == "from" {
+			target += "&from=" + source
+		}
+		w.mounted(c, into, target, blob, w.ask(c.caller, c.method, target, nil))
+	}
+}
+
+// mounted checks the answer to a mount, and that the blob is there only if it
+// was mounted.
+func (w *matrixWorld) mounted(c matrixCell, into, what, blob string, a *rawAnswer) {
+	w.t.Helper()
+	w.check(c, what, a)
+	want := http.StatusNotFound
+	if c.status == 201 {
+		want = http.StatusOK
+		if a.header.Get("Location") != into+blob || a.header.Get("Docker-Content-Digest") != blob {
+			w.t.Errorf("%s: %s: Location %q, digest %q", c.caller, what, a.header.Get("Location"), a.header.Get("Docker-Content-Digest"))
+		}
+	} else if a.header.Get("Docker-Content-Digest") != "" || a.status == 202 && len(a.body) > 0 {
+		w.t.Errorf("%s: %s: an upload begins with %v %s", c.caller, what, a.header, a.body)
+	}
+	if got := w.ask("admin", "HEAD", into+blob, nil); got.status != want {
+		w.t.Errorf("%s: %s: afterwards the blob is %d, want %d", c.caller, what, got.status, want)
+	}
+}
+
+// matrixParameters are parameters of a POST in the query, in a form, and in a
+// multipart body, and which blob is mounted by them: only the query counts. S
+// stands for bob's blob, N for nginx's, X for one that does not exist.
+var matrixParameters = []struct{ query, form, multipart, mounts string }{
+	{"mount=N&from=nginx", "", "", "N"},
+	{"mount=N&from=official/nginx", "", "", "N"},
+	{"from=official%2Fnginx&mount=sha256%3AN", "", "", "N"},
+	{"mount=N", "", "", "N"},
+	{"mount=N&from=", "", "", "N"},
+	{"", "mount=N&from=nginx", "", ""},
+	{"", "", "mount=N&from=nginx", ""},
+	{"", "mount=N", "", ""},
+	{"", "", "mount=N", ""},
+	{"", "mount=S&from=bob/secret", "", ""},
+	{"", "", "mount=S&from=bob/secret", ""},
+	{"mount=N&from=nginx", "mount=S&from=bob/secret", "", "N"},
+	{"mount=N&from=nginx", "", "mount=S&from=bob/secret", "N"},
+	{"mount=N", "from=bob/secret", "", "N"},
+	{"mount=N", "", "from=bob/secret", "N"},
+	{"from=nginx", "mount=N", "", ""},
+	{"from=nginx", "", "mount=N", ""},
+	{"mount=S", "from=bob/secret", "", ""},
+	{"mount=S", "", "from=bob/secret", ""},
+	{"from=bob/secret", "mount=S", "", ""},
+	{"mount=S&from=nginx", "from=bob/secret", "", ""},
+	{"mount=S&from=nginx", "", "from=bob/secret", ""},
+	{"mount=S&from=bob/secret", "", "", ""},
+	{"mount=S&from=bob%2Fsecret", "mount=N&from=nginx", "", ""},
+	{"mount=S&from=bob/secret", "", "mount=N&from=nginx", ""},
+	{"mount=S", "", "", ""},
+	{"mount=S&from=nginx", "", "", ""},
+	{"mount=X&from=nginx", "", "", ""},
+	{"mount=X", "mount=N", "", ""},
+	{"mount=N&mount=S&from=nginx", "", "", "N"},
+	{"mount=S&mount=N&from=nginx", "", "", ""},
+	{"mount=N&from=nginx&from=bob/secret", "", "", "N"},
+	{"mount=N&from=bob/secret&from=nginx", "", "", ""},
+	{"mount=S&from=nginx&from=bob/secret", "", "", ""},
+	{"mount=N;from=nginx", "", "", ""},
+	{"mount=S&from=BOB/secret", "", "", ""},
+	{"mount=S&from=bob//secret", "", "", ""},
+	{"mount=S&from=/bob/secret", "", "", ""},
+	{"mount=S&from=bob/secret/", "", "", ""},
+	{"mount=S&from=nginx/../../bob/secret", "", "", ""},
+	{"mount=S&from=official/../bob/secret", "", "", ""},
+	{"mount=S&from=official/bob/secret", "", "", ""},
+	{"mount=S&from=localhost:5000/bob/secret", "", "", ""},
+	{"mount=S&from=bob/secret%00", "", "", ""},
+	{"mount=S&from=bob/secret@S", "", "", ""},
+	{"mount=sha256:short&from=nginx", "mount=N", "", ""},
+	{"mount=&from=nginx", "mount=N", "", ""},
+	{"MOUNT=N&FROM=nginx", "", "", ""},
+	{"digest=S", "", "", ""},
+	{"digest=S", "mount=S&from=bob/secret", "", ""},
+	{"", "digest=S&mount=S&from=bob/secret", "", ""},
+}
+
+var matrixFormTypes = []string{"application/x-www-form-urlencoded", "Application/X-WWW-Form-URLencoded; charset=utf-8", "application/x-www-form-urlencoded;"}
+
+func TestMatrixParameters(t *testing.T) {
+	w := newMatrix(t)
+	digests := map[string]string{
+		"S": rawDigest(w.images["bob/secret"].blobs[1]), "N": rawDigest(w.images["official/nginx"].blobs[1]), "X": rawDigest([]byte("nowhere")),
+	}
+	fill := func(text string) string {
+		for letter, digest := range digests {
+			for _, before := range []string{"mount=", "digest=", "@"} {
+				if strings.HasPrefix(strings.ToLower(before), "mount") {
+					text = strings.ReplaceAll(text, "MOUNT="+letter, "MOUNT="+digest)
+				}
+				text = strings.ReplaceAll(text, before+letter, before+digest)
+			}
+			text = strings.ReplaceAll(text, "%3A"+letter, strings.Replace(digest, "sha256:", "%3A", 1))
+		}
+		return text
+	}
+	var refused []string
+	for i, row := range matrixParameters {
+		for j, formType := range matrixFormTypes {
+			into := fmt.Sprintf("/v2/mallory/p%dx%d/blobs/", i, j)
+			target := into + "uploads/?" + fill(row.query)
+			var body, contentType string
+			switch {
+			case row.form != "":
+				body, contentType = fill(row.form), formType
+			case row.multipart != "":
+				body, contentType = matrixMultipart(fill(row.multipart)), []string{"multipart/form-data; boundary=x", "Multipart/Form-Data; boundary=\"x\"", "multipart/mixed; boundary=x"}[j]
+			case j > 0:
+				continue
+			}
+			a := w.ask("stranger", "POST", target, body, "Content-Type", contentType)
+			what := fmt.Sprintf("%s %s %s", row.query, row.form, row.multipart)
+			c := matrixCell{method: "POST", caller: "stranger", status: 202}
+			if row.mounts != "" {
+				c.status = 201
+				w.mounted(c, into, what, digests[row.mounts], a)
+			} else {
+				// Like an upload that mentions no blob at all.
+				refused = append(refused, matrixShape(a))
+				w.mounted(c, into, what, digests["N"], a)
+			}
+			if got := w.ask("admin", "HEAD", into+digests["S"], nil); got.status != 404 {
+				t.Errorf("%s: bob's blob is %d", what, got.status)
+			}
+		}
+	}
+	plain := matrixShape(w.ask("stranger", "POST", "/v2/mallory/plain/blobs/uploads/", nil))
+	for _, shape := range refused {
+		if shape != plain {
+			t.Errorf("a refused mount is answered with\n%s\nand a plain upload with\n%s", shape, plain)
+		}
+	}
+}
+
+// matrixShape is an answer but for the parts that are random.
+func matrixShape(a *rawAnswer) string {
+	var lines []string
+	for name, values := range a.header {
+		switch value := values[0]; name {
+		case "Date", "X-Request-Id", "Docker-Upload-Uuid":
+			lines = append(lines, name)
+		case "Location":
+			before, _, _ := strings.Cut(value, "/uploads/")
+			_, rest, _ := strings.Cut(before, "/v2/mallory/")
+			_, rest, _ = strings.Cut(rest, "/")
+			lines = append(lines, name+": "+rest)
+		default:
+			lines = append(lines, name+": "+value)
+		}
+	}
+	slices.Sort(lines)
+	return fmt.Sprintf("%d\n%s\n%s", a.status, strings.Join(lines, "\n"), a.body)
+}
+
+func matrixMultipart(form string) string {
+	var b strings.Builder
+	for field := range strings.SplitSeq(form, "&") {
+		name, value, _ := strings.Cut(field, "=")
+		fmt.Fprintf(&b, "--x\r\nContent-Disposition: form-data; name=%q\r\n\r\n%s\r\n", name, value)
+	}
+	return b.String() + "--x--\r\n"
+}
+
+// TestMatrixUploadBodies closes and continues uploads with bodies that look
+// like forms: they are the blob's content and nothing else.
+func TestMatrixUploadBodies(t *testing.T) {
+	w := newMatrix(t)
+	begin := func() (string, string) {
+		u := w.location(w.ask("stranger", "POST", "/v2/mallory/app/blobs/uploads/", nil))
+		return u.Path, u.RawQuery
+	}
+	secret := rawDigest(w.images["bob/secret"].blobs[1])
+	other := w.session("bob/secret")
+	for _, multipart := range []bool{false, true} {
+		for i, contentType := range matrixFormTypes {
+			form := func(text string) string {
+				if multipart {
+					contentType = "multipart/form-data; boundary=x"
+					return matrixMultipart(text)
+				}
+				return text
+			}
+			check := func(status int, code, method, target, body string) {
+				t.Helper()
+				a := w.ask("stranger", method, target, body, "Content-Type", contentType)
+				w.check(matrixCell{method: method, caller: "stranger", status: status, code: code}, fmt.Sprintf("%s with %q", target, body), a)
+			}
+			path, state := begin()
+			body := form(fmt.Sprintf("digest=%s&n=%d", secret, i))
+			check(400, "DIGEST_INVALID", "PUT", path+"?"+state, body)
+			path, state = begin()
+			check(201, "", "PUT", path+"?"+state+"&digest="+rawDigest([]byte(body)), body)
+			if a := w.ask("stranger", "GET", "/v2/mallory/app/blobs/"+rawDigest([]byte(body)), nil); a.status != 200 || string(a.body) != body {
+				t.Errorf("a body that looks like a form was stored as %d %q", a.status, a.body)
+			}
+			path, state = begin()
+			check(400, "DIGEST_INVALID", "PUT", path+"?"+state+"&digest="+secret, body)
+			path, state = begin()
+			check(404, "BLOB_UPLOAD_INVALID", "PUT", path+"?digest="+rawDigest([]byte("x")), form(state+"&digest="+rawDigest([]byte("x"))))
+			check(404, "BLOB_UPLOAD_INVALID", "PATCH", path, form(state))
+			check(202, "", "PATCH", path+"?"+state, form("_state=bad&digest=bad"))
+			// The state of another's upload, at one's own and at its own address.
+			path, _ = begin()
+			check(404, "BLOB_UPLOAD_INVALID", "PATCH", path+"?"+other.RawQuery, "x")
+			theirs := strings.Replace(other.Path, "bob/secret", "mallory/app", 1)
+			check(404, "BLOB_UPLOAD_INVALID", "PATCH", theirs+"?"+other.RawQuery, "x")
+			check(404, "BLOB_UPLOAD_INVALID", "DELETE", theirs+"?"+other.RawQuery, "")
+			check(404, "BLOB_UPLOAD_UNKNOWN", "GET", theirs, "")
+			check(403, "DENIED", "GET", other.Path, "")
+		}
+	}
+}
