@@ -79,10 +79,11 @@ func TestAccountsReadme(t *testing.T) {
 		t.Fatalf("block %d: %v\n%s\n%s\nlog:\n%s", len(outputs), err, outputs[len(outputs)-1], &stderr, b.log)
 	}
 	accountsReadmeSays(t, blocks, outputs[:len(outputs)-1])
-	if _, err := os.Stat(filepath.Join(clone, "from-alice", "index.json")); err != nil {
-		t.Errorf("bob did not get what he was granted: %v", err)
+	for _, layout := range []string{"from-alice", "python"} {
+		if blobs := blobsOf(t, filepath.Join(clone, layout)); len(blobs) != 5 {
+			t.Errorf("of %s, bob pulled %d blobs", layout, len(blobs))
+		}
 	}
-	sameBlobs(t, filepath.Join(clone, "python"), fixtureNamed(t, "unikraft-http-python312").dir())
 	file, err := os.ReadFile(filepath.Join(b.Data, "accounts.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +99,8 @@ func TestAccountsReadme(t *testing.T) {
 // says. A block is known by something that stands in no other.
 func accountsReadmeSays(t *testing.T, blocks, outputs []string) {
 	t.Helper()
-	const hello, empty = "/alice/hello@" + helloDigest, `"images":[]`
+	// skopeo compresses what it copies, so the digest is not the fixture's.
+	const hello, empty = "/alice/hello@sha256:", `"images":[]`
 	expected := []struct {
 		block     string
 		says, not []string
@@ -110,7 +112,7 @@ func accountsReadmeSays(t *testing.T, blocks, outputs []string) {
 		{`curl -u "bob:$BOB"`, []string{empty, "404\n"}, []string{"alice"}},
 		{"grant bob write team", []string{"bob may now write team.", "bob may no longer read alice/hello."}, nil},
 		{"CONTROLLER=$(", []string{"controller may now read alice, bob.", hello}, nil},
-		{"BEARER=$(", []string{`"digest":"alice/hello@` + helloDigest + `"`}, nil},
+		{"BEARER=$(", []string{`"tags":["alice/hello:latest"]`}, nil},
 		{"official/python", nil, nil},
 		{"/v1/users/quotas\nberth account show", []string{`"hard":{"image_storage_bytes":10737418240}`, `"images":1`, "10GiB"}, nil},
 		{"LAPTOP=$(", []string{`Revoked the token "laptop" of alice.`, "401\n", "ci "}, []string{"laptop  "}},

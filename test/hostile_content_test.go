@@ -121,13 +121,15 @@ func TestHostileManifests(t *testing.T) {
 		h.refused(put([]byte(`{"schemaVersion":2,"mediaType":"`+rawOCIManifest+`","annotations":`+strings.Repeat("[", 1<<20))), "nested arrays", 400)
 		h.refused(put([]byte(`{"schemaVersion":2,"mediaType":"`+rawOCIManifest+`","annotations":`+strings.Repeat(`{"a":`, 20_000)+"1"+strings.Repeat("}", 20_001))), "nested objects", 400)
 
-		// An index of manifests that are not there, and one of itself.
+		// A sparse index: manifests that are not there may come later.
 		absent := make([]rawDescriptor, 10_000)
 		for i := range absent {
 			absent[i] = rawDescriptor{MediaType: rawOCIManifest, Digest: fmt.Sprintf("sha256:%064x", i), Size: 1}
 		}
 		a := h.ask("PUT", "/v2/bad/layers/manifests/x", rawIndexOf(absent...), "Content-Type", rawOCIIndex)
-		h.refused(a, "an index of what is not there", 400, 404)
+		if a.status != 201 {
+			t.Errorf("an index of what is not there: %d, want 201: it may come", a.status)
+		}
 	})
 }
 

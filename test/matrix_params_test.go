@@ -117,9 +117,16 @@ var matrixParameters = []struct{ query, form, multipart, mounts string }{
 	{"mount=sha256:short&from=nginx", "mount=N", "", ""},
 	{"mount=&from=nginx", "mount=N", "", ""},
 	{"MOUNT=N&FROM=nginx", "", "", ""},
-	{"digest=S", "", "", ""},
-	{"digest=S", "mount=S&from=bob/secret", "", ""},
 	{"", "digest=S&mount=S&from=bob/secret", "", ""},
+	{"", "", "digest=S", ""},
+	// A mount that comes to nothing is the beginning of an upload, and no
+	// single request: whoever may not read the source sees the same.
+	{"mount=X&from=nginx&digest=S", "", "", ""},
+	{"mount=S&from=nginx&digest=S", "", "", ""},
+	{"mount=S&from=bob/secret&digest=S", "", "", ""},
+	{"mount=S&from=bob/absent&digest=S", "", "", ""},
+	{"mount=S&digest=S", "", "", ""},
+	{"mount=N&from=nginx&digest=S", "", "", "N"},
 }
 
 var matrixFormTypes = []string{"application/x-www-form-urlencoded", "Application/X-WWW-Form-URLencoded; charset=utf-8", "application/x-www-form-urlencoded;"}
@@ -242,6 +249,9 @@ func TestMatrixUploadBodies(t *testing.T) {
 			}
 			path, state = begin()
 			check(400, "DIGEST_INVALID", "PUT", path+"?"+state+"&digest="+secret, body)
+			single := body + " at once"
+			check(201, "", "POST", "/v2/mallory/app/blobs/uploads/?digest="+rawDigest([]byte(single)), single)
+			check(400, "DIGEST_INVALID", "POST", "/v2/mallory/app/blobs/uploads/?digest="+secret, single)
 			path, state = begin()
 			check(404, "BLOB_UPLOAD_INVALID", "PUT", path+"?digest="+rawDigest([]byte("x")), form(state+"&digest="+rawDigest([]byte("x"))))
 			check(404, "BLOB_UPLOAD_INVALID", "PATCH", path, form(state))

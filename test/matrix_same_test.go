@@ -49,7 +49,7 @@ func (w *matrixWorld) twins(caller string, names []string, image rawImage, sessi
 		for _, path := range []string{
 			"/v2/%s/tags/list", "/v2/%s/tags/list?n=0", "/v2/%s/tags/list?n=-1", "/v2/%s/manifests/latest", "/v2/%s/manifests/none",
 			"/v2/%s/manifests/" + index, "/v2/%s/manifests/" + manifest, "/v2/%s/manifests/" + blob, "/v2/%s/manifests/.bad",
-			"/v2/%s/blobs/" + blob, "/v2/%s/blobs/" + index, "/v2/%s/blobs/sha256:bad", "/v2/%s/referrers/" + manifest,
+			"/v2/%s/blobs/" + blob, "/v2/%s/blobs/" + index, "/v2/%s/blobs/sha256:bad", "/v2/%s/referrers/" + manifest, "/v2/%s/referrers/uploads", "/v2/%s/blobs/uploads/?digest=" + blob, "/v2/%s/manifests/" + index + "?tag=v2",
 			"/v2/%s/blobs/uploads/", "/v2/%s/blobs/uploads/?mount=" + blob + "&from=bob/secret", "/v2/%s/blobs/uploads/?mount=" + blob,
 			"/v2/%s/blobs/uploads/" + session, "/v2/%s/blobs/uploads/" + session + "&digest=" + blob, "/v2/%s", "/v2/%s/",
 			"/api/v2.0/projects/%s/summary", "/api/v2.0/projects/%s",

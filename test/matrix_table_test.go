@@ -233,6 +233,15 @@ blob DELETE
 blob PUT POST PATCH OPTIONS
   everyone                                       405X
 
+referrers GET HEAD
+  anonymous expired wrong                        401U
+  stranger                                       404N 404N 200 200 200 200 404N 404N 404N
+  owner readonly reader                          200  404N 200 200 200 200 200  404N 404N
+  writer                                         200  404N 200 200 200 200 404N 404N 404N
+  admin                                          200
+referrers PUT POST PATCH DELETE OPTIONS
+  everyone                                       405X
+
 uploads POST
   anonymous expired wrong                        401U
   stranger readonly reader                       403D
@@ -240,6 +249,15 @@ uploads POST
   writer                                         202  403D 403D 403D 403D 403D 403D 403D 403D
   admin                                          202
 uploads GET HEAD PUT PATCH DELETE OPTIONS
+  everyone                                       405X
+
+single POST
+  anonymous expired wrong                        401U
+  stranger readonly reader                       403D
+  owner                                          201  403D 403D 403D 403D 403D 201  403D 403D
+  writer                                         201  403D 403D 403D 403D 403D 403D 403D 403D
+  admin                                          201
+single GET HEAD PUT PATCH DELETE OPTIONS
   everyone                                       405X
 
 mount POST

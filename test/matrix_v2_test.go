@@ -69,6 +69,7 @@ func (w *matrixWorld) request(c matrixCell, name string, stored bool) (q matrixA
 	if !ok {
 		image = newRawImage("none", "none")
 	}
+	// Its digest is new each time; a second way to name tags is the query's.
 	manifest := rawJSON(map[string]any{
 		"schemaVersion": 2, "mediaType": rawOCIIndex, "manifests": []any{}, "annotations": map[string]string{"n": string(w.unique())},
 	})
@@ -101,6 +102,10 @@ func (w *matrixWorld) request(c matrixCell, name string, stored bool) (q matrixA
 		switch {
 		case c.method == "PUT":
 			q.body, q.header = manifest, typed
+			if c.route == "digest" {
+				tag := fmt.Sprintf("q%d", w.serial.Add(1))
+				q.target, q.probe = q.target+"?tag="+tag, base+"/manifests/"+tag
+			}
 		case c.method == "DELETE" && stored:
 			w.must(201, "PUT", q.target, manifest, typed...)
 			q.done, q.refused = 404, 200
@@ -122,8 +127,17 @@ func (w *matrixWorld) request(c matrixCell, name string, stored bool) (q matrixA
 				q.refused = 200
 			}
 		}
+	case "referrers":
+		q.target = base + "/referrers/" + rawDigest(image.index)
+		q.right = func(a *rawAnswer) bool { return a.header.Get("Content-Type") == rawOCIIndex }
 	case "uploads":
 		q.target = base + "/blobs/uploads/"
+	case "single":
+		content := w.unique()
+		q = matrixAsked{target: base + "/blobs/uploads/?digest=" + rawDigest(content), body: content, header: []string{"Content-Type", "application/octet-stream"}}
+		if c.method == "POST" {
+			q.probe, q.done, q.refused = base+"/blobs/"+rawDigest(content), 200, 404
+		}
 	case "mount":
 		q.target = base + "/blobs/uploads/?from=alice/app&mount=" + rawDigest(image.blobs[1])
 		if c.method == "POST" {
@@ -196,6 +210,10 @@ blob GET HEAD
   anonymous anonymous-token                      401U 401U 200 200 200 200 401U 401U 401U
   stranger                                       404N 404N 200 200 200 200 404N 404N 404N
   expired wrong                                  401U
+referrers GET HEAD
+  anonymous anonymous-token                      401U 401U 200 200 200 200 401U 401U 401U
+  stranger                                       404N 404N 200 200 200 200 404N 404N 404N
+  expired wrong                                  401U
 tag PUT DELETE
   anonymous anonymous-token expired wrong        401U
   stranger                                       403D
@@ -209,6 +227,9 @@ uploads POST
   anonymous anonymous-token expired wrong        401U
   stranger                                       403D
 mount POST
+  anonymous anonymous-token expired wrong        401U
+  stranger                                       403D
+single POST
   anonymous anonymous-token expired wrong        401U
   stranger                                       403D
 session GET HEAD PUT PATCH DELETE
