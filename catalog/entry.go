@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,8 @@ type Entry struct {
 	Repository string
 	// Digest is what a tag points to: an index or a manifest.
 	Digest digest.Digest
+	// Aliases are other digests of the same bytes, under which it was pushed.
+	Aliases []digest.Digest
 	// Tags are the tags that point to Digest now, sorted.
 	Tags  []string
 	Image Image
@@ -32,6 +35,11 @@ type Entry struct {
 
 // Name is the name by which the image is known: the repository, less official/.
 func (e Entry) Name() string { return ShortName(e.Repository) }
+
+// Has says whether a digest is the image's, or another one of its bytes.
+func (e Entry) Has(dgst digest.Digest) bool {
+	return e.Digest == dgst || slices.Contains(e.Aliases, dgst)
+}
 
 // UUID identifies the image: it is the same after a rebuild and on another node.
 func (e Entry) UUID() uuid.UUID { return ImageUUID(e.Repository, e.Digest) }

@@ -69,12 +69,18 @@ func (a *applying) retag(alias, target digest.Digest) error {
 			return err
 		}
 	}
-	after := alias
+	after, repositories := alias, a.tx.Bucket(bucketDigests)
 	if target == "" {
 		if err := aliases.Delete(a.key(alias.String())); err != nil {
 			return err
 		}
+		if err := repositories.Delete(key(alias.String(), a.repository)); err != nil {
+			return err
+		}
 	} else {
+		if err := repositories.Put(key(alias.String(), a.repository), nil); err != nil {
+			return err
+		}
 		after = target
 		if err := aliases.Put(a.key(alias.String()), []byte(target)); err != nil {
 			return err

@@ -18,7 +18,7 @@
 //	aliases       <repository>\0<alias>         digest: another digest of the same bytes, and the canonical one
 //	names         <repository>\0<digest>\0<alias>  nothing: the same, the other way round
 //	referrers     <repository>\0<subject>\0<digest>  nothing: the manifests that have a subject, stored or not
-//	digests       <digest>\0<repository>        nothing: the repositories that hold a manifest
+//	digests       <digest>\0<repository>        nothing: the repositories that hold a manifest, by any of its digests
 //	uuids         <uuid>                        <repository>\0<digest>, of every image, also those that belong to an index
 //	byname        <repository>\0<~time><digest> nothing: the listed images, newest first in each repository
 //	bytime        <namespace>\0<time><uuid>     <repository>\0<digest>: the listed images by creation time, under

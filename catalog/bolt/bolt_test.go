@@ -554,3 +554,62 @@ func TestListWhileMoving(t *testing.T) {
 		}
 	}
 }
+
+// TestAliases names a manifest by another digest of its bytes, in every order:
+// tags, indexes and subjects that use it mean the manifest.
+func TestAliases(t *testing.T) {
+	const repo = "alice/app"
+	short, long := dgst("child"), digest.SHA512.FromString("child")
+	index, signature := dgst("index"), dgst("signature")
+	steps := []catalog.Update{
+		{Repository: repo, Put: []catalog.Description{{Digest: short, Image: image1(at(1))}}},
+		{Repository: repo, Alias: map[digest.Digest]digest.Digest{long: short}},
+		{Repository: repo, Put: []catalog.Description{{Digest: index, Image: image1(at(2)), Children: []digest.Digest{long}}}},
+		{Repository: repo, Put: []catalog.Description{{Digest: signature, Subject: long}}},
+		{Repository: repo, Tag: map[string]digest.Digest{"v1": long}},
+	}
+	var first string
+	for seed := range uint64(30) {
+		x := build(t, empty)
+		r := rand.New(rand.NewPCG(seed, 3))
+		for _, i := range r.Perm(len(steps)) {
+			apply(t, x, steps[i])
+		}
+		if got := dump(t, x); first == "" {
+			first = got
+		} else if got != first {
+			t.Fatalf("seed %d: the index depends on the order of arrival:\n%s\n---\n%s", seed, got, first)
+		}
+		ctx := t.Context()
+		for _, d := range []digest.Digest{short, long} {
+			e, err := x.Entry(ctx, repo, d)
+			if err != nil || e.Digest != short || !e.Has(long) || !slices.Equal(e.Tags, []string{"v1"}) {
+				t.Fatalf("entry by %s: %+v, %v", d.Algorithm(), e, err)
+			}
+			if all, err := x.ByDigest(ctx, d, nil, "", 9); err != nil || len(all) != 1 {
+				t.Fatalf("by digest %s: %v, %v", d.Algorithm(), all, err)
+			}
+			if parents, _, err := x.Relatives(ctx, repo, d); err != nil || !slices.Equal(parents, []digest.Digest{index}) {
+				t.Fatalf("parents by %s: %v, %v", d.Algorithm(), parents, err)
+			}
+			found, err := x.Referrers(ctx, repo, d, "", 9)
+			if err != nil || len(found) != 1 || found[0].Digest != signature {
+				t.Fatalf("referrers by %s: %v, %v", d.Algorithm(), found, err)
+			}
+		}
+		if _, children, err := x.Relatives(ctx, repo, index); err != nil || !slices.Equal(children, []digest.Digest{short}) {
+			t.Fatalf("children: %v, %v", children, err)
+		}
+		if got, err := x.Tag(ctx, repo, "v1"); err != nil || got != long {
+			t.Fatalf("tag: %s, %v", got, err)
+		}
+		apply(t, x, catalog.Update{Repository: repo, Untag: []string{"v1"}})
+		if got := readAll(t, x, catalog.Query{}, 9); len(got) != 1 || got[0].Digest != index {
+			t.Fatalf("an untagged child is listed: %v", got)
+		}
+		apply(t, x, catalog.Update{Repository: repo, Unalias: []digest.Digest{long}, Delete: []digest.Digest{short}})
+		if _, err := x.Canonical(ctx, repo, long); !errors.Is(err, catalog.ErrNotFound) {
+			t.Fatalf("the alias outlives the manifest: %v", err)
+		}
+	}
+}

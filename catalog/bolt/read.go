@@ -34,7 +34,7 @@ func entry(tx *bbolt.Tx, repository string, d digest.Digest) (catalog.Entry, err
 	if !found || m.Image == nil {
 		return catalog.Entry{}, catalog.ErrNotFound
 	}
-	return catalog.Entry{Repository: repository, Digest: d, Tags: a.tagsOf(d), Image: *m.Image}, nil
+	return catalog.Entry{Repository: repository, Digest: d, Aliases: a.names(d)[1:], Tags: a.tagsOf(d), Image: *m.Image}, nil
 }
 
 // Tag implements catalog.Index.

@@ -186,7 +186,7 @@ func (w want) matches(e catalog.Entry) bool {
 	if !w.anywhere && !slices.Contains(w.repositories, e.Repository) {
 		return false
 	}
-	if w.digest != "" && w.digest != e.Digest {
+	if w.digest != "" && !e.Has(w.digest) {
 		return false
 	}
 	for _, tag := range w.tags {

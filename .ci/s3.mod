@@ -1,0 +1,3 @@
+module github.com/berth-oci/berth
+
+go 1.26.0
