@@ -108,6 +108,7 @@ func TestAccountsQuotaBeforeTheBody(t *testing.T) {
 		{"PUT", http.MethodPut, 1 << 40, nil},
 		{"PUT of one byte too much", http.MethodPut, 256<<10 - accountsBytes(kept) + 1, nil},
 		{"PUT that waits to be told", http.MethodPut, 1 << 30, []string{"Expect: 100-continue"}},
+		{"POST of all at once", http.MethodPost, 1 << 30, nil},
 		{"PATCH", http.MethodPatch, 1 << 30, nil},
 		{"PATCH with a range", http.MethodPatch, 1 << 30, []string{"Content-Range: 0-1073741823"}},
 	} {
@@ -117,8 +118,12 @@ func TestAccountsQuotaBeforeTheBody(t *testing.T) {
 				t.Fatal(err)
 			}
 			target := location.String()
-			if test.method == http.MethodPut {
+			switch test.method {
+			case http.MethodPut:
 				target = withDigest(location, helloDigest)
+			case http.MethodPost: // needs none that is open
+				accountsStatus(t, c, http.StatusNoContent, http.MethodDelete, target, nil)
+				target = b.URL + "/v2/alice/app/blobs/uploads/?digest=" + helloDigest
 			}
 			wire := accountsWireTo(t, b, alice, test.method, target, test.length, test.header...)
 			accountsExceeded(t, test.name, wire.answer(5*time.Second), "256.0 KiB")

@@ -76,6 +76,7 @@ request on. The file holds no secrets, only hashes of them.`,
 	_ = cmd.MarkPersistentFlagFilename("config", "yaml", "yml")
 	_ = cmd.MarkPersistentFlagDirname("data")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.PersistentPostRunE = a.audit
 	cmd.AddCommand(a.newAdd(), a.newList(), a.newShow(), a.newRemove(), a.newToken(), a.newGrant(), a.newRevoke())
 	return cmd
 }

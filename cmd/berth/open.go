@@ -199,25 +199,32 @@ func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 // uploadSecret is what signs the state of uploads: the configured one, else one
 // that is made once and kept, so that an upload survives a restart.
 func uploadSecret(c *config.Config) (string, error) {
-	if c.HTTP.Secret != "" {
-		return c.HTTP.Secret, nil
-	}
-	path := filepath.Join(c.Data, "upload.secret")
-	kept, err := os.ReadFile(path)
-	if secret := strings.TrimSpace(string(kept)); err == nil && secret != "" {
-		return secret, nil
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("upload secret: %w", err)
+	if secret, err := keptSecret(c); secret != "" || err != nil {
+		return secret, err
 	}
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails
 	secret := hex.EncodeToString(random[:])
-	if err := writePrivate(path, secret+"\n"); err != nil {
+	if err := writePrivate(secretFile(c), secret+"\n"); err != nil {
 		return "", fmt.Errorf("upload secret: %w", err)
 	}
 	return secret, nil
 }
+
+// keptSecret is the configured secret, else the one that was made before, "" if
+// none was.
+func keptSecret(c *config.Config) (string, error) {
+	if c.HTTP.Secret != "" {
+		return c.HTTP.Secret, nil
+	}
+	kept, err := os.ReadFile(secretFile(c))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("upload secret: %w", err)
+	}
+	return strings.TrimSpace(string(kept)), nil
+}
+
+func secretFile(c *config.Config) string { return filepath.Join(c.Data, "upload.secret") }
 
 // writePrivate writes a file that only its owner may read, whole or not at all.
 func writePrivate(path, content string) error {

@@ -3,8 +3,11 @@ package access
 import (
 	"encoding/base64"
 	"errors"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -222,5 +225,41 @@ func BenchmarkIdentify(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestSignLocal(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts.yaml")
+	err := Edit(path, func(f *File) error { return f.Add(Account{Name: "alice"}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounts, err := Open(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accounts.Close()
+	now := time.Now()
+	gate := NewGate(accounts, GateOptions{Secret: []byte("secret"), Now: func() time.Time { return now }})
+	ask := func(token string) (Caller, error) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		return gate.Identify(r)
+	}
+	command := NewGate(nil, GateOptions{Secret: []byte("secret"), Now: func() time.Time { return now }})
+	c, err := ask(command.SignLocal("alice"))
+	if err != nil || c.Name() != "alice" || !c.MayRead("alice/app") || c.MayWrite("alice/app") || c.MayRead("bob/app") {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if _, err := ask(command.SignLocal("bob")); !errors.Is(err, ErrUnauthorized) {
+		t.Errorf("an account that is not there: %v", err)
+	}
+	if _, err := ask(NewGate(nil, GateOptions{Secret: []byte("other")}).SignLocal("alice")); !errors.Is(err, ErrUnauthorized) {
+		t.Errorf("another secret: %v", err)
+	}
+	old := command.SignLocal("alice")
+	now = now.Add(time.Minute)
+	if _, err := ask(old); !errors.Is(err, ErrUnauthorized) {
+		t.Errorf("an old one: %v", err)
 	}
 }
