@@ -29,7 +29,8 @@ type Image struct {
 	Platforms []Platform `json:"platforms"`
 }
 
-// Platform is one manifest of an image: one unikernel for one platform.
+// Platform is one manifest of an image: one unikernel for one platform. Its JSON
+// is that of the images API, berth's own addition to it.
 type Platform struct {
 	Digest       digest.Digest `json:"digest"`
 	OS           string        `json:"os"`

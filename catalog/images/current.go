@@ -4,61 +4,29 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/berth-oci/berth/catalog"
 )
 
 // entryCurrent is an image as the platform's current API has it; the order of
 // the fields is that of the documents.
 type entryCurrent struct {
-	UUID        string            `json:"uuid"`
-	CreatedAt   string            `json:"created_at"`
-	Owner       string            `json:"owner,omitempty"` // only for administrators
-	URL         string            `json:"url"`
-	Tags        []string          `json:"tags"`
-	InitrdOrROM bool              `json:"initrd_or_rom"`
-	Size        int64             `json:"size_in_bytes"`
-	Args        []string          `json:"args,omitempty"`
-	Env         map[string]string `json:"env,omitempty"`
-	Users       []string          `json:"users,omitempty"` // only for administrators
-	Platforms   []platform        `json:"platforms"`
-}
-
-// platform is one manifest of an image: berth's own addition.
-type platform struct {
-	Digest       digest.Digest `json:"digest"`
-	OS           string        `json:"os"`
-	Architecture string        `json:"architecture"`
-	Size         int64         `json:"size_in_bytes"`
-	Kernel       *part         `json:"kernel,omitempty"`
-	Initrd       *part         `json:"initrd,omitempty"`
-	ROMs         []part        `json:"roms"`
-	Args         []string      `json:"args,omitempty"`
-	KernelArgs   []string      `json:"kernel_args,omitempty"`
-}
-
-type part struct {
-	Digest    digest.Digest `json:"digest"`
-	Size      int64         `json:"size"`
-	MediaType string        `json:"media_type"`
+	UUID        string             `json:"uuid"`
+	CreatedAt   string             `json:"created_at"`
+	Owner       string             `json:"owner,omitempty"` // only for administrators
+	URL         string             `json:"url"`
+	Tags        []string           `json:"tags"`
+	InitrdOrROM bool               `json:"initrd_or_rom"`
+	Size        int64              `json:"size_in_bytes"`
+	Args        []string           `json:"args,omitempty"`
+	Env         map[string]string  `json:"env,omitempty"`
+	Users       []string           `json:"users,omitempty"` // only for administrators
+	Platforms   []catalog.Platform `json:"platforms"`
 }
 
 func formCurrent(c *call, e catalog.Entry) any {
 	url := e.Name() + "@" + e.Digest.String()
 	if host := c.host(); host != "" {
 		url = host + "/" + url
-	}
-	platforms := make([]platform, len(e.Image.Platforms))
-	for i, p := range e.Image.Platforms {
-		platforms[i] = platform{
-			Digest: p.Digest, OS: p.OS, Architecture: p.Architecture, Size: p.Size,
-			Kernel: (*part)(p.Kernel), Initrd: (*part)(p.Initrd), ROMs: make([]part, len(p.ROMs)),
-			Args: p.Args, KernelArgs: p.KernelArgs,
-		}
-		for j, rom := range p.ROMs {
-			platforms[i].ROMs[j] = part(rom)
-		}
 	}
 	var owner string
 	var users []string
@@ -76,7 +44,7 @@ func formCurrent(c *call, e catalog.Entry) any {
 		Size:        e.Image.Size,
 		Args:        e.Image.Args,
 		Env:         e.Image.Env,
-		Platforms:   platforms,
+		Platforms:   append([]catalog.Platform{}, e.Image.Platforms...),
 	}
 }
 
