@@ -123,7 +123,7 @@ func image(repository string, hour int, tags ...string) catalog.Entry {
 		Repository: repository, Digest: dgst, Tags: tags,
 		Image: catalog.Image{
 			Created: time.Date(2026, 1, 31, hour, 0, 0, 0, time.UTC), Size: 1000 + int64(hour), Kernel: true,
-			Platforms: []catalog.Platform{{Digest: dgst, OS: "kraftcloud", Architecture: "x86_64", Size: 1000 + int64(hour)}},
+			Platforms: []catalog.Platform{{Digest: dgst, OS: "kraftcloud", Architecture: "x86_64", Size: 1000 + int64(hour), ROMs: []catalog.Part{}}},
 		},
 	}
 }

@@ -27,6 +27,7 @@ var (
 			Platforms: []catalog.Platform{
 				{
 					Digest: sha("1"), OS: "kraftcloud", Architecture: "x86_64", Size: 2487552,
+					ROMs:   []catalog.Part{},
 					Kernel: &catalog.Part{Digest: sha("2"), Size: 1, MediaType: "application/vnd.unikraft.kernel.v1"},
 					Initrd: &catalog.Part{Digest: sha("3"), Size: 2487551, MediaType: "application/vnd.oci.image.layer.v1.tar"},
 					Args:   []string{"/bin/app", "a <b> & \"c\""}, KernelArgs: []string{"netdev.ip=10.0.0.2/24"},
