@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+
 	"github.com/berth-oci/berth/registry/access"
 )
 
@@ -128,6 +130,22 @@ func (g *Registry) refuse(w http.ResponseWriter, r *http.Request, a *asked, p *p
 	e.Status, e.Detail = p.status, p.code+": "+p.message
 	g.record(r, e)
 	g.fail(w, r, p)
+}
+
+// recordRefusal writes down what was refused further in.
+func (g *Registry) recordRefusal(r *http.Request, a *asked, status int, err error) {
+	e := g.event(r, a, "refused")
+	e.Status, e.Detail = status, why(err)
+	g.record(r, e)
+}
+
+// why says what an error tells the client.
+func why(err error) string {
+	var known errcode.Error
+	if !errors.As(err, &known) {
+		return ""
+	}
+	return known.Code.Descriptor().Value + ": " + known.Message
 }
 
 // event begins a line of the audit log.

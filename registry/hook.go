@@ -101,7 +101,7 @@ func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 	in.counted, err = registry.quotas.admit(ctx, name, manifest, m.repository.Repository.Blobs(ctx))
 	if err != nil {
 		in.counted = func() {}
-		return "", err
+		return "", refused(ctx, err)
 	}
 	intent := storage.Change{Repository: name, Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
 	if err := in.Intend(ctx, intent); err != nil {
@@ -205,22 +205,27 @@ func (b hookedBlobs) wrap(ctx context.Context, writer distribution.BlobWriter, e
 	return hookedWriter{writer, b}, nil
 }
 
-// Delete unlinks a blob, by the digest that the client names and by the
-// canonical one: what is deleted is the bytes. No manifest that refers to it comes meanwhile.
+// Delete unlinks a blob by all its digests, whichever the client names: what is
+// deleted is the bytes. No manifest that refers to it comes meanwhile.
 func (b hookedBlobs) Delete(ctx context.Context, dgst digest.Digest) error {
 	change, err := b.registry.begin(ctx, b.repository)
 	if err != nil {
 		return unavailable(err)
 	}
 	defer change.Close()
-	canonical, err := b.registry.store.Repository(b.repository).Canonical(ctx, dgst)
+	stored := b.registry.store.Repository(b.repository)
+	canonical, err := stored.Canonical(ctx, dgst)
 	if errors.Is(err, storage.ErrNotFound) {
 		return distribution.ErrBlobUnknown
 	}
 	if err != nil {
 		return unavailable(err)
 	}
-	for _, name := range []digest.Digest{dgst, canonical} {
+	names, err := stored.BlobAliases(ctx, canonical)
+	if err != nil {
+		return unavailable(err)
+	}
+	for _, name := range append(names, canonical) {
 		err := change.Blob(ctx, func() (digest.Digest, error) {
 			return name, b.registry.store.UnlinkBlob(ctx, b.repository, name)
 		})

@@ -58,7 +58,8 @@ func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked)
 	if a.digest != "" && a.digest != target.digest {
 		named, in.as = a.digest, a.digest
 	}
-	ctx := context.WithValue(context.WithValue(r.Context(), pushKey{}, in), refusalKey{}, &refusal{})
+	stopped := &refusal{}
+	ctx := context.WithValue(context.WithValue(r.Context(), pushKey{}, in), refusalKey{}, stopped)
 	out := rebuild(r.WithContext(ctx), target)
 	out.Body = io.NopCloser(bytes.NewReader(body))
 	out.ContentLength = int64(len(body))
@@ -84,6 +85,9 @@ func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked)
 	if e.Status = g.finish(guarded, out); e.Status < 400 {
 		g.names.stored(a.name)
 		e.Digest = named.String()
+	}
+	if e.Status == http.StatusForbidden {
+		e.Action, e.Detail = "refused", why(stopped.err)
 	}
 	g.record(r, e)
 }
@@ -273,6 +277,7 @@ func (g *Registry) remove(ctx context.Context, repository string, plan func(cont
 	if err != nil {
 		return err
 	}
+	planned.Repository = repository
 	if err := change.Intend(ctx, planned); err != nil {
 		return err
 	}

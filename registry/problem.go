@@ -197,6 +197,8 @@ func codeOf(status int) string {
 		return "NOT_FOUND"
 	case http.StatusRequestedRangeNotSatisfiable:
 		return "RANGE_INVALID"
+	case http.StatusPreconditionFailed:
+		return "PRECONDITION_FAILED"
 	default:
 		return "UNKNOWN"
 	}

@@ -25,6 +25,8 @@ type quotas struct {
 	stored func(ctx context.Context, namespace string) (int64, error)
 	unused func(ctx context.Context, namespace string, blobs []digest.Digest) ([]digest.Digest, error)
 
+	// mu also orders what is read of stored: a manifest that ends is stored
+	// before it is no longer set aside, so that it is always counted.
 	mu      sync.Mutex
 	uploads map[string]map[string]*upload // by namespace and ID; guarded by mu
 	pushing map[string]*pushing           // by namespace; guarded by mu
@@ -101,12 +103,12 @@ func (q *quotas) reserve(ctx context.Context, namespace, id string, has, more in
 		return nil
 	}
 	return q.twice(namespace, func() error {
+		q.mu.Lock()
+		defer q.mu.Unlock()
 		stored, err := q.stored(ctx, namespace)
 		if err != nil {
 			return unavailable(err)
 		}
-		q.mu.Lock()
-		defer q.mu.Unlock()
 		delete(q.uploads[namespace], id)
 		others := stored + q.uploading(namespace)
 		if others+has+more > limit {
@@ -153,12 +155,12 @@ func (q *quotas) set(namespace, id string, bytes int64) {
 
 // used is what counts against a namespace's quota.
 func (q *quotas) used(ctx context.Context, namespace string) (int64, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	stored, err := q.stored(ctx, namespace)
 	if err != nil {
 		return 0, unavailable(err)
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	bytes := stored + q.uploading(namespace)
 	if m := q.uploads[namespace][manifestID]; m != nil {
 		bytes -= m.bytes // it is stored, or it is not
@@ -168,12 +170,12 @@ func (q *quotas) used(ctx context.Context, namespace string) (int64, error) {
 
 // committed is used and what is set aside for a manifest.
 func (q *quotas) committed(ctx context.Context, namespace string) (int64, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	stored, err := q.stored(ctx, namespace)
 	if err != nil {
 		return 0, unavailable(err)
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	return stored + q.uploading(namespace), nil
 }
 

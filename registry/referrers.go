@@ -2,12 +2,13 @@ package registry
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -28,8 +29,8 @@ type Referrer struct {
 const (
 	// referrersPage is how many referrers are read at a time.
 	referrersPage = 256
-	// maxReferrersBytes is how large one answer may become: an index like any
-	// other.
+	// maxReferrersBytes is how large an answer may become, unless one referrer
+	// alone is larger: clients read an index up to the size of a manifest.
 	maxReferrersBytes = storage.MaxManifestBytes / 2
 )
 
@@ -40,14 +41,16 @@ func (g *Registry) listReferrers(w http.ResponseWriter, r *http.Request, a *aske
 	query := r.URL.Query()
 	filter := query.Get("artifactType")
 	list := referrerList{filter: filter, seen: make(map[digest.Digest]bool)}
-	after := digest.Digest(query.Get("last"))
-	if after == "" {
-		if err := g.addFallback(r, a, &list); err != nil {
-			g.unavailable(w, r, err)
-			return
-		}
+	if err := g.addFallback(r, a, &list); err != nil {
+		g.unavailable(w, r, err)
+		return
 	}
-	for more := true; more && !list.full(); {
+	after := digest.Digest(query.Get("last"))
+	if after != "" {
+		list.turn()
+	}
+	list.limit = maxReferrersBytes
+	for more := true; more; {
 		page, err := g.referrers(r.Context(), a.name, a.digest, after, referrersPage)
 		if err != nil {
 			g.unavailable(w, r, err)
@@ -55,23 +58,16 @@ func (g *Registry) listReferrers(w http.ResponseWriter, r *http.Request, a *aske
 		}
 		more = len(page) == referrersPage
 		for _, found := range page {
-			if list.full() {
-				more = true
-				break
-			}
-			after = found.Digest
-			list.add(v1.Descriptor{
+			fits := list.add(v1.Descriptor{
 				MediaType: found.MediaType, Digest: found.Digest, Size: found.Size,
 				ArtifactType: found.ArtifactType, Annotations: found.Annotations,
 			})
-		}
-		if more && list.full() {
-			next := url.Values{"last": {after.String()}}
-			if filter != "" {
-				next.Set("artifactType", filter)
+			if !fits {
+				linkReferrers(w, a, filter, after)
+				more = false
+				break
 			}
-			path := route{kind: kindReferrers, name: a.given, digest: a.digest}.path()
-			w.Header().Set("Link", "<"+path+"?"+next.Encode()+`>; rel="next"`)
+			after = found.Digest
 		}
 	}
 	if filter != "" {
@@ -80,27 +76,49 @@ func (g *Registry) listReferrers(w http.ResponseWriter, r *http.Request, a *aske
 	list.write(w, r)
 }
 
+// beforeAll sorts before every digest: with it, a list goes on after what was
+// merged into it, at the first referrer.
+const beforeAll = digest.Digest("-")
+
+// linkReferrers links to the page that goes on after a digest.
+func linkReferrers(w http.ResponseWriter, a *asked, filter string, after digest.Digest) {
+	next := url.Values{"last": {cmp.Or(after, beforeAll).String()}}
+	if filter != "" {
+		next.Set("artifactType", filter)
+	}
+	path := route{kind: kindReferrers, name: a.given, digest: a.digest}.path()
+	w.Header().Set("Link", "<"+path+"?"+next.Encode()+`>; rel="next"`)
+}
+
 // referrerList gathers one page.
 type referrerList struct {
 	filter string
 	seen   map[digest.Digest]bool
 	all    []json.RawMessage
 	bytes  int
+	limit  int // of bytes, 0 for none
 }
 
-func (l *referrerList) full() bool { return l.bytes >= maxReferrersBytes }
+// turn begins another page; what stood on the one before does not come again.
+func (l *referrerList) turn() { l.all, l.bytes = nil, 0 }
 
-func (l *referrerList) add(d v1.Descriptor) {
+// add says false for one that does not fit on the page any more. One fits on
+// every page, however large it is.
+func (l *referrerList) add(d v1.Descriptor) bool {
 	if l.seen[d.Digest] || l.filter != "" && l.filter != d.ArtifactType {
-		return
+		return true
 	}
 	data, err := json.Marshal(d)
 	if err != nil {
-		return // strings and numbers always encode
+		return true // strings and numbers always encode
+	}
+	if l.limit > 0 && l.bytes > 0 && l.bytes+len(data) > l.limit {
+		return false
 	}
 	l.seen[d.Digest] = true
 	l.all = append(l.all, data)
 	l.bytes += len(data)
+	return true
 }
 
 func (l *referrerList) write(w http.ResponseWriter, r *http.Request) {
@@ -123,8 +141,8 @@ func (l *referrerList) write(w http.ResponseWriter, r *http.Request) {
 // addFallback adds what the index under the fallback tag lists ("Referrers Tag
 // Schema"), as far as it is stored.
 func (g *Registry) addFallback(r *http.Request, a *asked, list *referrerList) error {
-	tag := strings.Replace(a.digest.String(), ":", "-", 1)
-	target, err := g.catalog.Resolve(r.Context(), a.name, tag[:min(len(tag), 128)])
+	tag := fmt.Sprintf("%.32s-%.64s", a.digest.Algorithm(), a.digest.Encoded())
+	target, err := g.catalog.Resolve(r.Context(), a.name, tag)
 	var body []byte
 	if err == nil {
 		body, err = g.manifest(r, a.name, target)

@@ -1,7 +1,3 @@
-// Package registry serves everything under /v2: the distribution registry,
-// embedded, behind a router of its own that lets through only what it has
-// understood, and with a hook that tells the catalog of every change inside the
-// request that makes it.
 package registry
 
 import (
@@ -12,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
@@ -119,6 +116,7 @@ type Registry struct {
 	sparse    bool
 	names     *names
 	quotas    *quotas
+	uploads   sync.Map // the uploads that a request is writing to, by key
 	requestID func(context.Context) string
 	log       *slog.Logger
 }

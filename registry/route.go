@@ -93,8 +93,8 @@ func parse(r *http.Request) (route, *problem) {
 	case last(3) == "blobs" && last(2) == "uploads" && n > 3:
 		found, p = parseUpload(name(3), last(1))
 	case last(2) == "referrers" && n > 2:
-		found, p = parseBlob(name(2), last(1))
-		found.kind = kindReferrers
+		found = route{kind: kindReferrers, name: name(2)}
+		found.digest, p = parseDigest(last(1))
 	case last(2) == "blobs" && n > 2:
 		found, p = parseBlob(name(2), last(1))
 	default:

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -44,7 +45,9 @@ func (g *Registry) getManifest(w http.ResponseWriter, r *http.Request, a *asked)
 	h.Set("Content-Type", typeOf(body))
 	h.Set("Docker-Content-Digest", named.String())
 	h.Set("ETag", `"`+named.String()+`"`)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+	guarded := &guard{ResponseWriter: w}
+	http.ServeContent(guarded, r, "", time.Time{}, bytes.NewReader(body))
+	g.finish(guarded, r)
 }
 
 func (g *Registry) manifest(r *http.Request, repository string, d digest.Digest) ([]byte, error) {
@@ -62,7 +65,10 @@ func typeOf(body []byte) string {
 	if mediaType := mediaTypeIn(body); mediaType != "" {
 		return mediaType
 	}
-	if bytes.Contains(body, []byte(`"manifests"`)) {
+	var m struct {
+		Manifests json.RawMessage `json:"manifests"`
+	}
+	if json.Unmarshal(body, &m) == nil && m.Manifests != nil {
 		return v1.MediaTypeImageIndex
 	}
 	return v1.MediaTypeImageManifest

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path"
 	"regexp"
+	"strconv"
 
+	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/registry/access"
@@ -26,23 +30,36 @@ func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
 			return
 		}
 	}
-	if given := r.Header.Get("Content-Range"); given != "" && !rangeForm.MatchString(given) {
-		g.fail(w, r, &problem{http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID", "Content-Range is not valid: it wants the first and the last byte, like 0-1023"})
+	if p := checkContentRange(out); p != nil {
+		g.fail(w, r, p)
 		return
 	}
-	if a.kind == kindUploads && out.URL.Query().Has("digest") && !out.URL.Query().Has("mount") {
-		if out = g.singlePost(w, out, a); out == nil {
+	if a.kind == kindUpload && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		release, free := g.takeUpload(a)
+		if !free {
+			w.Header().Set("Connection", "close") // the body is not read
+			g.tellRange(w, out, a)
+			g.fail(w, r, &problem{http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID", "another request is writing to this upload"})
 			return
 		}
+		defer release()
 	}
 	if err := g.fitsQuota(r, a, stopped); err != nil {
 		w.Header().Set("Connection", "close") // the body is not read
 		if a.kind == kindUpload {
 			g.discard(r.Context(), a.name, a.upload)
 		}
-		g.failWith(w, r, err)
+		g.recordRefusal(r, a, g.failWith(w, r, err), err)
 		return
 	}
+	single := ""
+	if a.kind == kindUploads && out.URL.Query().Has("digest") && !out.URL.Query().Has("mount") {
+		if out, single = g.singlePost(w, out, a); out == nil {
+			return
+		}
+	}
+	body := &uploadBody{ReadCloser: out.Body}
+	out.Body = body
 	guarded := &guard{ResponseWriter: w, long: a.name, given: a.given, accepted: func(h http.Header) {
 		h.Set("OCI-Chunk-Min-Length", "1") // any chunk will do
 	}}
@@ -50,16 +67,74 @@ func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
 	if guarded.failed == http.StatusRequestedRangeNotSatisfiable {
 		g.tellRange(w, out, a)
 	}
-	g.finish(guarded, out)
+	if body.failed != nil && stopped.err == nil {
+		stopped.err = errcode.ErrorCodeSizeInvalid.WithMessage("the body ended before it was complete")
+	}
+	if status := g.finish(guarded, out); status == http.StatusForbidden {
+		g.recordRefusal(r, a, status, stopped.err)
+	}
+	if single != "" && guarded.status != http.StatusCreated {
+		stopped.discard = single // nobody knows of it who could go on with it
+	}
+	if r.Method == http.MethodDelete && guarded.status == http.StatusNoContent {
+		stopped.discard = a.upload // distribution writes down its state once more
+	}
 	if stopped.discard != "" {
 		g.discard(r.Context(), a.name, stopped.discard)
 	}
 }
 
+// takeUpload takes an upload for one request, if it is free. distribution would
+// let two write over each other, and then vouch for bytes that are not the ones
+// that it counted. The one that comes second is told to ask how far the first
+// has come.
+func (g *Registry) takeUpload(a *asked) (release func(), free bool) {
+	key := a.path()
+	if _, taken := g.uploads.LoadOrStore(key, nil); taken {
+		return nil, false
+	}
+	return func() { g.uploads.Delete(key) }, true
+}
+
+// uploadBody notes that a body could not be read to its end, which distribution
+// takes for a fault of its own.
+type uploadBody struct {
+	io.ReadCloser
+	failed error
+}
+
+func (b *uploadBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.failed = err
+	}
+	return n, err
+}
+
+// checkContentRange refuses a Content-Range that is none. Of a body without a
+// length, distribution would not look at it at all, and put a chunk where it
+// does not belong; so such a body gets the length that its range says.
+func checkContentRange(out *http.Request) *problem {
+	given := out.Header.Get("Content-Range")
+	if given == "" {
+		return nil
+	}
+	m := rangeForm.FindStringSubmatch(given)
+	if m == nil {
+		return &problem{http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID", "Content-Range is not valid: it wants the first and the last byte, like 0-1023"}
+	}
+	if out.ContentLength < 0 {
+		first, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
+		last, _ := strconv.ParseInt(m[2], 10, 64)
+		out.Header.Set("Content-Length", strconv.FormatInt(last-first+1, 10))
+	}
+	return nil
+}
+
 // singlePost makes of a POST with a digest and a body ("Single POST") the upload
 // that it stands for, which is finished by the request that it returns. It
 // returns nil if the upload could not be started, and has answered then.
-func (g *Registry) singlePost(w http.ResponseWriter, out *http.Request, a *asked) *http.Request {
+func (g *Registry) singlePost(w http.ResponseWriter, out *http.Request, a *asked) (finish *http.Request, id string) {
 	start := out.Clone(out.Context())
 	start.Body, start.ContentLength = http.NoBody, 0
 	start.Header.Del("Content-Length")
@@ -69,15 +144,15 @@ func (g *Registry) singlePost(w http.ResponseWriter, out *http.Request, a *asked
 	location, err := url.Parse(answer.Header().Get("Location"))
 	if answer.Code != http.StatusAccepted || err != nil {
 		g.unavailable(w, out, fmt.Errorf("an upload could not be started: %d %s", answer.Code, answer.Body))
-		return nil
+		return nil, ""
 	}
 	query := location.Query()
 	query.Set("digest", out.URL.Query().Get("digest"))
-	finish := out.Clone(out.Context())
+	finish = out.Clone(out.Context())
 	finish.Method = http.MethodPut
 	finish.URL = &url.URL{Path: location.Path, RawQuery: query.Encode()}
 	finish.RequestURI = finish.URL.RequestURI()
-	return finish
+	return finish, path.Base(location.Path)
 }
 
 // tellRange adds to a refused chunk how far the upload has come and where it
@@ -99,7 +174,7 @@ func (g *Registry) tellRange(w http.ResponseWriter, out *http.Request, a *asked)
 
 // rangeForm is the Content-Range of a chunk ("Pushing a blob in chunks"): not
 // that of RFC 9110, and of numbers that fit.
-var rangeForm = regexp.MustCompile(`^[0-9]{1,18}-[0-9]{1,18}$`)
+var rangeForm = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})$`)
 
 // discard removes what is left of an upload that was refused.
 func (g *Registry) discard(ctx context.Context, repository, id string) {

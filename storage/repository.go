@@ -127,6 +127,31 @@ func (r Repository) Canonical(ctx context.Context, d digest.Digest) (digest.Dige
 	return target, nil
 }
 
+// BlobAliases returns the other digests under which the repository links a blob
+// that it has by its canonical one. It reads every link by such a digest, which
+// are few.
+func (r Repository) BlobAliases(ctx context.Context, canonical digest.Digest) ([]digest.Digest, error) {
+	var aliases []digest.Digest
+	for _, algorithm := range []digest.Algorithm{digest.SHA384, digest.SHA512} {
+		path := layersPath(r.name) + "/" + string(algorithm)
+		encoded, err := r.store.list(ctx, path)
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", path, err)
+		}
+		for _, hex := range encoded {
+			alias := digest.NewDigestFromEncoded(algorithm, hex)
+			target, err := r.follow(ctx, alias, layerLink)
+			if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDamaged) {
+				return nil, fmt.Errorf("blob %s@%s: %w", r.name, alias, err)
+			}
+			if err == nil && target == canonical {
+				aliases = append(aliases, alias)
+			}
+		}
+	}
+	return aliases, nil
+}
+
 // Blobs returns the blobs that the repository links, with their sizes in
 // bytes. Links to blobs that are not stored are left out.
 func (r Repository) Blobs(ctx context.Context) (map[digest.Digest]int64, error) {

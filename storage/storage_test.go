@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -191,6 +193,24 @@ func TestIdentity(t *testing.T) {
 	}
 	if first, second := open("inmemory", nil), open("inmemory", nil); first == second {
 		t.Error("two memories are one place")
+	}
+}
+
+// TestRedirects checks that clients are sent to a bucket for bytes alone.
+func TestRedirects(t *testing.T) {
+	s, err := Open(t.Context(), configuration.Storage{"s3": {
+		"regionendpoint": "http://127.0.0.1:1", "region": "us-east-1", "forcepathstyle": true,
+		"bucket": "images", "accesskey": "a", "secretkey": "b",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for method, want := range map[string]string{http.MethodGet: "http://127.0.0.1:1/images/x?", http.MethodHead: ""} {
+		r := httptest.NewRequest(method, "/", nil)
+		got, err := s.Driver().RedirectURL(r, "/x")
+		if before, _, _ := strings.Cut(got, "X-Amz-"); err != nil || before != want {
+			t.Errorf("%s: redirected to %q, %v", method, got, err)
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ func Open(ctx context.Context, section configuration.Storage) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
 	}
-	s := &Store{driver: driver, identity: identity(kind, parameters)}
+	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters)}
 	if kind == "filesystem" {
 		dir, err := filepath.Abs(fmt.Sprint(parameters["rootdirectory"]))
 		if err != nil {

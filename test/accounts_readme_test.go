@@ -34,7 +34,7 @@ func accountsBlocks(t *testing.T) (blocks []string) {
 
 // TestAccountsReadme runs the code blocks of README's chapter as they are
 // printed, in their order and in one shell, as somebody does who follows it.
-// Only the address is another.
+// Only the address is another, which the configuration says too.
 func TestAccountsReadme(t *testing.T) {
 	requireOrSkip(t, "skopeo")
 	requireOrSkip(t, "curl")
@@ -70,6 +70,7 @@ func TestAccountsReadme(t *testing.T) {
 	cmd.Env = []string{
 		"PATH=" + filepath.Dir(binary) + ":" + os.Getenv("PATH"), "HOME=" + home, "XDG_RUNTIME_DIR=" + home,
 		"REGISTRY_AUTH_FILE=" + filepath.Join(home, "auth.json"), "no_proxy=127.0.0.1",
+		"BERTH_HTTP_LISTEN=" + b.Host,
 	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -114,7 +115,7 @@ func accountsReadmeSays(t *testing.T, blocks, outputs []string) {
 		{"CONTROLLER=$(", []string{"controller may now read alice, bob.", hello}, nil},
 		{"BEARER=$(", []string{`"tags":["alice/hello:latest"]`}, nil},
 		{"official/python", nil, nil},
-		{"/v1/users/quotas\nberth account show", []string{`"hard":{"image_storage_bytes":10737418240}`, `"images":1`, "10GiB"}, nil},
+		{"/v1/users/quotas\nberth account show", []string{`"hard":{"image_storage_bytes":10737418240}`, `"images":1`, "10GiB", "in 1 image"}, nil},
 		{"LAPTOP=$(", []string{`Revoked the token "laptop" of alice.`, "401\n", "ci "}, []string{"laptop  "}},
 		{"CAROL=$(", []string{`"image_storage_bytes":1073741824`}, []string{"error"}},
 	}

@@ -30,11 +30,11 @@ func (a accountsTenant) wrong() accountsTenant {
 	return accountsTenant{a.Name, "wrong", base64.StdEncoding.EncodeToString([]byte(a.Name + ":wrong"))}
 }
 
-// accountsCommand runs berth account on the data of a berth, which may be
-// running, and decodes what it prints. It must succeed.
+// accountsCommand runs berth account with the configuration of a berth that
+// runs, and decodes what it prints. It must succeed.
 func accountsCommand(t testing.TB, b *Berth, into any, args ...string) {
 	t.Helper()
-	stdout, stderr, code := commandLine(t, b.env, append([]string{"account", "--data", b.Data, "--output", "json"}, args...)...)
+	stdout, stderr, code := commandLine(t, append([]string{"BERTH_HTTP_LISTEN=" + b.Host}, b.env...), append([]string{"account", "--data", b.Data, "--output", "json"}, args...)...)
 	if code != 0 || stderr != "" {
 		t.Fatalf("berth account %s: exited with %d and said %s", strings.Join(args, " "), code, stderr)
 	}

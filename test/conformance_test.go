@@ -3,6 +3,7 @@ package test
 import (
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,6 +66,27 @@ func TestConformance(t *testing.T) {
 // conformance runs the suite; nothing may fail, or be skipped.
 func conformance(t *testing.T, b *Berth, version string, atLeast int, settings ...string) {
 	t.Helper()
+	r := runSuite(t, b, version, settings...)
+	if r.Tests < atLeast || r.Errors+r.Failures+r.Skipped > 0 {
+		t.Errorf("%s; wanted at least %d and none\n%s", r, atLeast, r.output)
+	}
+}
+
+// suiteReport is what the suite found.
+type suiteReport struct {
+	Tests    int `xml:"tests,attr"`
+	Failures int `xml:"failures,attr"`
+	Errors   int `xml:"errors,attr"`
+	Skipped  int `xml:"skipped,attr"`
+	output   []byte
+}
+
+func (r suiteReport) String() string {
+	return fmt.Sprintf("%d tests, %d failures, %d errors, %d skipped", r.Tests, r.Failures, r.Errors, r.Skipped)
+}
+
+func runSuite(t *testing.T, b *Berth, version string, settings ...string) (r suiteReport) {
+	t.Helper()
 	path, err := suite()
 	if err != nil {
 		if required("conformance") {
@@ -83,20 +105,12 @@ func conformance(t *testing.T, b *Berth, version string, atLeast int, settings .
 	if err != nil {
 		t.Fatalf("no report: %v\n%s", err, out)
 	}
-	var suites struct {
-		Tests    int `xml:"tests,attr"`
-		Failures int `xml:"failures,attr"`
-		Errors   int `xml:"errors,attr"`
-		Skipped  int `xml:"skipped,attr"`
-	}
-	if err := xml.Unmarshal(report, &suites); err != nil {
+	if err := xml.Unmarshal(report, &r); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d tests, %d failures, %d errors, %d skipped", suites.Tests, suites.Failures, suites.Errors, suites.Skipped)
-	if suites.Tests < atLeast || suites.Errors+suites.Failures+suites.Skipped > 0 {
-		t.Errorf("%d tests, %d failures, %d errors, %d skipped; wanted at least %d and none\n%s",
-			suites.Tests, suites.Failures, suites.Errors, suites.Skipped, atLeast, out)
-	}
+	r.output = out
+	t.Log(r)
+	return r
 }
 
 // addAccount makes an account with the real command and returns its secret.

@@ -1,0 +1,314 @@
+package test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// TestSpecContents has manifests of all forms that the specification knows.
+func TestSpecContents(t *testing.T) {
+	s := specified(t)
+	const repository = "alice/contents"
+	config := s.blob(repository, "{}")
+	config.MediaType = rawOCIConfig
+	elsewhere := func(mediaType string) rawDescriptor {
+		return rawDescribe(mediaType, []byte("not here: "+mediaType))
+	}
+	// Layers that clients fetch from somewhere else are not asked for.
+	for _, mediaType := range []string{
+		"application/vnd.oci.image.layer.nondistributable.v1.tar", "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+		"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+	} {
+		for _, urls := range [][]string{nil, {"https://layers.example.com/a"}, {"ftp://layers.example.com/a", "not an address"}} {
+			d := elsewhere(mediaType)
+			m := rawJSON(map[string]any{"schemaVersion": 2, "mediaType": rawOCIManifest, "config": config,
+				"layers": []any{map[string]any{"mediaType": mediaType, "digest": d.Digest, "size": d.Size, "urls": urls}}})
+			s.put(repository, "foreign", m)
+			s.got(repository, "foreign", m)
+		}
+	}
+	for name, m := range map[string][]byte{
+		"no layers":        rawManifestOf(config),
+		"an empty layer":   rawManifestOf(config, s.blob(repository, "")),
+		"an empty index":   rawIndexOf(),
+		"a sparse index":   rawIndexOf(elsewhere(rawOCIManifest), elsewhere(rawOCIIndex)),
+		"unknown types":    rawManifestOf(rawDescriptor{MediaType: "application/x.config", Digest: config.Digest, Size: config.Size}, rawDescriptor{MediaType: "application/x", Digest: config.Digest, Size: 2}),
+		"an unknown child": rawIndexOf(rawDescriptor{MediaType: "application/x", Digest: config.Digest, Size: 2}),
+		"unknown fields":   []byte(strings.Replace(string(rawManifestOf(config)), "{", `{"x.field":{"a":[1,null]},`, 1)),
+		"blanks":           []byte("\n  " + string(rawManifestOf(config)) + "\n"),
+	} {
+		tag := strings.ReplaceAll(name, " ", "-")
+		s.put(repository, tag, m)
+		s.got(repository, tag, m)
+		s.got(repository, rawDigest(m), m)
+	}
+	// An index of indexes of indexes, which is deleted with all that is in it.
+	inner := s.image(repository, "nested")
+	s.put(repository, rawDigest(inner), inner)
+	nested := rawIndexOf(rawDescribe(rawOCIManifest, inner))
+	for range 3 {
+		s.put(repository, rawDigest(nested), nested)
+		nested = rawIndexOf(rawDescribe(rawOCIIndex, nested))
+	}
+	s.put(repository, "nested", nested)
+	s.got(repository, "nested", nested)
+	s.ask(202, "DELETE", "/v2/"+repository+"/manifests/"+rawDigest(nested), nil)
+	s.ask(404, "HEAD", "/v2/"+repository+"/manifests/"+rawDigest(inner), nil)
+}
+
+// TestSpecMediaTypes gives back each manifest with the type that it was pushed
+// with, also where it does not say its type itself.
+func TestSpecMediaTypes(t *testing.T) {
+	s := specified(t)
+	const repository = "alice/types"
+	config, layer := s.blob(repository, "{}"), s.blob(repository, "layer")
+	config.MediaType = rawOCIConfig
+	const dockerManifest, dockerList = "application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.distribution.manifest.list.v2+json"
+	manifest := func(mediaType string) []byte {
+		m := map[string]any{"schemaVersion": 2, "config": config, "layers": []any{layer}, "annotations": map[string]string{"manifests": `"manifests"`}}
+		if mediaType != "" {
+			m["mediaType"] = mediaType
+		}
+		return rawJSON(m)
+	}
+	list := func(mediaType string) []byte {
+		m := map[string]any{"schemaVersion": 2, "manifests": []any{}, "annotations": map[string]string{"layers": "config"}}
+		if mediaType != "" {
+			m["mediaType"] = mediaType
+		}
+		return rawJSON(m)
+	}
+	for _, c := range []struct {
+		body       []byte
+		sent, want string
+	}{
+		{manifest(rawOCIManifest), rawOCIManifest, rawOCIManifest},
+		{manifest(""), rawOCIManifest, rawOCIManifest},
+		{manifest(rawOCIManifest), rawOCIManifest + "; charset=utf-8", rawOCIManifest},
+		{manifest(dockerManifest), dockerManifest, dockerManifest},
+		{list(rawOCIIndex), rawOCIIndex, rawOCIIndex},
+		{list(""), rawOCIIndex, rawOCIIndex},
+		{list(dockerList), dockerList, dockerList},
+	} {
+		s.put(repository, "x", c.body, "Content-Type", c.sent)
+		for _, accept := range []string{"", "*/*", c.want, "text/html", "application/json, " + rawOCIManifest + ";q=0.1", "garbage"} {
+			for _, method := range []string{"GET", "HEAD"} {
+				a := s.ask(200, method, "/v2/"+repository+"/manifests/x", nil, "Accept", accept)
+				s.has(a, "Content-Type", c.want, "Docker-Content-Digest", rawDigest(c.body), "Content-Length", fmt.Sprint(len(c.body)))
+				if method == "GET" && !bytes.Equal(a.body, c.body) {
+					t.Errorf("Accept %q: got %.200s", accept, a.body)
+				}
+			}
+		}
+	}
+}
+
+// TestSpecMissingLayers refuses a manifest and names what is missing, unless a
+// setting takes it.
+func TestSpecMissingLayers(t *testing.T) {
+	const repository = "alice/missing"
+	one, two, three := rawDescribe(rawOCIConfig, []byte("one")), rawDescribe(rawOCILayer, []byte("two")), rawDescribe(rawOCILayer, []byte("three"))
+	m := rawManifestOf(one, two, three, two)
+	t.Run("refused", func(t *testing.T) {
+		s := specified(t)
+		s.blob(repository, "three")
+		s.blob("alice/other", "one")
+		a := s.refuse("MANIFEST_BLOB_UNKNOWN", 404, "PUT", "/v2/"+repository+"/manifests/v1", m, "Content-Type", rawOCIManifest)
+		var named []string
+		for _, e := range errorIn(a).Errors {
+			var d string
+			if e.Code != "MANIFEST_BLOB_UNKNOWN" || json.Unmarshal(e.Detail, &d) != nil {
+				t.Errorf("an error of %s", a.body)
+			}
+			named = append(named, d)
+		}
+		if want := []string{one.Digest, two.Digest}; !slices.Equal(named, want) {
+			t.Errorf("missing are %v, want %v", named, want)
+		}
+		s.ask(404, "HEAD", "/v2/"+repository+"/manifests/v1", nil)
+		s.ask(404, "HEAD", "/v2/"+repository+"/manifests/"+rawDigest(m), nil)
+		s.blob(repository, "one")
+		s.blob(repository, "two")
+		s.put(repository, "v1", m)
+	})
+	t.Run("taken", func(t *testing.T) {
+		s := specified(t, withEnv("BERTH_REGISTRY_MISSING_LAYERS=true"))
+		s.put(repository, "v1", m)
+		s.got(repository, rawDigest(m), m)
+		s.refuse("BLOB_UNKNOWN", 404, "GET", "/v2/"+repository+"/blobs/"+one.Digest, nil)
+	})
+}
+
+// TestSpecSizes takes manifests up to the size that the specification asks for.
+func TestSpecSizes(t *testing.T) {
+	s := specified(t)
+	const repository, most = "alice/large", 4 << 20
+	config := s.blob(repository, "{}")
+	sized := func(n int) []byte {
+		of := func(n int) []byte { return rawManifestOf(config.marked("padding", strings.Repeat("x", n))) }
+		return of(n - len(of(0)))
+	}
+	large := sized(most)
+	s.put(repository, "v1", large)
+	s.got(repository, "v1", large)
+	s.refuse("SIZE_INVALID", 413, "PUT", "/v2/"+repository+"/manifests/v2", sized(most+1), "Content-Type", rawOCIManifest)
+	s.ask(404, "HEAD", "/v2/"+repository+"/manifests/v2", nil)
+}
+
+// TestSpecPreconditions changes a tag only if it is what the client thinks.
+func TestSpecPreconditions(t *testing.T) {
+	s := specified(t)
+	const repository = "alice/locks"
+	target := "/v2/" + repository + "/manifests/v1"
+	images := make([][]byte, 20)
+	for i := range images {
+		images[i] = s.image(repository, fmt.Sprint(i))
+	}
+	put := func(status, i int, header ...string) *rawAnswer {
+		t.Helper()
+		header = append(header, "Content-Type", rawOCIManifest)
+		if status == 412 {
+			return s.refuse("PRECONDITION_FAILED", status, "PUT", target, images[i], header...)
+		}
+		return s.ask(status, "PUT", target, images[i], header...)
+	}
+	etag := func(i int) string { return `"` + rawDigest(images[i]) + `"` }
+	is := func(i int) {
+		t.Helper()
+		s.has(s.got(repository, "v1", images[i]), "ETag", etag(i))
+	}
+	put(412, 0, "If-Match", "*")
+	put(412, 0, "If-Match", etag(0))
+	s.ask(404, "HEAD", target, nil)
+
+	// Of many that want to be the first, one is.
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var winners []int
+	for i := range images {
+		wg.Go(func() {
+			a, err := s.do("PUT", target, images[i], "Content-Type", rawOCIManifest, "If-None-Match", "*")
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil:
+				t.Error(err)
+			case a.status == http.StatusCreated:
+				winners = append(winners, i)
+			case a.status != http.StatusPreconditionFailed:
+				t.Errorf("%d %s", a.status, a.body)
+			}
+		})
+	}
+	wg.Wait()
+	if len(winners) != 1 {
+		t.Fatalf("%v were the first", winners)
+	}
+	is(winners[0])
+	// What lost is not there, not even by its digest.
+	if got := s.listedDigests(repository); !slices.Equal(got, []string{rawDigest(images[winners[0]])}) {
+		t.Errorf("listed are %v", got)
+	}
+	put(201, 1)
+	put(412, 2, "If-Match", etag(2))
+	put(412, 2, "If-Match", etag(2)+`, W/"x"`)
+	put(412, 2, "If-None-Match", etag(1))
+	put(412, 2, "If-None-Match", `"x", `+etag(1))
+	put(412, 2, "If-Match", etag(1), "If-None-Match", "*")
+	is(1)
+	put(201, 2, "If-Match", etag(1))
+	is(2)
+	put(201, 3, "If-Match", etag(1)+", "+etag(2))
+	put(201, 4, "If-None-Match", etag(1))
+	put(201, 5, "If-Match", "*")
+	is(5)
+	// Of many that saw the same, one wins.
+	winners = nil
+	for i := 6; i < len(images); i++ {
+		wg.Go(func() {
+			a, err := s.do("PUT", target, images[i], "Content-Type", rawOCIManifest, "If-Match", etag(5))
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil && a.status == http.StatusCreated {
+				winners = append(winners, i)
+			}
+		})
+	}
+	wg.Wait()
+	if len(winners) != 1 {
+		t.Fatalf("%v changed the same", winners)
+	}
+	is(winners[0])
+}
+
+// TestSpecConditionalGet reads manifests and blobs in parts and on conditions.
+func TestSpecConditionalGet(t *testing.T) {
+	s := specified(t)
+	const repository = "alice/conditions"
+	m := s.image(repository, "conditions")
+	s.put(repository, "v1", m)
+	blob := []byte("kernel " + strings.Repeat("k", 1000))
+	for target, content := range map[string][]byte{
+		"/v2/" + repository + "/manifests/v1":              m,
+		"/v2/" + repository + "/manifests/" + rawDigest(m): m,
+		"/v2/" + repository + "/blobs/" + rawDigest(blob):  blob,
+	} {
+		etag := `"` + rawDigest(content) + `"`
+		length := fmt.Sprint(len(content))
+		for _, method := range []string{"GET", "HEAD"} {
+			a := s.ask(200, method, target, nil)
+			s.has(a, "ETag", etag, "Content-Length", length, "Accept-Ranges", "bytes", "Docker-Content-Digest", rawDigest(content))
+			for _, none := range []string{etag, "W/" + etag, `"x", ` + etag, "*"} {
+				if a := s.ask(304, method, target, nil, "If-None-Match", none); len(a.body) != 0 {
+					t.Errorf("304 with %q", a.body)
+				}
+			}
+			s.ask(200, method, target, nil, "If-None-Match", `"x"`)
+			s.ask(200, method, target, nil, "If-Match", etag)
+			s.refuse("PRECONDITION_FAILED", 412, method, target, nil, "If-Match", `"x"`)
+			s.refuse("RANGE_INVALID", 416, method, target, nil, "Range", "bytes="+length+"-")
+		}
+		for value, want := range map[string][]byte{
+			"bytes=0-0": content[:1], "bytes=10-19": content[10:20], "bytes=-5": content[len(content)-5:],
+			"bytes=10-": content[10:], "bytes=0-999999": content, "bytes=-999999": content,
+		} {
+			a := s.ask(206, "GET", target, nil, "Range", value)
+			if !bytes.Equal(a.body, want) {
+				t.Errorf("%s of %s is %q, want %q", value, target, a.body, want)
+			}
+			if !strings.HasSuffix(a.header.Get("Content-Range"), "/"+length) || a.header.Get("Content-Length") != fmt.Sprint(len(want)) {
+				t.Errorf("%s of %s: Content-Range %q", value, target, a.header.Get("Content-Range"))
+			}
+		}
+		// A range of something else is all of it.
+		s.ask(200, "GET", target, nil, "Range", "bytes=0-0", "If-Range", `"x"`)
+		s.ask(206, "GET", target, nil, "Range", "bytes=0-0", "If-Range", etag)
+	}
+}
+
+// TestSpecDigestNeverLies pushes content under the digest of other content that
+// is there: what is there stays.
+func TestSpecDigestNeverLies(t *testing.T) {
+	s := specified(t)
+	const repository = "alice/honest"
+	m, other := s.image(repository, "m"), s.image(repository, "other")
+	s.put(repository, rawDigest(m), m)
+	content := s.blob(repository, "true content")
+	for _, d := range []string{rawDigest(m), sum("sha512", m)} {
+		s.refuse("DIGEST_INVALID", 400, "PUT", "/v2/"+repository+"/manifests/"+d, other, "Content-Type", rawOCIManifest)
+		s.refuse("DIGEST_INVALID", 400, "PUT", "/v2/bob/app/manifests/"+d, other, "Content-Type", rawOCIManifest)
+	}
+	for _, target := range []string{repository, "bob/app"} {
+		s.refuse("DIGEST_INVALID", 400, "PUT", withDigest(s.begin(target), content.Digest), "false")
+		s.refuse("DIGEST_INVALID", 400, "POST", "/v2/"+target+"/blobs/uploads/?digest="+content.Digest, "false")
+	}
+	s.got(repository, rawDigest(m), m)
+	s.blobIs(repository, content.Digest, []byte("true content"))
+	s.ask(404, "HEAD", "/v2/bob/app/blobs/"+content.Digest, nil)
+}
