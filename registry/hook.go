@@ -206,7 +206,8 @@ func (b hookedBlobs) wrap(ctx context.Context, writer distribution.BlobWriter, e
 }
 
 // Delete unlinks a blob by all its digests, whichever the client names: what is
-// deleted is the bytes. No manifest that refers to it comes meanwhile.
+// deleted is the bytes ("Deleting Blobs"). No manifest that refers to it comes
+// meanwhile.
 func (b hookedBlobs) Delete(ctx context.Context, dgst digest.Digest) error {
 	change, err := b.registry.begin(ctx, b.repository)
 	if err != nil {

@@ -163,7 +163,8 @@ func hasETag(list string, d digest.Digest) bool {
 	return false
 }
 
-// subjectOf is what a manifest refers to as an artifact.
+// subjectOf is what a manifest refers to as an artifact, which the answer to its
+// push says ("Pushing Manifests with Subject").
 func subjectOf(body []byte) digest.Digest {
 	var m struct {
 		Subject struct {
@@ -240,7 +241,8 @@ func mediaTypeIn(body []byte) string {
 }
 
 // deleteManifest deletes a tag, or a manifest with the tags that point to it
-// and, if it is an index, every manifest below it that nothing else holds.
+// and, if it is an index, every manifest below it that nothing else holds
+// ("Deleting Manifests").
 //
 // distribution's own deletion looks the tags up before it removes them, so that
 // one which moves in between is lost, and answers 202 also if it failed.

@@ -24,6 +24,8 @@ func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
 	stopped := &refusal{}
 	r = r.WithContext(context.WithValue(r.Context(), refusalKey{}, stopped))
 	out := rebuild(r, a.route)
+	// A mount that is refused is a plain upload, also if a digest is given.
+	whole := a.kind == kindUploads && out.URL.Query().Has("digest") && !out.URL.Query().Has("mount")
 	if a.kind == kindUploads {
 		if err := g.mount(out, a.caller); err != nil {
 			g.unavailable(w, r, err)
@@ -53,7 +55,7 @@ func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
 		return
 	}
 	single := ""
-	if a.kind == kindUploads && out.URL.Query().Has("digest") && !out.URL.Query().Has("mount") {
+	if whole {
 		if out, single = g.singlePost(w, out, a); out == nil {
 			return
 		}
@@ -123,10 +125,14 @@ func checkContentRange(out *http.Request) *problem {
 	if m == nil {
 		return &problem{http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID", "Content-Range is not valid: it wants the first and the last byte, like 0-1023"}
 	}
-	if out.ContentLength < 0 {
-		first, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
-		last, _ := strconv.ParseInt(m[2], 10, 64)
-		out.Header.Set("Content-Length", strconv.FormatInt(last-first+1, 10))
+	if out.Header.Get("Content-Length") == "" {
+		length := out.ContentLength
+		if length < 0 {
+			first, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
+			last, _ := strconv.ParseInt(m[2], 10, 64)
+			length = last - first + 1
+		}
+		out.Header.Set("Content-Length", strconv.FormatInt(length, 10))
 	}
 	return nil
 }

@@ -117,6 +117,7 @@ func runSuite(t *testing.T, b *Berth, version string, settings ...string) (r sui
 func addAccount(t testing.TB, b *Berth, name string, flags ...string) string {
 	t.Helper()
 	add := exec.Command(binary, append([]string{"account", "add", name, "--data", b.Data, "--output", "json"}, flags...)...)
+	add.Env = cleanEnv()
 	out, err := add.CombinedOutput()
 	var made struct {
 		Secret string `json:"token"`

@@ -84,13 +84,19 @@ func start(t testing.TB, options ...option) *Berth {
 	return b
 }
 
+// cleanEnv is the environment without what berth would take for its settings,
+// and refuse if it is the tests' own.
+func cleanEnv() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "BERTH_") })
+}
+
 var greeting = regexp.MustCompile(`serves (https?)://(\S+)`)
 
 func (b *Berth) run(listen string) {
 	b.t.Helper()
 	args := append([]string{"serve", "--listen", listen, "--data", b.Data}, b.args...)
 	b.cmd = exec.Command(binary, args...)
-	b.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "BERTH_") }), b.env...)
+	b.cmd.Env = append(cleanEnv(), b.env...)
 	// A test binary that is killed takes its berth with it.
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	b.log = &logBuffer{}

@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -121,5 +122,45 @@ func TestMatrixReferrers(t *testing.T) {
 	}
 	if a := w.ask("bob", "GET", "/v2/bob/secret/referrers/"+target, nil); !strings.Contains(string(a.body), rawDigest(artifact)) {
 		t.Errorf("its owner does not see it: %s", a.body)
+	}
+}
+
+// TestMatrixNeighbours: a right ends where the name does, and holds for all
+// that lies below it.
+func TestMatrixNeighbours(t *testing.T) {
+	w := newMatrix(t)
+	for _, repository := range []string{"alice/app2", "alice/app-x", "alice/app/below", "alicex/app", "alice-x/app", "official2/nginx", "nginxx/y"} {
+		w.push(repository, "latest", newRawImage("n", repository))
+	}
+	index := rawIndexOf()
+	for _, row := range []struct{ repository, read, write string }{ // the callers who may
+		{"alice/app/below", "owner readonly reader writer", "owner writer"},
+		{"alice/app2", "owner readonly reader", "owner"},
+		{"alice/app-x", "owner readonly reader", "owner"},
+		{"alicex/app", "", ""},
+		{"alice-x/app", "", ""},
+		{"official2/nginx", "", ""},
+		{"nginxx/y", "", ""},
+	} {
+		for _, caller := range []string{"stranger", "owner", "readonly", "reader", "writer"} {
+			read, write := matrixCell{method: "GET", caller: caller, status: 404}, matrixCell{method: "PUT", caller: caller, status: 403}
+			if slices.Contains(strings.Fields(row.read), caller) {
+				read.status = 200
+			}
+			if slices.Contains(strings.Fields(row.write), caller) {
+				write.status = 201
+			}
+			for _, target := range []string{"/v2/" + row.repository + "/manifests/latest", "/v1/images?tag=" + row.repository, "/v1/images/list?tag=" + row.repository} {
+				w.check(read, target, w.ask(caller, "GET", target, nil))
+			}
+			for _, list := range []string{"/v2/_catalog", "/v1/images"} {
+				shown := regexp.MustCompile(`["/]` + row.repository + `["@]`).Match(w.ask(caller, "GET", list, nil).body)
+				if shown != (read.status == 200) {
+					t.Errorf("%s: %s shows %s: %v", caller, list, row.repository, shown)
+				}
+			}
+			target := "/v2/" + row.repository + "/manifests/new"
+			w.check(write, target, w.ask(caller, "PUT", target, index, "Content-Type", rawOCIIndex))
+		}
 	}
 }

@@ -119,7 +119,7 @@ func TestSpecMissingLayers(t *testing.T) {
 		s := specified(t)
 		s.blob(repository, "three")
 		s.blob("alice/other", "one")
-		a := s.refuse("MANIFEST_BLOB_UNKNOWN", 404, "PUT", "/v2/"+repository+"/manifests/v1", m, "Content-Type", rawOCIManifest)
+		a := s.refuse("MANIFEST_BLOB_UNKNOWN", 400, "PUT", "/v2/"+repository+"/manifests/v1", m, "Content-Type", rawOCIManifest)
 		var named []string
 		for _, e := range errorIn(a).Errors {
 			var d string

@@ -16,19 +16,19 @@ import (
 )
 
 // requireOrSkip is needs, for tools that CI must have: it lists them in
-// BERTH_TEST_REQUIRE, separated by commas, so that no test is skipped unseen.
+// TEST_REQUIRE, separated by commas, so that no test is skipped unseen.
 func requireOrSkip(t testing.TB, tool string, programs ...string) {
 	t.Helper()
 	for _, program := range append(programs, tool) {
 		if _, err := exec.LookPath(program); err != nil && required(tool) {
-			t.Fatalf("needs %s, which is not installed, and BERTH_TEST_REQUIRE holds %s", program, tool)
+			t.Fatalf("needs %s, which is not installed, and TEST_REQUIRE holds %s", program, tool)
 		}
 		needs(t, program)
 	}
 }
 
 func required(tool string) bool {
-	return slices.Contains(strings.Split(os.Getenv("BERTH_TEST_REQUIRE"), ","), tool)
+	return slices.Contains(strings.Split(os.Getenv("TEST_REQUIRE"), ","), tool)
 }
 
 // runTool runs a program that must succeed, and returns what it prints.
