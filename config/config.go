@@ -37,8 +37,8 @@ type HTTP struct {
 	// Listen is a host and a numeric port. No host means every interface,
 	// port 0 any free port.
 	Listen string
-	// PublicURL is scheme, host and port under which clients reach berth, or
-	// empty: then answers hold relative addresses.
+	// PublicURL is scheme, host, port and path under which clients reach berth,
+	// or empty: then answers hold relative addresses.
 	PublicURL string
 	// Open lets Listen be an address that is not loopback, although everyone
 	// who reaches it may read and write.

@@ -66,7 +66,7 @@ func (c *Config) settings() []setting {
 		{path: "http.listen", field: &h.Listen,
 			doc: "Address to listen on: host and numeric port. No host means every interface, port 0 any free port."},
 		{path: "http.public_url", field: &h.PublicURL,
-			doc: "Scheme, host and port under which clients reach berth, if it is behind a proxy. Empty: answers hold relative addresses."},
+			doc: "Scheme, host and port under which clients reach berth, if it is behind a proxy; and a path, if the proxy takes one off. Empty: answers hold relative addresses."},
 		{path: "http.open", field: &h.Open,
 			doc: "Let everyone read and write on a listen address that is not loopback."},
 		{path: "http.secret", field: &h.Secret, secret: true, byDefault: "generated, kept in the data folder",

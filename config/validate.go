@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path"
 	"os"
 	"regexp"
 	"slices"
@@ -176,8 +177,10 @@ func checkPublicURL(text string) string {
 		return "holds a user or password"
 	case u.Hostname() == "" || strings.HasSuffix(u.Host, ":"):
 		return "has no host, or an empty port"
-	case u.Path != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
-		return "has something after the host, even if only a slash"
+	case u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
+		return "has a query or a fragment"
+	case u.Path != "" && (u.Path == "/" || path.Clean(u.Path) != u.Path || u.EscapedPath() != u.Path):
+		return "has a path that is not like /registry, without a slash at its end"
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {

@@ -40,7 +40,7 @@ func (g *Registry) listTags(w http.ResponseWriter, r *http.Request, a *asked) {
 		g.unavailable(w, r, err)
 		return
 	}
-	tags = page(w, r, asked{route: route{kind: kindTags, name: a.given}}.path(), tags, n)
+	tags = page(w, g.prefix+route{kind: kindTags, name: a.given}.path(), tags, n)
 	writeJSON(w, r, struct {
 		Name string   `json:"name"`
 		Tags []string `json:"tags"`
@@ -58,7 +58,7 @@ func (g *Registry) listRepositories(w http.ResponseWriter, r *http.Request, a *a
 		g.unavailable(w, r, err)
 		return
 	}
-	names = page(w, r, a.path(), names, n)
+	names = page(w, g.prefix+a.path(), names, n)
 	writeJSON(w, r, struct {
 		Repositories []string `json:"repositories"`
 	}{names})
@@ -78,7 +78,7 @@ func pageSize(r *http.Request, byDefault, limit int) (int, *problem) {
 }
 
 // page cuts a list to n entries and links to the next page, if there is one.
-func page(w http.ResponseWriter, r *http.Request, path string, names []string, n int) []string {
+func page(w http.ResponseWriter, path string, names []string, n int) []string {
 	if len(names) <= n {
 		return append([]string{}, names...)
 	}

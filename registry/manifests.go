@@ -67,7 +67,8 @@ func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked)
 	if contentType := r.Header.Get("Content-Type"); contentType == "" || isForm(contentType) {
 		out.Header.Set("Content-Type", mediaTypeIn(body))
 	}
-	guarded := &guard{ResponseWriter: w, long: a.name, given: a.given, created: func(h http.Header) {
+	guarded := g.guard(w, a)
+	guarded.created = func(h http.Header) {
 		h.Set("Docker-Content-Digest", named.String())
 		h.Set("Location", strings.Replace(h.Get("Location"), target.digest.String(), named.String(), 1))
 		for _, tag := range tags {
@@ -78,7 +79,7 @@ func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked)
 		if subject := subjectOf(body); subject != "" {
 			h.Set("OCI-Subject", subject.String())
 		}
-	}}
+	}
 	g.app.ServeHTTP(guarded, out)
 	e := g.event(r, a, "push")
 	e.Tag = strings.Join(tags, ",")

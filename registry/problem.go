@@ -75,6 +75,8 @@ type guard struct {
 	// long and given are the repository's name as distribution has it and as
 	// the client wrote it. The client only ever sees its own.
 	long, given string
+	// prefix is what clients have in front of /v2.
+	prefix string
 	// created, if it is set, corrects the headers of an answer 201.
 	created func(http.Header)
 	// accepted does so for 202.
@@ -93,8 +95,8 @@ func (w *guard) WriteHeader(status int) {
 		if status == http.StatusAccepted && w.accepted != nil {
 			w.accepted(w.Header())
 		}
-		if location := w.Header().Get("Location"); w.long != w.given && location != "" {
-			w.Header().Set("Location", strings.Replace(location, "/v2/"+w.long+"/", "/v2/"+w.given+"/", 1))
+		if location := w.Header().Get("Location"); location != "" {
+			w.Header().Set("Location", strings.Replace(location, "/v2/"+w.long+"/", w.prefix+"/v2/"+w.given+"/", 1))
 		}
 		w.ResponseWriter.WriteHeader(status)
 		return
@@ -113,6 +115,10 @@ func (w *guard) Write(p []byte) (int, error) {
 		w.body.Write(p)
 	}
 	return len(p), nil
+}
+
+func (g *Registry) guard(w http.ResponseWriter, a *asked) *guard {
+	return &guard{ResponseWriter: w, long: a.name, given: a.given, prefix: g.prefix}
 }
 
 // Unwrap lets http.ResponseController reach the connection.

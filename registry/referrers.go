@@ -63,7 +63,7 @@ func (g *Registry) listReferrers(w http.ResponseWriter, r *http.Request, a *aske
 				ArtifactType: found.ArtifactType, Annotations: found.Annotations,
 			})
 			if !fits {
-				linkReferrers(w, a, filter, after)
+				g.linkReferrers(w, a, filter, after)
 				more = false
 				break
 			}
@@ -81,12 +81,12 @@ func (g *Registry) listReferrers(w http.ResponseWriter, r *http.Request, a *aske
 const beforeAll = digest.Digest("-")
 
 // linkReferrers links to the page that goes on after a digest.
-func linkReferrers(w http.ResponseWriter, a *asked, filter string, after digest.Digest) {
+func (g *Registry) linkReferrers(w http.ResponseWriter, a *asked, filter string, after digest.Digest) {
 	next := url.Values{"last": {cmp.Or(after, beforeAll).String()}}
 	if filter != "" {
 		next.Set("artifactType", filter)
 	}
-	path := route{kind: kindReferrers, name: a.given, digest: a.digest}.path()
+	path := g.prefix + route{kind: kindReferrers, name: a.given, digest: a.digest}.path()
 	w.Header().Set("Link", "<"+path+"?"+next.Encode()+`>; rel="next"`)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -77,7 +78,8 @@ type Options struct {
 	// Secret signs the state of uploads. It must be the same after a restart
 	// and on every replica.
 	Secret string
-	// PublicURL is put in front of locations; empty means they are relative.
+	// PublicURL is put in front of locations and links; empty means that they
+	// are relative. It may have a path, which whoever is in front takes off.
 	PublicURL string
 	// ReadOnly refuses every change.
 	ReadOnly bool
@@ -115,6 +117,7 @@ type Registry struct {
 	referrers func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Referrer, error)
 	sparse    bool
 	names     *names
+	prefix    string // the path of the public URL
 	quotas    *quotas
 	uploads   sync.Map // the uploads that a request is writing to, by key
 	requestID func(context.Context) string
@@ -143,6 +146,9 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 		}, o.Catalog),
 		requestID: o.RequestID, log: o.Log,
 	}
+	if public, err := url.Parse(o.PublicURL); err == nil {
+		g.prefix = public.Path
+	}
 	if err := g.learnFolders(ctx); err != nil {
 		return nil, fmt.Errorf("list the official images: %w", err)
 	}
@@ -168,7 +174,7 @@ func (g *Registry) configuration(o Options) *configuration.Configuration {
 		}
 	}
 	c.HTTP.Secret = o.Secret
-	c.HTTP.Host = o.PublicURL
+	c.HTTP.Host = strings.TrimSuffix(o.PublicURL, g.prefix)
 	c.HTTP.RelativeURLs = true
 	// What a manifest refers to is verified in verify.go.
 	c.Validation.Disabled = true
@@ -248,7 +254,7 @@ func (g *Registry) learnFolders(ctx context.Context) error {
 // status of the answer.
 func (g *Registry) forward(w http.ResponseWriter, r *http.Request, a *asked) int {
 	w.Header().Del("Docker-Distribution-API-Version") // distribution adds its own
-	guarded := &guard{ResponseWriter: w, long: a.name, given: a.given}
+	guarded := g.guard(w, a)
 	g.app.ServeHTTP(guarded, r)
 	return g.finish(guarded, r)
 }

@@ -62,9 +62,10 @@ func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
 	}
 	body := &uploadBody{ReadCloser: out.Body}
 	out.Body = body
-	guarded := &guard{ResponseWriter: w, long: a.name, given: a.given, accepted: func(h http.Header) {
+	guarded := g.guard(w, a)
+	guarded.accepted = func(h http.Header) {
 		h.Set("OCI-Chunk-Min-Length", "1") // any chunk will do
-	}}
+	}
 	g.app.ServeHTTP(guarded, out)
 	if guarded.failed == http.StatusRequestedRangeNotSatisfiable {
 		g.tellRange(w, out, a)
@@ -169,7 +170,7 @@ func (g *Registry) tellRange(w http.ResponseWriter, out *http.Request, a *asked)
 	for _, name := range []string{"Content-Length", "Content-Range"} {
 		status.Header.Del(name)
 	}
-	answer := &guard{ResponseWriter: httptest.NewRecorder(), long: a.name, given: a.given}
+	answer := g.guard(httptest.NewRecorder(), a)
 	g.app.ServeHTTP(answer, status)
 	for _, name := range []string{"Range", "Location", "Docker-Upload-UUID"} {
 		if value := answer.Header().Get(name); value != "" {
