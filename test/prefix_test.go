@@ -66,7 +66,7 @@ func TestPathPrefix(t *testing.T) {
 			}
 			return
 		}
-		target, err := url.Parse(link[1:len(link)-len(`>; rel="next"`)])
+		target, err := url.Parse(link[1 : len(link)-len(`>; rel="next"`)])
 		if err != nil {
 			t.Fatal(err)
 		}
