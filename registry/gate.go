@@ -102,7 +102,7 @@ func (g *Registry) unauthorized(w http.ResponseWriter, r *http.Request, a *asked
 		g.fail(w, r, &problem{http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many failed attempts from this address; wait a moment"})
 		return
 	}
-	w.Header().Set("WWW-Authenticate", g.gate.Challenge(r, a.given, a.action()))
+	w.Header().Set("WWW-Authenticate", g.gate.Challenge(r, a.resource(), a.action()))
 	message := "the credentials are not valid"
 	if errors.Is(err, access.ErrUnauthorized) {
 		message = err.Error()
@@ -112,8 +112,16 @@ func (g *Registry) unauthorized(w http.ResponseWriter, r *http.Request, a *asked
 
 // challenge asks for credentials.
 func (g *Registry) challenge(w http.ResponseWriter, r *http.Request, a *asked) {
-	w.Header().Set("WWW-Authenticate", g.gate.Challenge(r, a.given, a.action()))
+	w.Header().Set("WWW-Authenticate", g.gate.Challenge(r, a.resource(), a.action()))
 	g.fail(w, r, &problem{http.StatusUnauthorized, "UNAUTHORIZED", "authentication required"})
+}
+
+// resource is what a challenge is about.
+func (a *asked) resource() string {
+	if a.kind == kindCatalog {
+		return "_catalog"
+	}
+	return a.given
 }
 
 // action is what a challenge says is needed.

@@ -40,6 +40,9 @@ func (h slogHook) Fire(e *logrus.Entry) error {
 	}
 	attrs := make([]slog.Attr, 0, len(e.Data))
 	for k, v := range e.Data {
+		if k == "http.request.uri" {
+			continue // it holds the signed state of uploads
+		}
 		attrs = append(attrs, slog.Any(k, v))
 	}
 	h.log.LogAttrs(ctx, level, e.Message, attrs...)

@@ -184,6 +184,9 @@ func (g *Registry) configuration(o Options) *configuration.Configuration {
 	return c
 }
 
+// Folder says whether there are official images in a folder of that name.
+func (g *Registry) Folder(name string) bool { return g.names.isFolder(name) }
+
 // Used is how many bytes count against a namespace's quota: what is stored, and
 // what has been received of uploads that are not finished.
 func (g *Registry) Used(ctx context.Context, namespace string) (int64, error) {

@@ -84,8 +84,7 @@ func start(t testing.TB, options ...option) *Berth {
 	return b
 }
 
-// cleanEnv is the environment without what berth would take for its settings,
-// and refuse if it is the tests' own.
+// cleanEnv is the environment without what berth would take for its settings.
 func cleanEnv() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "BERTH_") })
 }

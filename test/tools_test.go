@@ -31,6 +31,15 @@ func required(tool string) bool {
 	return slices.Contains(strings.Split(os.Getenv("TEST_REQUIRE"), ","), tool)
 }
 
+// onlyIfRequired skips a test that builds a tool for minutes, unless it is asked
+// for: a plain go test is to end soon.
+func onlyIfRequired(t testing.TB, tool, what string) {
+	t.Helper()
+	if !required(tool) {
+		t.Skipf("skipped: needs %s, to build which takes minutes; TEST_REQUIRE=%s does", what, tool)
+	}
+}
+
 // runTool runs a program that must succeed, and returns what it prints.
 func runTool(t testing.TB, cmd *exec.Cmd) string {
 	t.Helper()

@@ -66,6 +66,10 @@ type Options struct {
 	// neither, everybody sees everything.
 	Gate     *access.Gate
 	Accounts *access.Accounts
+	// Folder says whether there are official images in a folder of that name;
+	// nil means that they are looked for. With it, nothing is asked for about a
+	// name that the caller may not see.
+	Folder func(name string) bool
 	// Used is how many bytes count against a namespace's quota; it is wanted
 	// with Gate.
 	Used func(ctx context.Context, namespace string) (int64, error)

@@ -198,8 +198,8 @@ func (c *call) walk(ctx context.Context, it item, try func(catalog.Entry) (bool,
 
 // named is walk for an image with a name.
 func (c *call) named(ctx context.Context, w want, try func(catalog.Entry) (bool, error)) error {
-	for _, repository := range w.repositories {
-		if !c.caller.MayRead(repository) {
+	for i, repository := range w.repositories {
+		if !c.caller.MayRead(repository) || i > 0 && !c.inFolder(repository) {
 			continue // it is not asked for
 		}
 		var e catalog.Entry
@@ -219,6 +219,13 @@ func (c *call) named(ctx context.Context, w want, try func(catalog.Entry) (bool,
 		}
 	}
 	return catalog.ErrNotFound
+}
+
+// inFolder says whether an official repository, which a name may mean beside
+// itself, can be there: nothing lies in a folder that does not exist.
+func (c *call) inFolder(repository string) bool {
+	folder, _, deep := strings.Cut(catalog.ShortName(repository), "/")
+	return !deep || c.opts.Folder == nil || c.opts.Folder(folder)
 }
 
 // passes says whether the filters let an image through. It is the one place

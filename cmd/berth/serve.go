@@ -80,7 +80,7 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 		Harbor:   b.registry.Harbor(),
 		Images: images.New(b.catalog, images.Options{
 			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
-			Gate: b.gate, Accounts: b.accounts, Used: b.registry.Used,
+			Gate: b.gate, Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder,
 		}),
 		Ready:       b.ready,
 		ReadHeader:  c.HTTP.Timeouts.ReadHeader,
