@@ -1,4 +1,7 @@
-package registry_test
+// Package wired runs the registry and the catalog together in one process, where
+// their calls can be counted and their input fuzzed. Neither may import the
+// other, so these tests are beside both.
+package wired
 
 import (
 	"context"
