@@ -224,8 +224,9 @@ func (c *call) named(ctx context.Context, w want, try func(catalog.Entry) (bool,
 // inFolder says whether an official repository, which a name may mean beside
 // itself, can be there: nothing lies in a folder that does not exist.
 func (c *call) inFolder(repository string) bool {
-	folder, _, deep := strings.Cut(catalog.ShortName(repository), "/")
-	return !deep || c.opts.Folder == nil || c.opts.Folder(folder)
+	below, official := strings.CutPrefix(repository, catalog.Official+"/")
+	folder, _, deep := strings.Cut(below, "/")
+	return !official || !deep || c.opts.Folder == nil || c.opts.Folder(folder)
 }
 
 // passes says whether the filters let an image through. It is the one place
