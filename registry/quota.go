@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 	"time"
@@ -279,95 +278,4 @@ func (q *quotas) adds(ctx context.Context, namespace string, m distribution.Mani
 		bytes += desc.Size
 	}
 	return bytes, nil
-}
-
-// meteredWriter counts what an upload receives, and stops it where the quota
-// ends: also one that declares no length.
-type meteredWriter struct {
-	distribution.BlobWriter
-	ctx       context.Context
-	quotas    *quotas
-	namespace string
-}
-
-// ReadFrom takes no more than there is room for. An upload that wants more is
-// ended, so that nothing of it is left to count.
-func (w *meteredWriter) ReadFrom(r io.Reader) (int64, error) {
-	return w.BlobWriter.ReadFrom(&meteredReader{r, w, w.Size()})
-}
-
-// Write does the same for one piece.
-func (w *meteredWriter) Write(p []byte) (int, error) {
-	if err := w.quotas.reserve(w.ctx, w.namespace, w.ID(), w.Size(), int64(len(p))); err != nil {
-		return 0, w.stop(err)
-	}
-	return w.BlobWriter.Write(p)
-}
-
-// meteredReader counts what is received before it is written.
-type meteredReader struct {
-	io.Reader
-	w   *meteredWriter
-	has int64
-}
-
-func (r *meteredReader) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	if n == 0 {
-		return 0, err
-	}
-	if known := refusalOf(r.w.ctx).known; r.has+int64(n) <= known {
-		r.has += int64(n)
-		return n, err
-	}
-	if over := r.w.quotas.reserve(r.w.ctx, r.w.namespace, r.w.ID(), r.has, int64(n)); over != nil {
-		return 0, r.w.stop(over)
-	}
-	r.has += int64(n)
-	return n, err
-}
-
-// stop notes why the upload ends, and that nothing of it is to be left.
-func (w *meteredWriter) stop(why error) error {
-	r := refusalOf(w.ctx)
-	r.err, r.discard = why, w.ID()
-	return why
-}
-
-// Cancel ends the upload.
-func (w *meteredWriter) Cancel(ctx context.Context) error {
-	w.quotas.ended(w.namespace, w.ID())
-	return w.BlobWriter.Cancel(ctx)
-}
-
-// Commit makes the upload a blob, which counts once a manifest refers to it.
-func (w *meteredWriter) Commit(ctx context.Context, d distribution.Descriptor) (distribution.Descriptor, error) {
-	canonical, err := w.BlobWriter.Commit(ctx, d)
-	if err == nil {
-		w.quotas.ended(w.namespace, w.ID())
-	}
-	return canonical, err
-}
-
-// refusal is where a request's context notes that an upload was stopped.
-type refusal struct {
-	// err is why, if distribution would tell the client that something unknown
-	// went wrong.
-	err error
-	// known is the size of the blob that the upload says it is, if its namespace
-	// stores it already: so many bytes add nothing.
-	known int64
-	// discard is the upload whose remains are to be removed, once distribution
-	// has let go of it.
-	discard string
-}
-
-type refusalKey struct{}
-
-// refusalOf is the request's, or one that nobody looks at.
-func refusalOf(ctx context.Context) *refusal {
-	if r, ok := ctx.Value(refusalKey{}).(*refusal); ok {
-		return r
-	}
-	return &refusal{}
 }

@@ -60,6 +60,20 @@ func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
 			return
 		}
 	}
+	switch status := g.passUpload(w, out, a, stopped); {
+	case single != "" && status != http.StatusCreated:
+		stopped.discard = single // nobody knows of it who could go on with it
+	case r.Method == http.MethodDelete && status == http.StatusNoContent:
+		stopped.discard = a.upload // distribution writes down its state once more
+	}
+	if stopped.discard != "" {
+		g.discard(r.Context(), a.name, stopped.discard)
+	}
+}
+
+// passUpload lets distribution do its part, completes what it answers, and
+// returns the status.
+func (g *Registry) passUpload(w http.ResponseWriter, out *http.Request, a *asked, stopped *refusal) int {
 	body := &uploadBody{ReadCloser: out.Body}
 	out.Body = body
 	guarded := g.guard(w, a)
@@ -73,18 +87,11 @@ func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
 	if body.failed != nil && stopped.err == nil {
 		stopped.err = errcode.ErrorCodeSizeInvalid.WithMessage("the body ended before it was complete")
 	}
-	if status := g.finish(guarded, out); status == http.StatusForbidden {
-		g.recordRefusal(r, a, status, stopped.err)
+	status := g.finish(guarded, out)
+	if status == http.StatusForbidden {
+		g.recordRefusal(out, a, status, stopped.err)
 	}
-	if single != "" && guarded.status != http.StatusCreated {
-		stopped.discard = single // nobody knows of it who could go on with it
-	}
-	if r.Method == http.MethodDelete && guarded.status == http.StatusNoContent {
-		stopped.discard = a.upload // distribution writes down its state once more
-	}
-	if stopped.discard != "" {
-		g.discard(r.Context(), a.name, stopped.discard)
-	}
+	return status
 }
 
 // takeUpload takes an upload for one request, if it is free. distribution would
