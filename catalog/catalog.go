@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -221,14 +220,7 @@ func only(name string) func(string) bool {
 }
 
 func within(namespaces []string) func(string) bool {
-	if namespaces == nil {
-		return everything
-	}
-	return func(repository string) bool {
-		return slices.ContainsFunc(namespaces, func(ns string) bool {
-			return repository == ns || strings.HasPrefix(repository, ns+"/")
-		})
-	}
+	return func(repository string) bool { return Within(namespaces, repository) }
 }
 
 // repair completes what was begun in a repository, and reads it again, if it

@@ -19,7 +19,7 @@ type Change struct {
 	catalog    *Catalog
 	repository string
 	unlock     func()
-	intent     *storage.Change // noted, and neither shown nor withdrawn
+	intent     *storage.Change // noted, and not shown yet
 }
 
 // Begin waits until the repository is free, and takes it. The caller closes
@@ -44,15 +44,6 @@ func (ch *Change) Intend(ctx context.Context, s storage.Change) error {
 		return fmt.Errorf("note the change of %s: %w", ch.repository, err)
 	}
 	ch.intent = &s
-	return nil
-}
-
-// Withdraw says that storage was left as it was.
-func (ch *Change) Withdraw(ctx context.Context) error {
-	if err := ch.catalog.index.Withdraw(ctx, ch.repository); err != nil {
-		return fmt.Errorf("withdraw the change of %s: %w", ch.repository, err)
-	}
-	ch.intent = nil
 	return nil
 }
 

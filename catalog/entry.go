@@ -73,6 +73,14 @@ type Query struct {
 	From *Position
 }
 
+// Within says whether a repository lies in one of the namespaces, as
+// [Query.Within] has it; nil stands for everything.
+func Within(namespaces []string, repository string) bool {
+	return namespaces == nil || slices.ContainsFunc(namespaces, func(ns string) bool {
+		return repository == ns || strings.HasPrefix(repository, ns+"/")
+	})
+}
+
 // Position is a place in the order by time. A zero UUID stands before all
 // images of the same Time.
 type Position struct {

@@ -73,14 +73,11 @@ type Index interface {
 	// Begin writes down a change that is about to happen. When it returns, the
 	// note survives a power cut. A later one for the same repository replaces it.
 	Begin(ctx context.Context, c storage.Change) error
-	// Withdraw removes the note of a change that did not happen.
-	Withdraw(ctx context.Context, repository string) error
 	// Touch notes, as durably, that blobs of the repository are changing.
 	Touch(ctx context.Context, repository string) error
 	// Settle removes such notes.
 	Settle(ctx context.Context, repositories []string) error
-	// Pending returns the changes that were begun, and neither applied nor
-	// withdrawn. Repositories that were only touched have an empty one.
+	// Pending returns the changes that were begun and not applied. Repositories that were only touched have an empty one.
 	Pending(ctx context.Context) ([]storage.Change, error)
 	// Apply makes an update visible, all at once. When it returns, the update
 	// survives a power cut.

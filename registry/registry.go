@@ -24,8 +24,6 @@ import (
 type Change interface {
 	// Intend notes what is about to happen; storage is touched only after.
 	Intend(ctx context.Context, c storage.Change) error
-	// Withdraw says that storage was left as it was.
-	Withdraw(ctx context.Context) error
 	// Commit shows what was intended. Once it has returned without an error,
 	// the next answer has it.
 	Commit(ctx context.Context) error

@@ -104,7 +104,7 @@ func TestPending(t *testing.T) {
 	change := storage.Change{Repository: "a/b", Put: dgst("m"), Tags: []string{"t"}}
 	for _, err := range []error{
 		x.Begin(ctx, change), x.Touch(ctx, "a/b"), x.Touch(ctx, "c/d"),
-		x.Begin(ctx, storage.Change{Repository: "e/f"}), x.Withdraw(ctx, "e/f"),
+		x.Begin(ctx, storage.Change{Repository: "e/f"}), x.Apply(ctx, catalog.Update{Repository: "e/f", Done: true}),
 	} {
 		if err != nil {
 			t.Fatal(err)

@@ -59,7 +59,7 @@ func (m model) entries(q catalog.Query) []catalog.Entry {
 		for d, p := range r.manifests {
 			tags := r.tagsOf(d)
 			held := slices.ContainsFunc(slices.Collect(maps.Values(r.manifests)), func(o catalog.Description) bool { return slices.Contains(o.Children, d) })
-			if p.Image == nil || held && len(tags) == 0 || q.Tagged && len(tags) == 0 || !within(q.Within, name) {
+			if p.Image == nil || held && len(tags) == 0 || q.Tagged && len(tags) == 0 || !catalog.Within(q.Within, name) {
 				continue
 			}
 			out = append(out, catalog.Entry{Repository: name, Digest: d, Tags: tags, Image: *p.Image})
@@ -242,7 +242,7 @@ func checkNames(t *testing.T, x *Index, m model) {
 	for _, ns := range [][]string{nil, {"alice"}, {"alice/app", "official", "zoe"}, {"alice", "alice/app", "official"}} {
 		var want, got []string
 		for name, r := range m {
-			if len(r.manifests) > 0 && within(ns, name) {
+			if len(r.manifests) > 0 && catalog.Within(ns, name) {
 				want = append(want, name)
 			}
 		}
@@ -285,11 +285,11 @@ func checkNames(t *testing.T, x *Index, m model) {
 		got, err := x.Holder(t.Context(), blob, ns)
 		holds := false
 		for name, r := range m {
-			if _, ok := r.links[blob]; ok && within(ns, name) {
+			if _, ok := r.links[blob]; ok && catalog.Within(ns, name) {
 				holds = true
 			}
 		}
-		if holds != (err == nil) || holds && (!within(ns, got) || m[got].links[blob] == 0) {
+		if holds != (err == nil) || holds && (!catalog.Within(ns, got) || m[got].links[blob] == 0) {
 			t.Fatalf("holder within %v: %q, %v; want one: %v", ns, got, err, holds)
 		}
 	}

@@ -78,7 +78,7 @@ func (l *list) read(n int) (catalog.Cursor, error) {
 
 // add takes an image into the batch, if it passes the filters.
 func (l *list) add(i image) error {
-	if !within(l.query.Within, i.Repository) ||
+	if !catalog.Within(l.query.Within, i.Repository) ||
 		l.query.Tagged && !anyBelow(l.tx.Bucket(bucketTagged), prefix(i.Repository, i.Digest.String())) {
 		return nil
 	}
@@ -87,13 +87,6 @@ func (l *list) add(i image) error {
 		l.entries = append(l.entries, e)
 	}
 	return err
-}
-
-// within says whether a repository lies in one of the namespaces.
-func within(namespaces []string, repository string) bool {
-	return namespaces == nil || slices.ContainsFunc(namespaces, func(ns string) bool {
-		return repository == ns || strings.HasPrefix(repository, ns+"/")
-	})
 }
 
 // merge reads several spans of keys in one order.

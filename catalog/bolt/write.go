@@ -25,13 +25,6 @@ func (x *Index) Begin(_ context.Context, c storage.Change) error {
 	})
 }
 
-// Withdraw implements catalog.Index.
-func (x *Index) Withdraw(_ context.Context, repository string) error {
-	return x.update("withdraw", func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketPending).Delete([]byte(repository))
-	})
-}
-
 // Touch implements catalog.Index.
 func (x *Index) Touch(_ context.Context, repository string) error {
 	return x.update("touch", func(tx *bbolt.Tx) error {

@@ -233,7 +233,7 @@ func (c *call) inFolder(repository string) bool {
 // where lookups are limited.
 func (c *call) passes(ctx context.Context, e catalog.Entry) (bool, error) {
 	namespace := c.query.namespace
-	if namespace != "" && e.Repository != namespace && !strings.HasPrefix(e.Repository, namespace+"/") {
+	if namespace != "" && !catalog.Within([]string{namespace}, e.Repository) {
 		return false, nil
 	}
 	if c.query.tagged && len(e.Tags) == 0 {

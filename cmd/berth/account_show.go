@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/berth-oci/berth/config"
 	"github.com/berth-oci/berth/registry/access"
 )
 
@@ -101,6 +102,20 @@ func (a *account) newList() *cobra.Command {
 	}
 }
 
+// find reads one account, and the configuration that says where it is.
+func (a *account) find(name string) (*config.Config, *access.Account, error) {
+	c, err := a.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	file, err := a.read(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	account, err := file.Account(name)
+	return c, account, err
+}
+
 func (a *account) newShow() *cobra.Command {
 	return &cobra.Command{
 		Use:               "show NAME",
@@ -109,15 +124,7 @@ func (a *account) newShow() *cobra.Command {
 		Args:              oneName,
 		ValidArgsFunction: a.completeName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.load()
-			if err != nil {
-				return err
-			}
-			file, err := a.read(c)
-			if err != nil {
-				return err
-			}
-			account, err := file.Account(args[0])
+			c, account, err := a.find(args[0])
 			if err != nil {
 				return err
 			}

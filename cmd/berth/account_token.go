@@ -75,15 +75,7 @@ func (a *account) newTokenList() *cobra.Command {
 		Args:              oneName,
 		ValidArgsFunction: a.completeName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.load()
-			if err != nil {
-				return err
-			}
-			file, err := a.read(c)
-			if err != nil {
-				return err
-			}
-			account, err := file.Account(args[0])
+			_, account, err := a.find(args[0])
 			if err != nil {
 				return err
 			}
