@@ -24,12 +24,13 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
 
 // Catalog answers which images there are, and is told of every change.
 type Catalog struct {
-	index Index
+	index index.Index
 	store *storage.Store
 	log   *slog.Logger
 	locks *locks
@@ -37,17 +38,17 @@ type Catalog struct {
 	// mu guards stale: the repositories that may differ from storage, each
 	// with the change that was cut in two there, if it was one.
 	mu    sync.Mutex
-	stale map[string]storage.Change
+	stale map[string]storage.Intent
 
 	touched *touched
 }
 
 // New returns a catalog of what is in store, kept in index. Close it before
 // the index.
-func New(index Index, store *storage.Store, log *slog.Logger) *Catalog {
+func New(index index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 	c := &Catalog{
 		index: index, store: store, log: log,
-		locks: newLocks(), stale: make(map[string]storage.Change),
+		locks: newLocks(), stale: make(map[string]storage.Intent),
 	}
 	c.touched = newTouched(index, log)
 	return c
@@ -123,55 +124,55 @@ func (c *Catalog) Ready(ctx context.Context) error {
 }
 
 // Stats counts what is there.
-func (c *Catalog) Stats(ctx context.Context) (Stats, error) { return c.index.Stats(ctx) }
+func (c *Catalog) Stats(ctx context.Context) (index.Stats, error) { return c.index.Stats(ctx) }
 
 // Entry returns an image by repository and digest, or ErrNotFound.
-func (c *Catalog) Entry(ctx context.Context, repository string, dgst digest.Digest) (Entry, error) {
+func (c *Catalog) Entry(ctx context.Context, repository string, dgst digest.Digest) (index.Entry, error) {
 	if err := c.heal(ctx, only(repository)); err != nil {
-		return Entry{}, err
+		return index.Entry{}, err
 	}
 	return c.index.Entry(ctx, repository, dgst)
 }
 
 // Tagged returns the image that a tag points to, or ErrNotFound.
-func (c *Catalog) Tagged(ctx context.Context, repository, tag string) (Entry, error) {
+func (c *Catalog) Tagged(ctx context.Context, repository, tag string) (index.Entry, error) {
 	if err := c.heal(ctx, only(repository)); err != nil {
-		return Entry{}, err
+		return index.Entry{}, err
 	}
 	for {
 		dgst, err := c.index.Tag(ctx, repository, tag)
 		if err != nil {
-			return Entry{}, err
+			return index.Entry{}, err
 		}
 		entry, err := c.index.Entry(ctx, repository, dgst)
 		if err == nil && slices.Contains(entry.Tags, tag) {
 			return entry, nil
 		}
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return Entry{}, err
+		if err != nil && !errors.Is(err, index.ErrNotFound) {
+			return index.Entry{}, err
 		}
 		// The tag moved between the two reads, or points to no unikernel.
 		if again, err2 := c.index.Tag(ctx, repository, tag); err2 != nil || again == dgst {
-			return Entry{}, cmp.Or(err2, err, ErrNotFound)
+			return index.Entry{}, cmp.Or(err2, err, index.ErrNotFound)
 		}
 	}
 }
 
 // ByUUID returns the image with a UUID, or ErrNotFound.
-func (c *Catalog) ByUUID(ctx context.Context, id uuid.UUID) (Entry, error) {
+func (c *Catalog) ByUUID(ctx context.Context, id uuid.UUID) (index.Entry, error) {
 	if err := c.heal(ctx, everything); err != nil {
-		return Entry{}, err
+		return index.Entry{}, err
 	}
 	repository, dgst, err := c.index.UUID(ctx, id)
 	if err != nil {
-		return Entry{}, err
+		return index.Entry{}, err
 	}
 	return c.index.Entry(ctx, repository, dgst)
 }
 
 // ByDigest returns the images with a digest in the repositories after the
 // given one by name, at most n; namespaces limit them as in [Query].
-func (c *Catalog) ByDigest(ctx context.Context, dgst digest.Digest, namespaces []string, after string, n int) ([]Entry, error) {
+func (c *Catalog) ByDigest(ctx context.Context, dgst digest.Digest, namespaces []string, after string, n int) ([]index.Entry, error) {
 	if err := c.heal(ctx, within(namespaces)); err != nil {
 		return nil, err
 	}
@@ -180,7 +181,7 @@ func (c *Catalog) ByDigest(ctx context.Context, dgst digest.Digest, namespaces [
 
 // List returns the next entries of a list, at most n, and how far it has come:
 // "" at the end.
-func (c *Catalog) List(ctx context.Context, q Query, after Cursor, n int) ([]Entry, Cursor, error) {
+func (c *Catalog) List(ctx context.Context, q index.Query, after index.Cursor, n int) ([]index.Entry, index.Cursor, error) {
 	if err := c.heal(ctx, within(q.Within)); err != nil {
 		return nil, "", err
 	}
@@ -220,7 +221,7 @@ func only(name string) func(string) bool {
 }
 
 func within(namespaces []string) func(string) bool {
-	return func(repository string) bool { return Within(namespaces, repository) }
+	return func(repository string) bool { return index.Within(namespaces, repository) }
 }
 
 // repair completes what was begun in a repository, and reads it again, if it
@@ -246,7 +247,7 @@ func (c *Catalog) repair(ctx context.Context, repository string) error {
 
 // setStale marks a repository. A change that was cut in two is not forgotten
 // for one that was not.
-func (c *Catalog) setStale(change storage.Change) {
+func (c *Catalog) setStale(change storage.Intent) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old, ok := c.stale[change.Repository]; !ok || old.Empty() {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog"
 	"github.com/berth-oci/berth/catalog/bolt"
+	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -37,20 +38,20 @@ type world struct {
 
 // failing fails the calls that write, from the one that is set on.
 type failing struct {
-	catalog.Index
+	index.Index
 	broken string // the name of the method that fails; "" for none
 }
 
 var errIndexBroken = errors.New("the index is broken")
 
-func (f *failing) Begin(ctx context.Context, c storage.Change) error {
+func (f *failing) Begin(ctx context.Context, c storage.Intent) error {
 	if f.broken == "Begin" {
 		return errIndexBroken
 	}
 	return f.Index.Begin(ctx, c)
 }
 
-func (f *failing) Apply(ctx context.Context, u catalog.Update) error {
+func (f *failing) Apply(ctx context.Context, u index.Update) error {
 	if f.broken == "Apply" {
 		return errIndexBroken
 	}
@@ -142,7 +143,7 @@ func (w *world) indexOf(children ...digest.Digest) digest.Digest {
 }
 
 // change does a change as the registry would: noted, done in storage, shown.
-func (w *world) change(c storage.Change) error {
+func (w *world) change(c storage.Intent) error {
 	w.t.Helper()
 	ctx := w.t.Context()
 	ch, err := w.Begin(ctx, repository)
@@ -160,7 +161,7 @@ func (w *world) change(c storage.Change) error {
 	return errors.Join(w.store.Complete(ctx, c), ch.Commit(ctx))
 }
 
-func (w *world) mustChange(c storage.Change) {
+func (w *world) mustChange(c storage.Intent) {
 	w.t.Helper()
 	if err := w.change(c); err != nil {
 		w.t.Fatal(err)
@@ -184,7 +185,7 @@ func (w *world) delete(d digest.Digest) {
 // list is what is listed, as digest:tags.
 func (w *world) list() []string {
 	w.t.Helper()
-	entries, cursor, err := w.List(w.t.Context(), catalog.Query{}, "", 100)
+	entries, cursor, err := w.List(w.t.Context(), index.Query{}, "", 100)
 	if err != nil || cursor != "" {
 		w.t.Fatal(cursor, err)
 	}
@@ -207,16 +208,16 @@ func (w *world) want(what string, entries ...string) {
 func TestChildrenAndIndexes(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.unikernel("a"), w.unikernel("b")
-	w.mustChange(storage.Change{Put: a, Tags: []string{"v1"}})
+	w.mustChange(storage.Intent{Put: a, Tags: []string{"v1"}})
 	w.want("child first, on the tag", a.String()+":v1")
 	i := w.indexOf(a, b)
-	w.mustChange(storage.Change{Put: i, Tags: []string{"v1"}})
+	w.mustChange(storage.Intent{Put: i, Tags: []string{"v1"}})
 	w.want("index with one child stored", i.String()+":v1")
 	e, err := w.Tagged(t.Context(), repository, "v1")
 	if err != nil || len(e.Image.Platforms) != 2 || e.Image.Platforms[1].Size != 0 {
 		t.Fatalf("%+v, %v", e, err)
 	}
-	w.mustChange(storage.Change{Put: b})
+	w.mustChange(storage.Intent{Put: b})
 	if e, err = w.Tagged(t.Context(), repository, "v1"); err != nil || e.Image.Platforms[1].Size == 0 {
 		t.Errorf("the index is not described again when its child comes: %+v, %v", e, err)
 	}
@@ -224,30 +225,30 @@ func TestChildrenAndIndexes(t *testing.T) {
 	if _, err := w.Entry(t.Context(), repository, b); err != nil {
 		t.Errorf("a child is found by its digest: %v", err)
 	}
-	w.mustChange(storage.Change{Put: b, Tags: []string{"mine"}})
+	w.mustChange(storage.Intent{Put: b, Tags: []string{"mine"}})
 	w.want("child with a tag of its own", i.String()+":v1", b.String()+":mine")
 	j := w.indexOf(i, a)
-	w.mustChange(storage.Change{Put: j, Tags: []string{"nested"}})
+	w.mustChange(storage.Intent{Put: j, Tags: []string{"nested"}})
 	w.want("index below an index", i.String()+":v1", b.String()+":mine", j.String()+":nested")
 
 	w.delete(i)
 	w.want("deleted: the outer index stays, a is held by it", j.String()+":nested", b.String()+":mine")
 	w.delete(j)
 	w.want("deleted: a goes with it, b has a tag", b.String()+":mine")
-	if _, err := w.Entry(t.Context(), repository, a); !errors.Is(err, catalog.ErrNotFound) {
+	if _, err := w.Entry(t.Context(), repository, a); !errors.Is(err, index.ErrNotFound) {
 		t.Errorf("a is still there: %v", err)
 	}
 	if _, _, err := w.store.Repository(repository).Manifest(t.Context(), a); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("a is still in storage: %v", err)
 	}
-	w.mustChange(storage.Change{Untag: []string{"mine"}})
+	w.mustChange(storage.Intent{Untag: []string{"mine"}})
 	w.want("untagged", b.String())
 }
 
 func TestBlobOfStoredManifest(t *testing.T) {
 	w := newWorld(t)
 	a := w.unikernel("a")
-	w.mustChange(storage.Change{Put: a, Tags: []string{"v1"}})
+	w.mustChange(storage.Intent{Put: a, Tags: []string{"v1"}})
 	rom := digest.FromString("rom of a")
 	size := func() int64 {
 		e, err := w.Tagged(t.Context(), repository, "v1")
@@ -285,9 +286,9 @@ func TestIndexFails(t *testing.T) {
 	for _, broken := range []string{"Begin", "Apply"} {
 		w := newWorld(t)
 		a, b := w.unikernel("a"), w.unikernel("b")
-		w.mustChange(storage.Change{Put: a, Tags: []string{"v1"}})
+		w.mustChange(storage.Intent{Put: a, Tags: []string{"v1"}})
 		w.index.broken = broken
-		if err := w.change(storage.Change{Put: b, Tags: []string{"v1"}}); !errors.Is(err, errIndexBroken) {
+		if err := w.change(storage.Intent{Put: b, Tags: []string{"v1"}}); !errors.Is(err, errIndexBroken) {
 			t.Fatalf("%s: the failure is not reported: %v", broken, err)
 		}
 		if broken == "Apply" {
@@ -320,7 +321,7 @@ func TestIndexFails(t *testing.T) {
 // TestRecover cuts changes in two, as a crash would, at every place.
 func TestRecover(t *testing.T) {
 	type step func(w *world, a, i, child digest.Digest)
-	intend := func(w *world, c storage.Change) {
+	intend := func(w *world, c storage.Intent) {
 		c.Repository = repository
 		if err := w.index.Begin(w.t.Context(), c); err != nil {
 			w.t.Fatal(err)
@@ -332,14 +333,14 @@ func TestRecover(t *testing.T) {
 	}{
 		"before the manifest came": {
 			func(w *world, a, _, _ digest.Digest) {
-				intend(w, storage.Change{Put: digest.FromString("never came"), Tags: []string{"v1"}})
+				intend(w, storage.Intent{Put: digest.FromString("never came"), Tags: []string{"v1"}})
 			},
 			func(a, i, _ digest.Digest) []string { return []string{a.String() + ":v1", i.String() + ":v2"} },
 		},
 		"between manifest and tag": {
 			func(w *world, a, _, _ digest.Digest) {
 				c := w.unikernel("c")
-				intend(w, storage.Change{Put: c, Tags: []string{"v1"}})
+				intend(w, storage.Intent{Put: c, Tags: []string{"v1"}})
 				w.arrive(c)
 			},
 			func(a, i, _ digest.Digest) []string {
@@ -349,14 +350,14 @@ func TestRecover(t *testing.T) {
 		"within a tag": {
 			func(w *world, a, _, _ digest.Digest) {
 				w.write("repositories/"+repository+"/_manifests/tags/v9/index/sha256/"+a.Encoded()+"/link", []byte(a))
-				intend(w, storage.Change{Put: a, Tags: []string{"v9"}})
+				intend(w, storage.Intent{Put: a, Tags: []string{"v9"}})
 			},
 			func(a, i, _ digest.Digest) []string { return []string{a.String() + ":v1:v9", i.String() + ":v2"} },
 		},
 		"within a deletion": {
 			func(w *world, _, i, child digest.Digest) {
-				intend(w, storage.Change{Untag: []string{"v2"}, Delete: []digest.Digest{i, child}})
-				err := w.store.Complete(w.t.Context(), storage.Change{Repository: repository, Untag: []string{"v2"}, Delete: []digest.Digest{i}})
+				intend(w, storage.Intent{Untag: []string{"v2"}, Delete: []digest.Digest{i, child}})
+				err := w.store.Complete(w.t.Context(), storage.Intent{Repository: repository, Untag: []string{"v2"}, Delete: []digest.Digest{i}})
 				if err != nil {
 					w.t.Fatal(err)
 				}
@@ -365,7 +366,7 @@ func TestRecover(t *testing.T) {
 		},
 		"after the last step": {
 			func(w *world, a, _, _ digest.Digest) {
-				s := storage.Change{Repository: repository, Untag: []string{"v1"}}
+				s := storage.Intent{Repository: repository, Untag: []string{"v1"}}
 				intend(w, s)
 				if err := w.store.Complete(w.t.Context(), s); err != nil {
 					w.t.Fatal(err)
@@ -377,9 +378,9 @@ func TestRecover(t *testing.T) {
 		w := newWorld(t)
 		a, child := w.unikernel("a"), w.unikernel("child")
 		i := w.indexOf(child)
-		w.mustChange(storage.Change{Put: a, Tags: []string{"v1"}})
-		w.mustChange(storage.Change{Put: child})
-		w.mustChange(storage.Change{Put: i, Tags: []string{"v2"}})
+		w.mustChange(storage.Intent{Put: a, Tags: []string{"v1"}})
+		w.mustChange(storage.Intent{Put: child})
+		w.mustChange(storage.Intent{Put: i, Tags: []string{"v2"}})
 		c.crash(w, a, i, child)
 		if err := w.Recover(t.Context()); err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -19,7 +20,7 @@ type Change struct {
 	catalog    *Catalog
 	repository string
 	unlock     func()
-	intent     *storage.Change // noted, and not shown yet
+	intent     *storage.Intent // noted, and not shown yet
 }
 
 // Begin waits until the repository is free, and takes it. The caller closes
@@ -38,7 +39,7 @@ func (c *Catalog) Begin(ctx context.Context, repository string) (*Change, error)
 
 // Intend notes what is about to happen. Storage may be touched once it has
 // returned without an error.
-func (ch *Change) Intend(ctx context.Context, s storage.Change) error {
+func (ch *Change) Intend(ctx context.Context, s storage.Intent) error {
 	s.Repository = ch.repository
 	if err := ch.catalog.index.Begin(ctx, s); err != nil {
 		return fmt.Errorf("note the change of %s: %w", ch.repository, err)
@@ -70,7 +71,7 @@ func (ch *Change) Hide(ctx context.Context) error {
 	if ch.intent == nil {
 		return errors.New("nothing to hide")
 	}
-	hiding := storage.Change{Repository: ch.repository, Untag: ch.intent.Untag, Delete: ch.intent.Delete}
+	hiding := storage.Intent{Repository: ch.repository, Untag: ch.intent.Untag, Delete: ch.intent.Delete}
 	update, err := ch.catalog.update(ctx, hiding)
 	if err == nil {
 		update.Done = false
@@ -95,8 +96,8 @@ func (ch *Change) Close() {
 // Deletion plans the deletion of a manifest, by any of its digests: the tags that point to it, and
 // every manifest below it that nothing else holds, no tag and no other index.
 // It returns ErrNotFound if the manifest is not there.
-func (ch *Change) Deletion(ctx context.Context, dgst digest.Digest) (storage.Change, error) {
-	plan := storage.Change{Repository: ch.repository}
+func (ch *Change) Deletion(ctx context.Context, dgst digest.Digest) (storage.Intent, error) {
+	plan := storage.Intent{Repository: ch.repository}
 	index := ch.catalog.index
 	dgst, err := index.Canonical(ctx, ch.repository, dgst)
 	if err != nil {
@@ -128,7 +129,7 @@ func (ch *Change) Deletion(ctx context.Context, dgst digest.Digest) (storage.Cha
 
 // withAliases adds the other digests of what is deleted: they go first, so that
 // none is left without what it stands for.
-func (ch *Change) withAliases(ctx context.Context, plan storage.Change) (storage.Change, error) {
+func (ch *Change) withAliases(ctx context.Context, plan storage.Intent) (storage.Intent, error) {
 	var all []digest.Digest
 	for _, d := range plan.Delete {
 		aliases, err := ch.catalog.index.Aliases(ctx, ch.repository, d)
@@ -143,9 +144,9 @@ func (ch *Change) withAliases(ctx context.Context, plan storage.Change) (storage
 
 // Untagging plans the deletion of a tag. It returns ErrNotFound if there
 // is no such tag.
-func (ch *Change) Untagging(ctx context.Context, tag string) (storage.Change, error) {
+func (ch *Change) Untagging(ctx context.Context, tag string) (storage.Intent, error) {
 	_, err := ch.catalog.index.Tag(ctx, ch.repository, tag)
-	return storage.Change{Repository: ch.repository, Untag: []string{tag}}, err
+	return storage.Intent{Repository: ch.repository, Untag: []string{tag}}, err
 }
 
 // held says whether a manifest has a tag, or an index that stays.
@@ -194,7 +195,7 @@ func (c *Catalog) blob(ctx context.Context, repository string, op func() (digest
 	}
 	// What has happened in storage is shown also if the client is gone.
 	if err := show(context.WithoutCancel(ctx), dgst); err != nil {
-		c.setStale(storage.Change{Repository: repository})
+		c.setStale(storage.Intent{Repository: repository})
 		return cmp.Or(failed, fmt.Errorf("index blob %s of %s: %w", dgst, repository, err))
 	}
 	return failed
@@ -215,7 +216,7 @@ func (c *Catalog) relink(ctx context.Context, repository string, dgst digest.Dig
 	if there == known && size == was {
 		return nil
 	}
-	u := Update{Repository: repository}
+	u := index.Update{Repository: repository}
 	if there {
 		u.Link = map[digest.Digest]int64{dgst: size}
 	} else {

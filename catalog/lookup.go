@@ -4,6 +4,9 @@ import (
 	"context"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // Repositories returns the names of repositories after the given one, sorted,
@@ -34,7 +37,7 @@ func (c *Catalog) Canonical(ctx context.Context, repository string, dgst digest.
 
 // Referrers returns the manifests of a repository that have a subject, after
 // the given one by digest, at most n.
-func (c *Catalog) Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Description, error) {
+func (c *Catalog) Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]image.Description, error) {
 	if err := c.heal(ctx, only(repository)); err != nil {
 		return nil, err
 	}
@@ -60,9 +63,9 @@ func (c *Catalog) Holder(ctx context.Context, dgst digest.Digest, namespaces []s
 }
 
 // Usage returns what a namespace stores.
-func (c *Catalog) Usage(ctx context.Context, namespace string) (Usage, error) {
+func (c *Catalog) Usage(ctx context.Context, namespace string) (index.Usage, error) {
 	if err := c.heal(ctx, within([]string{namespace})); err != nil {
-		return Usage{}, err
+		return index.Usage{}, err
 	}
 	return c.index.Usage(ctx, namespace)
 }

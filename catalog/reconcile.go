@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -29,8 +31,8 @@ func (c *Catalog) reconcile(ctx context.Context, repository string) error {
 }
 
 // difference is the update that leads from what the index knows to storage.
-func (c *Catalog) difference(ctx context.Context, repository string, known State) (Update, error) {
-	u := Update{Repository: repository, Done: true}
+func (c *Catalog) difference(ctx context.Context, repository string, known index.State) (index.Update, error) {
+	u := index.Update{Repository: repository, Done: true}
 	stored := c.store.Repository(repository)
 	tags, err := stored.Tags(ctx)
 	if err != nil {
@@ -61,8 +63,8 @@ func (c *Catalog) difference(ctx context.Context, repository string, known State
 }
 
 // update is what a change that has happened in storage does to the index.
-func (c *Catalog) update(ctx context.Context, s storage.Change) (Update, error) {
-	u := Update{Repository: s.Repository, Untag: s.Untag, Done: true}
+func (c *Catalog) update(ctx context.Context, s storage.Intent) (index.Update, error) {
+	u := index.Update{Repository: s.Repository, Untag: s.Untag, Done: true}
 	for _, d := range s.Delete {
 		if d.Algorithm() == digest.Canonical {
 			u.Delete = append(u.Delete, d)
@@ -95,14 +97,14 @@ func (c *Catalog) update(ctx context.Context, s storage.Change) (Update, error) 
 
 // describe describes manifests that are new, and again every index above a
 // manifest that came or went.
-func (c *Catalog) describe(ctx context.Context, repository string, added, gone []digest.Digest) ([]Description, error) {
+func (c *Catalog) describe(ctx context.Context, repository string, added, gone []digest.Digest) ([]image.Description, error) {
 	leaving := make(map[digest.Digest]bool, len(gone))
 	for _, d := range gone {
 		leaving[d] = true
 	}
 	seen := make(map[digest.Digest]bool, len(added))
 	queue := append(append([]digest.Digest(nil), added...), gone...)
-	var out []Description
+	var out []image.Description
 	for i := 0; i < len(queue); i++ {
 		d := queue[i]
 		if seen[d] {
@@ -128,27 +130,27 @@ func (c *Catalog) describe(ctx context.Context, repository string, added, gone [
 	return out, nil
 }
 
-func (c *Catalog) describeOne(ctx context.Context, repository string, d digest.Digest) (Description, error) {
+func (c *Catalog) describeOne(ctx context.Context, repository string, d digest.Digest) (image.Description, error) {
 	content := content{c.store.Repository(repository)}
 	bytes, modified, err := content.repository.Manifest(ctx, d)
 	if errors.Is(err, storage.ErrTooLarge) {
-		return Description{Digest: d}, nil // it can be deleted, and that is all
+		return image.Description{Digest: d}, nil // it can be deleted, and that is all
 	}
 	if err != nil {
-		return Description{}, err
+		return image.Description{}, err
 	}
-	return Describe(ctx, Manifest{Digest: d, Bytes: bytes, Modified: modified}, content, c.index)
+	return image.Describe(ctx, image.Manifest{Digest: d, Bytes: bytes, Modified: modified}, content, c.index)
 }
 
 // content lets Describe read a repository in storage.
 type content struct{ repository storage.Repository }
 
-func (r content) Manifest(ctx context.Context, d digest.Digest) (Manifest, error) {
+func (r content) Manifest(ctx context.Context, d digest.Digest) (image.Manifest, error) {
 	bytes, modified, err := r.repository.Manifest(ctx, d)
 	if errors.Is(err, storage.ErrTooLarge) {
 		err = storage.ErrNotFound // as a part of an index it is not readable
 	}
-	return Manifest{Digest: d, Bytes: bytes, Modified: modified}, err
+	return image.Manifest{Digest: d, Bytes: bytes, Modified: modified}, err
 }
 
 func (r content) Size(ctx context.Context, d digest.Digest) (int64, error) {

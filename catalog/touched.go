@@ -5,13 +5,15 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // touched keeps the notes that the blobs of a repository are changing. A note
 // is written once, before the first change, and stays while changes go on, so
 // that a push of many blobs does not pay for one each.
 type touched struct {
-	index Index
+	index index.Index
 	log   *slog.Logger
 	stop  chan struct{}
 	done  chan struct{}
@@ -27,7 +29,7 @@ type note struct {
 	last    time.Time
 }
 
-func newTouched(index Index, log *slog.Logger) *touched {
+func newTouched(index index.Index, log *slog.Logger) *touched {
 	t := &touched{
 		index: index, log: log, notes: make(map[string]*note),
 		stop: make(chan struct{}), done: make(chan struct{}),

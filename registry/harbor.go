@@ -103,7 +103,7 @@ func (g *Registry) harborDelete(w http.ResponseWriter, r *http.Request, a *asked
 		g.fail(w, r, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only at the moment"})
 		return
 	}
-	err := g.remove(r.Context(), a.name, func(ctx context.Context, _ Change) (storage.Change, error) {
+	err := g.remove(r.Context(), a.name, func(ctx context.Context, _ Change) (storage.Intent, error) {
 		return everythingIn(ctx, g.store.Repository(a.name))
 	})
 	switch {
@@ -120,7 +120,7 @@ func (g *Registry) harborDelete(w http.ResponseWriter, r *http.Request, a *asked
 	w.WriteHeader(http.StatusOK)
 }
 
-func everythingIn(ctx context.Context, repository storage.Repository) (plan storage.Change, err error) {
+func everythingIn(ctx context.Context, repository storage.Repository) (plan storage.Intent, err error) {
 	tags, err := repository.Tags(ctx)
 	if err != nil {
 		return plan, err

@@ -103,7 +103,7 @@ func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 		in.counted = func() {}
 		return "", refused(ctx, err)
 	}
-	intent := storage.Change{Repository: name, Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
+	intent := storage.Intent{Repository: name, Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
 	if err := in.Intend(ctx, intent); err != nil {
 		return "", unavailable(err)
 	}

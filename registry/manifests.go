@@ -248,7 +248,7 @@ func mediaTypeIn(body []byte) string {
 // distribution's own deletion looks the tags up before it removes them, so that
 // one which moves in between is lost, and answers 202 also if it failed.
 func (g *Registry) deleteManifest(w http.ResponseWriter, r *http.Request, a *asked) {
-	err := g.remove(r.Context(), a.name, func(ctx context.Context, change Change) (storage.Change, error) {
+	err := g.remove(r.Context(), a.name, func(ctx context.Context, change Change) (storage.Intent, error) {
 		if a.tag != "" {
 			return change.Untagging(ctx, a.tag)
 		}
@@ -270,7 +270,7 @@ func (g *Registry) deleteManifest(w http.ResponseWriter, r *http.Request, a *ask
 
 // remove does a deletion that is planned once the repository is taken. It
 // returns storage.ErrNotFound if there is nothing to delete.
-func (g *Registry) remove(ctx context.Context, repository string, plan func(context.Context, Change) (storage.Change, error)) error {
+func (g *Registry) remove(ctx context.Context, repository string, plan func(context.Context, Change) (storage.Intent, error)) error {
 	change, err := g.begin(ctx, repository)
 	if err != nil {
 		return err

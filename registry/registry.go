@@ -23,7 +23,7 @@ import (
 // fits it.
 type Change interface {
 	// Intend notes what is about to happen; storage is touched only after.
-	Intend(ctx context.Context, c storage.Change) error
+	Intend(ctx context.Context, c storage.Intent) error
 	// Commit shows what was intended. Once it has returned without an error,
 	// the next answer has it.
 	Commit(ctx context.Context) error
@@ -31,8 +31,8 @@ type Change interface {
 	Hide(ctx context.Context) error
 	// Deletion plans the deletion of a manifest and what goes with it;
 	// Untagging that of a tag. Both return storage.ErrNotFound.
-	Deletion(ctx context.Context, dgst digest.Digest) (storage.Change, error)
-	Untagging(ctx context.Context, tag string) (storage.Change, error)
+	Deletion(ctx context.Context, dgst digest.Digest) (storage.Intent, error)
+	Untagging(ctx context.Context, tag string) (storage.Intent, error)
 	// Blob runs op, which unlinks a blob, and shows what came of it.
 	Blob(ctx context.Context, op func() (digest.Digest, error)) error
 	// Close ends the change, shown or not.

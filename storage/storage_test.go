@@ -156,7 +156,7 @@ func TestComplete(t *testing.T) {
 		put(t, s, revisionLink("r", a), a.String())
 		put(t, s, revisionLink("r", b), b.String())
 		put(t, s, tagCurrentLink("r", "old"), b.String())
-		c := Change{Repository: "r", Put: a, Tags: []string{"new"}, As: digest.SHA512.FromString("a"), Untag: []string{"old", "absent"}, Delete: []digest.Digest{b, digest.FromString("absent")}}
+		c := Intent{Repository: "r", Put: a, Tags: []string{"new"}, As: digest.SHA512.FromString("a"), Untag: []string{"old", "absent"}, Delete: []digest.Digest{b, digest.FromString("absent")}}
 		for range 2 { // completing what is complete changes nothing
 			if err := s.Complete(t.Context(), c); err != nil {
 				t.Fatalf("%s: %v", kind, err)
@@ -167,7 +167,7 @@ func TestComplete(t *testing.T) {
 				t.Errorf("%s: tags %v, manifests %v", kind, tags, manifests)
 			}
 		}
-		never := Change{Repository: "r", Put: digest.FromString("never came"), Tags: []string{"new"}}
+		never := Intent{Repository: "r", Put: digest.FromString("never came"), Tags: []string{"new"}}
 		if err := s.Complete(t.Context(), never); err != nil {
 			t.Fatal(err)
 		}

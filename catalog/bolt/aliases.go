@@ -7,7 +7,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // The bytes of a manifest may have several digests: the canonical one, under
@@ -109,20 +110,20 @@ func (a *applying) isChild(canonical digest.Digest) bool {
 	return false
 }
 
-// Canonical implements catalog.Index.
+// Canonical implements index.Index.
 func (x *Index) Canonical(ctx context.Context, repository string, d digest.Digest) (canonical digest.Digest, err error) {
 	err = x.view(ctx, "canonical", func(tx *bbolt.Tx) error {
 		a := applying{tx: tx, repository: repository}
 		canonical = a.canonical(d)
 		if tx.Bucket(bucketManifests).Get(a.key(canonical.String())) == nil {
-			return catalog.ErrNotFound
+			return index.ErrNotFound
 		}
 		return nil
 	})
 	return canonical, err
 }
 
-// Aliases implements catalog.Index.
+// Aliases implements index.Index.
 func (x *Index) Aliases(ctx context.Context, repository string, canonical digest.Digest) (aliases []digest.Digest, err error) {
 	err = x.view(ctx, "aliases", func(tx *bbolt.Tx) error {
 		a := applying{tx: tx, repository: repository}
@@ -132,8 +133,8 @@ func (x *Index) Aliases(ctx context.Context, repository string, canonical digest
 	return aliases, err
 }
 
-// Referrers implements catalog.Index.
-func (x *Index) Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) (referrers []catalog.Description, err error) {
+// Referrers implements index.Index.
+func (x *Index) Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) (referrers []image.Description, err error) {
 	err = x.view(ctx, "referrers", func(tx *bbolt.Tx) error {
 		a := applying{tx: tx, repository: repository}
 		m := merge{}
@@ -148,7 +149,7 @@ func (x *Index) Referrers(ctx context.Context, repository string, subject, after
 		for s := m.least(); s != nil && len(referrers) < n; s = m.least() {
 			d := digest.Digest(s.k[s.strip:])
 			s.advance()
-			description := catalog.Description{Digest: d}
+			description := image.Description{Digest: d}
 			if _, err := get(tx.Bucket(bucketManifests), a.key(d.String()), &description); err != nil {
 				return err
 			}

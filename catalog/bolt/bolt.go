@@ -10,8 +10,8 @@
 //
 //	meta          schema                        the schema's version, decimal
 //	              storage                       storage.Store.Identity of what was indexed
-//	              stats                         catalog.Stats as JSON
-//	manifests     <repository>\0<digest>        catalog.Description as JSON, of every manifest
+//	              stats                         index.Stats as JSON
+//	manifests     <repository>\0<digest>        image.Description as JSON, of every manifest
 //	tags          <repository>\0<tag>           digest, as it was pushed
 //	tagged        <repository>\0<digest>\0<tag> nothing: the tags of a manifest, by its canonical digest
 //	parents       <repository>\0<child>\0<parent>  nothing: the indexes that refer to a manifest, stored or not
@@ -28,10 +28,10 @@
 //	holders       <digest>\0<repository>        nothing: the repositories that link a blob
 //	references    <repository>\0<blob>\0<manifest>  nothing: the manifests that refer to a blob, stored or not
 //	uses          <namespace>\0<digest>         use as JSON: the blobs that manifests of a namespace refer to
-//	namespaces    <namespace>                   catalog.Usage as JSON
+//	namespaces    <namespace>                   index.Usage as JSON
 //	repositories  <repository>                  repository as JSON: what it holds
-//	layers        <digest>                      one byte, catalog.Parts: what was found in a layer
-//	pending       <repository>                  storage.Change as JSON: a change that has begun
+//	layers        <digest>                      one byte, image.Parts: what was found in a layer
+//	pending       <repository>                  storage.Intent as JSON: a change that has begun
 //	touched       <repository>                  nothing: blobs of the repository are changing
 //
 // meta is written when the file is made and by Apply; layers by Remember,
@@ -100,7 +100,7 @@ var (
 // file, or the index of another place. One is then made with [Build].
 var ErrNoIndex = errors.New("no index of this storage")
 
-// Index is a catalog.Index in a bbolt file.
+// Index is a index.Index in a bbolt file.
 type Index struct {
 	db *bbolt.DB
 	w  *writer

@@ -15,7 +15,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -33,7 +34,7 @@ func build(t testing.TB, fill func(*Index) error) *Index {
 
 func empty(*Index) error { return nil }
 
-func apply(t testing.TB, x *Index, u catalog.Update) {
+func apply(t testing.TB, x *Index, u index.Update) {
 	t.Helper()
 	if err := x.Apply(context.Background(), u); err != nil {
 		t.Fatal(err)
@@ -42,8 +43,8 @@ func apply(t testing.TB, x *Index, u catalog.Update) {
 
 func dgst(s string) digest.Digest { return digest.FromString(s) }
 
-func image1(created time.Time) *catalog.Image {
-	return &catalog.Image{Created: created, Size: 1, Initrd: true, Platforms: []catalog.Platform{}}
+func image1(created time.Time) *image.Image {
+	return &image.Image{Created: created, Size: 1, Initrd: true, Platforms: []image.Platform{}}
 }
 
 func at(second int) time.Time { return time.Unix(int64(second), 0).UTC() }
@@ -71,7 +72,7 @@ func TestOpen(t *testing.T) {
 	if err := x.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.Apply(t.Context(), catalog.Update{Repository: "a/b"}); !errors.Is(err, errClosed) {
+	if err := x.Apply(t.Context(), index.Update{Repository: "a/b"}); !errors.Is(err, errClosed) {
 		t.Fatalf("write after close: %v", err)
 	}
 	if _, err := Open(path, "s3 bucket=other"); !errors.Is(err, ErrNoIndex) {
@@ -101,22 +102,22 @@ func setSchema(t *testing.T, path, version string) {
 func TestPending(t *testing.T) {
 	x := build(t, empty)
 	ctx := t.Context()
-	change := storage.Change{Repository: "a/b", Put: dgst("m"), Tags: []string{"t"}}
+	change := storage.Intent{Repository: "a/b", Put: dgst("m"), Tags: []string{"t"}}
 	for _, err := range []error{
 		x.Begin(ctx, change), x.Touch(ctx, "a/b"), x.Touch(ctx, "c/d"),
-		x.Begin(ctx, storage.Change{Repository: "e/f"}), x.Apply(ctx, catalog.Update{Repository: "e/f", Done: true}),
+		x.Begin(ctx, storage.Intent{Repository: "e/f"}), x.Apply(ctx, index.Update{Repository: "e/f", Done: true}),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	// What a change does to blobs on the way does not end it.
-	apply(t, x, catalog.Update{Repository: "a/b", Link: map[digest.Digest]int64{dgst("l"): 1}})
+	apply(t, x, index.Update{Repository: "a/b", Link: map[digest.Digest]int64{dgst("l"): 1}})
 	got, err := x.Pending(ctx)
 	if err != nil || len(got) != 2 || got[0].Put != change.Put || got[0].Tags[0] != "t" || got[1].Repository != "c/d" {
 		t.Fatalf("pending: %+v, %v", got, err)
 	}
-	apply(t, x, catalog.Update{Repository: "a/b", Done: true})
+	apply(t, x, index.Update{Repository: "a/b", Done: true})
 	if err := x.Settle(ctx, []string{"a/b", "c/d"}); err != nil {
 		t.Fatal(err)
 	}
@@ -130,9 +131,9 @@ func TestMemory(t *testing.T) {
 	if _, found := x.Recall(dgst("l")); found {
 		t.Fatal("recalled what nobody remembered")
 	}
-	x.Remember(dgst("l"), catalog.PartKernel|catalog.PartInitrd)
-	apply(t, x, catalog.Update{Repository: "a/b"}) // which was queued after it
-	if got, found := x.Recall(dgst("l")); !found || got != catalog.PartKernel|catalog.PartInitrd {
+	x.Remember(dgst("l"), image.PartKernel|image.PartInitrd)
+	apply(t, x, index.Update{Repository: "a/b"}) // which was queued after it
+	if got, found := x.Recall(dgst("l")); !found || got != image.PartKernel|image.PartInitrd {
 		t.Fatalf("recalled %v, %v", got, found)
 	}
 }
@@ -166,19 +167,19 @@ func TestFrom(t *testing.T) {
 	x := build(t, empty)
 	for i := range 6 {
 		d := dgst(fmt.Sprint(i))
-		apply(t, x, catalog.Update{Repository: "a/b", Put: []catalog.Description{{Digest: d, Image: image1(at(i / 2))}}})
+		apply(t, x, index.Update{Repository: "a/b", Put: []image.Description{{Digest: d, Image: image1(at(i / 2))}}})
 	}
 	for _, c := range []struct {
 		second     int
 		descending bool
 		want       int
 	}{{1, false, 4}, {1, true, 4}, {0, true, 2}, {3, false, 0}, {3, true, 6}, {-1, true, 0}} {
-		q := catalog.Query{ByTime: true, Descending: c.descending, From: &catalog.Position{Time: at(c.second)}}
+		q := index.Query{ByTime: true, Descending: c.descending, From: &index.Position{Time: at(c.second)}}
 		if got := readAll(t, x, q, 2); len(got) != c.want {
 			t.Errorf("from %d, descending %v: %d images, want %d", c.second, c.descending, len(got), c.want)
 		}
 		for _, e := range readAll(t, x, q, 1) {
-			q.From = &catalog.Position{Time: e.Image.Created, UUID: e.UUID()}
+			q.From = &index.Position{Time: e.Image.Created, UUID: e.UUID()}
 			if got := readAll(t, x, q, 3); got[0].Digest != e.Digest {
 				t.Errorf("from %s: begins at %s", e.Digest, got[0].Digest)
 			}
@@ -194,15 +195,15 @@ func TestListWhileMoving(t *testing.T) {
 	const images = 12
 	set := func(i int) {
 		name := names[i%3]
-		apply(t, x, catalog.Update{Repository: name, Put: []catalog.Description{{Digest: dgst(fmt.Sprint(i)), Image: image1(at(r.IntN(30)))}}})
+		apply(t, x, index.Update{Repository: name, Put: []image.Description{{Digest: dgst(fmt.Sprint(i)), Image: image1(at(r.IntN(30)))}}})
 	}
 	for i := range images {
 		set(i)
 	}
 	for round := range 300 {
-		q := catalog.Query{ByTime: round%3 != 0, Descending: round%3 == 1}
+		q := index.Query{ByTime: round%3 != 0, Descending: round%3 == 1}
 		seen := map[string]int{}
-		for cursor, first := catalog.Cursor(""), true; first || cursor != ""; first = false {
+		for cursor, first := index.Cursor(""), true; first || cursor != ""; first = false {
 			batch, next, err := x.List(t.Context(), q, cursor, 1+r.IntN(3))
 			if err != nil {
 				t.Fatal(err)
@@ -228,12 +229,12 @@ func TestListWhileMoving(t *testing.T) {
 func TestAliases(t *testing.T) {
 	const repo = "alice/app"
 	short, long := dgst("child"), digest.SHA512.FromString("child")
-	index, signature := dgst("index"), dgst("signature")
-	steps := []catalog.Update{
-		{Repository: repo, Put: []catalog.Description{{Digest: short, Image: image1(at(1))}}},
+	parent, signature := dgst("index"), dgst("signature")
+	steps := []index.Update{
+		{Repository: repo, Put: []image.Description{{Digest: short, Image: image1(at(1))}}},
 		{Repository: repo, Alias: map[digest.Digest]digest.Digest{long: short}},
-		{Repository: repo, Put: []catalog.Description{{Digest: index, Image: image1(at(2)), Children: []digest.Digest{long}}}},
-		{Repository: repo, Put: []catalog.Description{{Digest: signature, Subject: long}}},
+		{Repository: repo, Put: []image.Description{{Digest: parent, Image: image1(at(2)), Children: []digest.Digest{long}}}},
+		{Repository: repo, Put: []image.Description{{Digest: signature, Subject: long}}},
 		{Repository: repo, Tag: map[string]digest.Digest{"v1": long}},
 	}
 	var first string
@@ -257,7 +258,7 @@ func TestAliases(t *testing.T) {
 			if all, err := x.ByDigest(ctx, d, nil, "", 9); err != nil || len(all) != 1 {
 				t.Fatalf("by digest %s: %v, %v", d.Algorithm(), all, err)
 			}
-			if parents, _, err := x.Relatives(ctx, repo, d); err != nil || !slices.Equal(parents, []digest.Digest{index}) {
+			if parents, _, err := x.Relatives(ctx, repo, d); err != nil || !slices.Equal(parents, []digest.Digest{parent}) {
 				t.Fatalf("parents by %s: %v, %v", d.Algorithm(), parents, err)
 			}
 			found, err := x.Referrers(ctx, repo, d, "", 9)
@@ -265,18 +266,18 @@ func TestAliases(t *testing.T) {
 				t.Fatalf("referrers by %s: %v, %v", d.Algorithm(), found, err)
 			}
 		}
-		if _, children, err := x.Relatives(ctx, repo, index); err != nil || !slices.Equal(children, []digest.Digest{short}) {
+		if _, children, err := x.Relatives(ctx, repo, parent); err != nil || !slices.Equal(children, []digest.Digest{short}) {
 			t.Fatalf("children: %v, %v", children, err)
 		}
 		if got, err := x.Tag(ctx, repo, "v1"); err != nil || got != long {
 			t.Fatalf("tag: %s, %v", got, err)
 		}
-		apply(t, x, catalog.Update{Repository: repo, Untag: []string{"v1"}})
-		if got := readAll(t, x, catalog.Query{}, 9); len(got) != 1 || got[0].Digest != index {
+		apply(t, x, index.Update{Repository: repo, Untag: []string{"v1"}})
+		if got := readAll(t, x, index.Query{}, 9); len(got) != 1 || got[0].Digest != parent {
 			t.Fatalf("an untagged child is listed: %v", got)
 		}
-		apply(t, x, catalog.Update{Repository: repo, Unalias: []digest.Digest{long}, Delete: []digest.Digest{short}})
-		if _, err := x.Canonical(ctx, repo, long); !errors.Is(err, catalog.ErrNotFound) {
+		apply(t, x, index.Update{Repository: repo, Unalias: []digest.Digest{long}, Delete: []digest.Digest{short}})
+		if _, err := x.Canonical(ctx, repo, long); !errors.Is(err, index.ErrNotFound) {
 			t.Fatalf("the alias outlives the manifest: %v", err)
 		}
 	}

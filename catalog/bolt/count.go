@@ -3,7 +3,8 @@ package bolt
 import (
 	"bytes"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // repository is what the index counts of a repository.
@@ -30,14 +31,14 @@ func (u use) bytes() int64 {
 }
 
 func (a *applying) countManifest(n int64) error {
-	return a.count(func(s *catalog.Stats, r *repository, _ *catalog.Usage) {
+	return a.count(func(s *index.Stats, r *repository, _ *index.Usage) {
 		s.Manifests += n
 		r.Manifests += n
 	})
 }
 
-func (a *applying) countImage(image *catalog.Image, n int64) error {
-	return a.count(func(s *catalog.Stats, r *repository, ns *catalog.Usage) {
+func (a *applying) countImage(image *image.Image, n int64) error {
+	return a.count(func(s *index.Stats, r *repository, ns *index.Usage) {
 		if image.Kernel || image.Initrd {
 			s.Unikernels += n
 		} else {
@@ -49,7 +50,7 @@ func (a *applying) countImage(image *catalog.Image, n int64) error {
 }
 
 // use counts the blobs of a manifest that came or went.
-func (a *applying) use(blobs []catalog.Blob, n int64) error {
+func (a *applying) use(blobs []image.Blob, n int64) error {
 	var delta int64
 	bucket, space := a.tx.Bucket(bucketUses), namespaceOf(a.repository)
 	for _, blob := range blobs {
@@ -79,15 +80,15 @@ func (a *applying) use(blobs []catalog.Blob, n int64) error {
 			return err
 		}
 	}
-	return a.count(func(_ *catalog.Stats, _ *repository, ns *catalog.Usage) { ns.Bytes += delta })
+	return a.count(func(_ *index.Stats, _ *repository, ns *index.Usage) { ns.Bytes += delta })
 }
 
 // count changes the counters, and removes those of what is empty.
-func (a *applying) count(change func(*catalog.Stats, *repository, *catalog.Usage)) error {
+func (a *applying) count(change func(*index.Stats, *repository, *index.Usage)) error {
 	var (
-		stats catalog.Stats
+		stats index.Stats
 		repo  repository
-		space catalog.Usage
+		space index.Usage
 	)
 	meta, repos, spaces := a.tx.Bucket(bucketMeta), a.tx.Bucket(bucketRepositories), a.tx.Bucket(bucketNamespaces)
 	repoKey, spaceKey := []byte(a.repository), []byte(namespaceOf(a.repository))
@@ -114,7 +115,7 @@ func (a *applying) count(change func(*catalog.Stats, *repository, *catalog.Usage
 	} else if err := put(repos, repoKey, repo); err != nil {
 		return err
 	}
-	if space == (catalog.Usage{}) {
+	if space == (index.Usage{}) {
 		return spaces.Delete(spaceKey)
 	}
 	return put(spaces, bytes.Clone(spaceKey), space)

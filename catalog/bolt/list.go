@@ -4,13 +4,14 @@ import (
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // relist makes the list hold a manifest if, and only if, it is an entry: an
 // image that belongs to no index of the repository, or has a tag of its own.
 func (a *applying) relist(d digest.Digest) error {
-	var m catalog.Description
+	var m image.Description
 	found, err := get(a.tx.Bucket(bucketManifests), a.key(d.String()), &m)
 	if err != nil || !found {
 		return err
@@ -32,14 +33,14 @@ func (a *applying) relist(d digest.Digest) error {
 		return err
 	}
 	if was, moved := a.unlisted[d]; moved && !was.Equal(m.Image.Created) {
-		if err := recordMove(a.tx, move{image{a.repository, d}, was, m.Image.Created}); err != nil {
+		if err := recordMove(a.tx, move{listed{a.repository, d}, was, m.Image.Created}); err != nil {
 			return err
 		}
 	}
 	return a.countImage(m.Image, +1)
 }
 
-func (a *applying) unlist(m catalog.Description) error {
+func (a *applying) unlist(m image.Description) error {
 	if m.Image == nil || !a.listed(m) {
 		return nil
 	}
@@ -54,13 +55,13 @@ func (a *applying) unlist(m catalog.Description) error {
 	return a.countImage(m.Image, -1)
 }
 
-func (a *applying) listed(m catalog.Description) bool {
+func (a *applying) listed(m image.Description) bool {
 	return a.tx.Bucket(bucketByName).Get(byNameKey(a.repository, m.Image.Created, m.Digest)) != nil
 }
 
 // byTime calls fn with both keys of an image in the order by time.
-func (a *applying) byTime(m catalog.Description, fn func(*bbolt.Bucket, []byte) error) error {
-	id := catalog.ImageUUID(a.repository, m.Digest)
+func (a *applying) byTime(m image.Description, fn func(*bbolt.Bucket, []byte) error) error {
+	id := index.ImageUUID(a.repository, m.Digest)
 	for _, namespace := range []string{"", namespaceOf(a.repository)} {
 		if err := fn(a.tx.Bucket(bucketByTime), byTimeKey(namespace, m.Image.Created, id)); err != nil {
 			return err

@@ -14,26 +14,27 @@ import (
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // model is what the index should know, kept in the plainest way.
 type model map[string]*repo
 
 type repo struct {
-	manifests map[digest.Digest]catalog.Description
+	manifests map[digest.Digest]image.Description
 	tags      map[string]digest.Digest
 	links     map[digest.Digest]int64
 }
 
 func (m model) repo(name string) *repo {
 	if m[name] == nil {
-		m[name] = &repo{map[digest.Digest]catalog.Description{}, map[string]digest.Digest{}, map[digest.Digest]int64{}}
+		m[name] = &repo{map[digest.Digest]image.Description{}, map[string]digest.Digest{}, map[digest.Digest]int64{}}
 	}
 	return m[name]
 }
 
-func (m model) apply(u catalog.Update) {
+func (m model) apply(u index.Update) {
 	r := m.repo(u.Repository)
 	for _, d := range u.Delete {
 		delete(r.manifests, d)
@@ -53,19 +54,19 @@ func (m model) apply(u catalog.Update) {
 }
 
 // entries are the listed images in the order of a query.
-func (m model) entries(q catalog.Query) []catalog.Entry {
-	var out []catalog.Entry
+func (m model) entries(q index.Query) []index.Entry {
+	var out []index.Entry
 	for name, r := range m {
 		for d, p := range r.manifests {
 			tags := r.tagsOf(d)
-			held := slices.ContainsFunc(slices.Collect(maps.Values(r.manifests)), func(o catalog.Description) bool { return slices.Contains(o.Children, d) })
-			if p.Image == nil || held && len(tags) == 0 || q.Tagged && len(tags) == 0 || !catalog.Within(q.Within, name) {
+			held := slices.ContainsFunc(slices.Collect(maps.Values(r.manifests)), func(o image.Description) bool { return slices.Contains(o.Children, d) })
+			if p.Image == nil || held && len(tags) == 0 || q.Tagged && len(tags) == 0 || !index.Within(q.Within, name) {
 				continue
 			}
-			out = append(out, catalog.Entry{Repository: name, Digest: d, Tags: tags, Image: *p.Image})
+			out = append(out, index.Entry{Repository: name, Digest: d, Tags: tags, Image: *p.Image})
 		}
 	}
-	slices.SortFunc(out, func(a, b catalog.Entry) int {
+	slices.SortFunc(out, func(a, b index.Entry) int {
 		ua, ub := a.UUID(), b.UUID()
 		byTime := cmpOr(a.Image.Created.Compare(b.Image.Created), bytes.Compare(ua[:], ub[:]))
 		switch {
@@ -102,11 +103,11 @@ func (r *repo) tagsOf(d digest.Digest) []string {
 
 var names = []string{"alice/app", "alice/app/below", "alice/app-2", "bob/x", "official/nginx", "official/utils/tunnel", "nginx", "zoe/z", "official", "alice"}
 
-func randomUpdate(r *rand.Rand) catalog.Update {
+func randomUpdate(r *rand.Rand) index.Update {
 	some := func(n int) digest.Digest { return dgst(fmt.Sprint("m", r.IntN(n))) }
-	u := catalog.Update{Repository: names[r.IntN(len(names))], Done: r.IntN(2) == 0, Tag: map[string]digest.Digest{}}
+	u := index.Update{Repository: names[r.IntN(len(names))], Done: r.IntN(2) == 0, Tag: map[string]digest.Digest{}}
 	for range r.IntN(3) {
-		p := catalog.Description{Digest: some(8), Size: 3}
+		p := image.Description{Digest: some(8), Size: 3}
 		switch r.IntN(4) {
 		case 0:
 			p.Children = []digest.Digest{some(8), dgst("elsewhere")}
@@ -116,19 +117,19 @@ func randomUpdate(r *rand.Rand) catalog.Update {
 			p.Image.Kernel, p.Image.Initrd, p.Image.ROM = r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(2) == 0
 		}
 		for i := range r.IntN(3) {
-			blob := catalog.Blob{Digest: dgst(fmt.Sprint("blob", i)), Size: int64(100 + i)}
+			blob := image.Blob{Digest: dgst(fmt.Sprint("blob", i)), Size: int64(100 + i)}
 			if r.IntN(4) == 0 {
 				blob.Size = 0
 			}
 			p.Blobs = append(p.Blobs, blob)
 		}
-		if !slices.ContainsFunc(u.Put, func(o catalog.Description) bool { return o.Digest == p.Digest }) {
+		if !slices.ContainsFunc(u.Put, func(o image.Description) bool { return o.Digest == p.Digest }) {
 			u.Put = append(u.Put, p)
 		}
 	}
 	if r.IntN(3) == 0 {
 		u.Delete = append(u.Delete, some(8))
-		u.Put = slices.DeleteFunc(u.Put, func(p catalog.Description) bool { return p.Digest == u.Delete[0] })
+		u.Put = slices.DeleteFunc(u.Put, func(p image.Description) bool { return p.Digest == u.Delete[0] })
 	}
 	if r.IntN(2) == 0 {
 		u.Tag[fmt.Sprint("t", r.IntN(4))] = some(8)
@@ -144,7 +145,7 @@ func randomUpdate(r *rand.Rand) catalog.Update {
 	return u
 }
 
-var queries = []catalog.Query{
+var queries = []index.Query{
 	{}, {Tagged: true}, {Within: []string{"alice"}}, {Within: []string{"alice/app"}}, {Within: []string{"official"}},
 	{Within: []string{"official", "alice", "alice/app", "bob/x"}}, {Within: []string{"nobody"}}, {Within: []string{}},
 	{ByTime: true}, {ByTime: true, Descending: true}, {ByTime: true, Within: []string{"alice/app", "zoe"}},
@@ -183,20 +184,20 @@ func TestModel(t *testing.T) {
 }
 
 // oneByOne brings a model about by single updates in random order.
-func oneByOne(r *rand.Rand, m model) []catalog.Update {
-	var out []catalog.Update
+func oneByOne(r *rand.Rand, m model) []index.Update {
+	var out []index.Update
 	for name, repo := range m {
 		for _, p := range repo.manifests {
-			out = append(out, catalog.Update{Repository: name, Put: []catalog.Description{p}})
+			out = append(out, index.Update{Repository: name, Put: []image.Description{p}})
 		}
 		for tag, d := range repo.tags {
-			out = append(out, catalog.Update{Repository: name, Tag: map[string]digest.Digest{tag: d}})
+			out = append(out, index.Update{Repository: name, Tag: map[string]digest.Digest{tag: d}})
 		}
 		for d, size := range repo.links {
-			out = append(out, catalog.Update{Repository: name, Link: map[digest.Digest]int64{d: size}})
+			out = append(out, index.Update{Repository: name, Link: map[digest.Digest]int64{d: size}})
 		}
 	}
-	slices.SortFunc(out, func(a, b catalog.Update) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	slices.SortFunc(out, func(a, b index.Update) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	r.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	return out
 }
@@ -214,7 +215,7 @@ func checkLookups(t *testing.T, x *Index, m model) {
 		for d, p := range r.manifests {
 			e, err := x.Entry(ctx, name, d)
 			if p.Image == nil {
-				if !errors.Is(err, catalog.ErrNotFound) {
+				if !errors.Is(err, index.ErrNotFound) {
 					t.Fatalf("%s@%s is no image: %v", name, d, err)
 				}
 				continue
@@ -226,7 +227,7 @@ func checkLookups(t *testing.T, x *Index, m model) {
 				t.Fatalf("uuid of %s@%s: %s@%s, %v", name, d, repository, found, err)
 			}
 			all, err := x.ByDigest(ctx, d, nil, "", 100)
-			if err != nil || !slices.ContainsFunc(all, func(o catalog.Entry) bool { return o.Repository == name }) {
+			if err != nil || !slices.ContainsFunc(all, func(o index.Entry) bool { return o.Repository == name }) {
 				t.Fatalf("by digest %s misses %s: %v, %v", d, name, all, err)
 			}
 		}
@@ -242,7 +243,7 @@ func checkNames(t *testing.T, x *Index, m model) {
 	for _, ns := range [][]string{nil, {"alice"}, {"alice/app", "official", "zoe"}, {"alice", "alice/app", "official"}} {
 		var want, got []string
 		for name, r := range m {
-			if len(r.manifests) > 0 && catalog.Within(ns, name) {
+			if len(r.manifests) > 0 && index.Within(ns, name) {
 				want = append(want, name)
 			}
 		}
@@ -268,7 +269,7 @@ func checkNames(t *testing.T, x *Index, m model) {
 		want := slices.Sorted(maps.Keys(r.tags))
 		got, err := x.TagNames(t.Context(), name, "", 100)
 		if len(r.manifests)+len(r.links) == 0 {
-			if !errors.Is(err, catalog.ErrNotFound) {
+			if !errors.Is(err, index.ErrNotFound) {
 				t.Fatalf("tags of %s, which is empty: %v, %v", name, got, err)
 			}
 		} else if err != nil || !slices.Equal(got, want) {
@@ -285,20 +286,20 @@ func checkNames(t *testing.T, x *Index, m model) {
 		got, err := x.Holder(t.Context(), blob, ns)
 		holds := false
 		for name, r := range m {
-			if _, ok := r.links[blob]; ok && catalog.Within(ns, name) {
+			if _, ok := r.links[blob]; ok && index.Within(ns, name) {
 				holds = true
 			}
 		}
-		if holds != (err == nil) || holds && (!catalog.Within(ns, got) || m[got].links[blob] == 0) {
+		if holds != (err == nil) || holds && (!index.Within(ns, got) || m[got].links[blob] == 0) {
 			t.Fatalf("holder within %v: %q, %v; want one: %v", ns, got, err, holds)
 		}
 	}
 }
 
-func readAll(t *testing.T, x *Index, q catalog.Query, n int) (all []catalog.Entry) {
+func readAll(t *testing.T, x *Index, q index.Query, n int) (all []index.Entry) {
 	t.Helper()
-	for cursor, first := catalog.Cursor(""), true; first || cursor != ""; first = false {
-		var batch []catalog.Entry
+	for cursor, first := index.Cursor(""), true; first || cursor != ""; first = false {
+		var batch []index.Entry
 		var err error
 		if batch, cursor, err = x.List(t.Context(), q, cursor, n); err != nil {
 			t.Fatal(err)
@@ -308,9 +309,9 @@ func readAll(t *testing.T, x *Index, q catalog.Query, n int) (all []catalog.Entr
 	return all
 }
 
-func compare(t *testing.T, what string, got, want []catalog.Entry) {
+func compare(t *testing.T, what string, got, want []index.Entry) {
 	t.Helper()
-	brief := func(entries []catalog.Entry) string {
+	brief := func(entries []index.Entry) string {
 		var b strings.Builder
 		for _, e := range entries {
 			fmt.Fprintf(&b, "%s@%s %v %d\n", e.Repository, e.Digest[:14], e.Tags, e.Image.Created.Unix())

@@ -12,7 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // A list is read in batches, each in a transaction of its own. Images that come
@@ -27,15 +27,15 @@ const maxMoves = 10000
 
 var errListTooSlow = errors.New("the list was read too slowly: too many images have moved since")
 
-// image names an image.
-type image struct {
+// listed names an image of the list.
+type listed struct {
 	Repository string        `json:"repository"`
 	Digest     digest.Digest `json:"digest"`
 }
 
 // move is a change of an image's place in the lists.
 type move struct {
-	image
+	listed
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
 }
@@ -63,16 +63,16 @@ type place struct {
 	// Sequence is the last move that was made up for.
 	Sequence uint64 `json:"sequence"`
 	// Seen are images that were read and have moved to a place not read yet.
-	Seen []image `json:"seen,omitempty"`
+	Seen []listed `json:"seen,omitempty"`
 }
 
-func (p *place) cursor() (catalog.Cursor, error) {
+func (p *place) cursor() (index.Cursor, error) {
 	data, err := json.Marshal(p)
-	return catalog.Cursor(data), err
+	return index.Cursor(data), err
 }
 
 // skip says whether an image has been read before, and forgets it.
-func (p *place) skip(i image) bool {
+func (p *place) skip(i listed) bool {
 	at := slices.Index(p.Seen, i)
 	if at < 0 {
 		return false
@@ -82,7 +82,7 @@ func (p *place) skip(i image) bool {
 }
 
 // resume goes on with a list after a cursor, and makes up for the moves since.
-func resume(tx *bbolt.Tx, q catalog.Query, after catalog.Cursor) (*list, error) {
+func resume(tx *bbolt.Tx, q index.Query, after index.Cursor) (*list, error) {
 	l := &list{tx: tx, query: q}
 	moves := tx.Bucket(bucketMoves)
 	if after == "" {
@@ -108,25 +108,25 @@ func resume(tx *bbolt.Tx, q catalog.Query, after catalog.Cursor) (*list, error) 
 
 // follow keeps an image that has moved in the list, once.
 func (l *list) follow(m move) {
-	read := l.at.skip(m.image) || !l.ahead(m.image, m.From)
-	if at := slices.Index(l.extra, m.image); at >= 0 {
+	read := l.at.skip(m.listed) || !l.ahead(m.listed, m.From)
+	if at := slices.Index(l.extra, m.listed); at >= 0 {
 		// It had moved behind before, and is still to be read.
 		l.extra = slices.Delete(l.extra, at, at+1)
 		read = false
 	}
-	switch ahead := l.ahead(m.image, m.To); {
+	switch ahead := l.ahead(m.listed, m.To); {
 	case read && ahead:
-		l.at.Seen = append(l.at.Seen, m.image)
+		l.at.Seen = append(l.at.Seen, m.listed)
 	case !read && !ahead:
-		l.extra = append(l.extra, m.image)
+		l.extra = append(l.extra, m.listed)
 	}
 }
 
 // ahead says whether an image with a creation time has a place that the list
 // has not come to.
-func (l *list) ahead(i image, created time.Time) bool {
+func (l *list) ahead(i listed, created time.Time) bool {
 	if l.query.ByTime {
-		key := byTimeKey("", created, catalog.ImageUUID(i.Repository, i.Digest))[len(separator):]
+		key := byTimeKey("", created, index.ImageUUID(i.Repository, i.Digest))[len(separator):]
 		c := bytes.Compare(key, l.at.Position)
 		if l.query.Descending {
 			c = -c

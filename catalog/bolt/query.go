@@ -11,15 +11,15 @@ import (
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // maxScanned bounds how many images one batch looks at, so that a filter that
 // few images pass does not hold a transaction for long.
 const maxScanned = 4096
 
-// List implements catalog.Index.
-func (x *Index) List(ctx context.Context, q catalog.Query, after catalog.Cursor, n int) (entries []catalog.Entry, next catalog.Cursor, err error) {
+// List implements index.Index.
+func (x *Index) List(ctx context.Context, q index.Query, after index.Cursor, n int) (entries []index.Entry, next index.Cursor, err error) {
 	err = x.view(ctx, "list", func(tx *bbolt.Tx) error {
 		l, err := resume(tx, q, after)
 		if err != nil {
@@ -29,7 +29,7 @@ func (x *Index) List(ctx context.Context, q catalog.Query, after catalog.Cursor,
 		entries = l.entries
 		return err
 	})
-	if errors.Is(err, catalog.ErrNotFound) {
+	if errors.Is(err, index.ErrNotFound) {
 		err = errors.New("the index lists an image that it does not have")
 	}
 	return entries, next, err
@@ -38,13 +38,13 @@ func (x *Index) List(ctx context.Context, q catalog.Query, after catalog.Cursor,
 // list is one batch of a list being read.
 type list struct {
 	tx      *bbolt.Tx
-	query   catalog.Query
+	query   index.Query
 	at      place
-	extra   []image
-	entries []catalog.Entry
+	extra   []listed
+	entries []index.Entry
 }
 
-func (l *list) read(n int) (catalog.Cursor, error) {
+func (l *list) read(n int) (index.Cursor, error) {
 	for _, i := range l.extra {
 		if err := l.add(i); err != nil {
 			return "", err
@@ -67,18 +67,18 @@ func (l *list) read(n int) (catalog.Cursor, error) {
 		l.at.Position = s.position()
 		repository, d := s.image()
 		s.advance()
-		if l.at.skip(image{repository, d}) {
+		if l.at.skip(listed{repository, d}) {
 			continue
 		}
-		if err := l.add(image{repository, d}); err != nil {
+		if err := l.add(listed{repository, d}); err != nil {
 			return "", err
 		}
 	}
 }
 
 // add takes an image into the batch, if it passes the filters.
-func (l *list) add(i image) error {
-	if !catalog.Within(l.query.Within, i.Repository) ||
+func (l *list) add(i listed) error {
+	if !index.Within(l.query.Within, i.Repository) ||
 		l.query.Tagged && !anyBelow(l.tx.Bucket(bucketTagged), prefix(i.Repository, i.Digest.String())) {
 		return nil
 	}
@@ -163,15 +163,15 @@ func (s *span) seek(k []byte) {
 // byName reads the listed images in the order of their names. Official images
 // are known by the name below official/, so theirs are a span of their own,
 // merged into the others.
-func byName(tx *bbolt.Tx, q catalog.Query, after []byte) merge {
-	const official = catalog.Official + "/"
+func byName(tx *bbolt.Tx, q index.Query, after []byte) merge {
+	const official = index.Official + "/"
 	type bounds struct{ start, prefix, end, strip string }
 	var all []bounds
 	if q.Within == nil {
 		all = []bounds{
 			{end: official},
 			{prefix: official, strip: official},
-			{start: catalog.Official + "0"}, // the first that follows all of official/
+			{start: index.Official + "0"}, // the first that follows all of official/
 		}
 	}
 	for _, ns := range outermost(q.Within) {
@@ -180,7 +180,7 @@ func byName(tx *bbolt.Tx, q catalog.Query, after []byte) merge {
 			strip = official
 		}
 		below := bounds{prefix: ns + "/", strip: strip}
-		if ns == catalog.Official {
+		if ns == index.Official {
 			strip = ""
 		}
 		all = append(all, bounds{prefix: ns + separator, strip: strip}, below)
@@ -218,10 +218,10 @@ func byName(tx *bbolt.Tx, q catalog.Query, after []byte) merge {
 }
 
 // inOrder is the part of a key of byname that counts for the order.
-func inOrder(k string) string { return strings.TrimPrefix(k, catalog.Official+"/") }
+func inOrder(k string) string { return strings.TrimPrefix(k, index.Official+"/") }
 
 // byTime reads the listed images in the order of their creation.
-func byTime(tx *bbolt.Tx, q catalog.Query, after []byte) merge {
+func byTime(tx *bbolt.Tx, q index.Query, after []byte) merge {
 	spaces := []string{""}
 	if q.Within != nil {
 		spaces = nil
@@ -263,14 +263,14 @@ func byTime(tx *bbolt.Tx, q catalog.Query, after []byte) merge {
 
 // fromUUID completes a position that is a time alone, so that the images of
 // that time are included.
-func fromUUID(q catalog.Query) uuid.UUID {
+func fromUUID(q index.Query) uuid.UUID {
 	if q.Descending && q.From.UUID == uuid.Nil {
 		return uuid.Max
 	}
 	return q.From.UUID
 }
 
-// Repositories implements catalog.Index.
+// Repositories implements index.Index.
 func (x *Index) Repositories(ctx context.Context, namespaces []string, after string, n int) (names []string, err error) {
 	err = x.view(ctx, "repositories", func(tx *bbolt.Tx) error {
 		m := namesIn(tx.Bucket(bucketRepositories), "", namespaces, after)

@@ -11,11 +11,12 @@ import (
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
-// Entry implements catalog.Index.
-func (x *Index) Entry(ctx context.Context, repository string, d digest.Digest) (e catalog.Entry, err error) {
+// Entry implements index.Index.
+func (x *Index) Entry(ctx context.Context, repository string, d digest.Digest) (e index.Entry, err error) {
 	err = x.view(ctx, "entry", func(tx *bbolt.Tx) error {
 		e, err = entry(tx, repository, d)
 		return err
@@ -23,26 +24,26 @@ func (x *Index) Entry(ctx context.Context, repository string, d digest.Digest) (
 	return e, err
 }
 
-func entry(tx *bbolt.Tx, repository string, d digest.Digest) (catalog.Entry, error) {
+func entry(tx *bbolt.Tx, repository string, d digest.Digest) (index.Entry, error) {
 	a := applying{tx: tx, repository: repository}
 	d = a.canonical(d)
-	var m catalog.Description
+	var m image.Description
 	found, err := get(tx.Bucket(bucketManifests), key(repository, d.String()), &m)
 	if err != nil {
-		return catalog.Entry{}, err
+		return index.Entry{}, err
 	}
 	if !found || m.Image == nil {
-		return catalog.Entry{}, catalog.ErrNotFound
+		return index.Entry{}, index.ErrNotFound
 	}
-	return catalog.Entry{Repository: repository, Digest: d, Aliases: a.names(d)[1:], Tags: a.tagsOf(d), Image: *m.Image}, nil
+	return index.Entry{Repository: repository, Digest: d, Aliases: a.names(d)[1:], Tags: a.tagsOf(d), Image: *m.Image}, nil
 }
 
-// Tag implements catalog.Index.
+// Tag implements index.Index.
 func (x *Index) Tag(ctx context.Context, repository, tag string) (d digest.Digest, err error) {
 	err = x.view(ctx, "tag", func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucketTags).Get(key(repository, tag))
 		if v == nil {
-			return catalog.ErrNotFound
+			return index.ErrNotFound
 		}
 		d = digest.Digest(v)
 		return nil
@@ -50,12 +51,12 @@ func (x *Index) Tag(ctx context.Context, repository, tag string) (d digest.Diges
 	return d, err
 }
 
-// UUID implements catalog.Index.
+// UUID implements index.Index.
 func (x *Index) UUID(ctx context.Context, id uuid.UUID) (repository string, d digest.Digest, err error) {
 	err = x.view(ctx, "uuid", func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucketUUIDs).Get(id[:])
 		if v == nil {
-			return catalog.ErrNotFound
+			return index.ErrNotFound
 		}
 		name, encoded := split(v)
 		repository, d = name, digest.Digest(encoded)
@@ -64,15 +65,15 @@ func (x *Index) UUID(ctx context.Context, id uuid.UUID) (repository string, d di
 	return repository, d, err
 }
 
-// ByDigest implements catalog.Index.
-func (x *Index) ByDigest(ctx context.Context, d digest.Digest, namespaces []string, after string, n int) (entries []catalog.Entry, err error) {
+// ByDigest implements index.Index.
+func (x *Index) ByDigest(ctx context.Context, d digest.Digest, namespaces []string, after string, n int) (entries []index.Entry, err error) {
 	err = x.view(ctx, "by_digest", func(tx *bbolt.Tx) error {
 		start := string(prefix(d.String()))
 		m := namesIn(tx.Bucket(bucketDigests), start, namespaces, after)
 		for s := m.least(); s != nil && len(entries) < n; s = m.least() {
 			e, err := entry(tx, string(s.k[len(start):]), d)
 			s.advance()
-			if errors.Is(err, catalog.ErrNotFound) {
+			if errors.Is(err, index.ErrNotFound) {
 				// The same bytes are no unikernel in any repository that has
 				// the same layers, but one may lack them.
 				continue
@@ -87,9 +88,9 @@ func (x *Index) ByDigest(ctx context.Context, d digest.Digest, namespaces []stri
 	return entries, err
 }
 
-// State implements catalog.Index.
-func (x *Index) State(ctx context.Context, repository string) (catalog.State, error) {
-	s := catalog.State{
+// State implements index.Index.
+func (x *Index) State(ctx context.Context, repository string) (index.State, error) {
+	s := index.State{
 		Tags:      make(map[string]digest.Digest),
 		Manifests: make(map[digest.Digest]struct{}),
 		Aliases:   make(map[digest.Digest]digest.Digest),
@@ -127,7 +128,7 @@ func (x *Index) State(ctx context.Context, repository string) (catalog.State, er
 	return s, err
 }
 
-// Relatives implements catalog.Index.
+// Relatives implements index.Index.
 func (x *Index) Relatives(ctx context.Context, repository string, d digest.Digest) (parents, children []digest.Digest, err error) {
 	err = x.view(ctx, "relatives", func(tx *bbolt.Tx) error {
 		a := applying{tx: tx, repository: repository}
@@ -140,7 +141,7 @@ func (x *Index) Relatives(ctx context.Context, repository string, d digest.Diges
 				return err
 			}
 		}
-		var m catalog.Description
+		var m image.Description
 		if _, err := get(tx.Bucket(bucketManifests), key(repository, d.String()), &m); err != nil {
 			return err
 		}
@@ -155,7 +156,7 @@ func (x *Index) Relatives(ctx context.Context, repository string, d digest.Diges
 	return parents, children, err
 }
 
-// Tags implements catalog.Index.
+// Tags implements index.Index.
 func (x *Index) Tags(ctx context.Context, repository string, d digest.Digest) (tags []string, err error) {
 	err = x.view(ctx, "tags", func(tx *bbolt.Tx) error {
 		a := applying{tx: tx, repository: repository}
@@ -165,7 +166,7 @@ func (x *Index) Tags(ctx context.Context, repository string, d digest.Digest) (t
 	return tags, err
 }
 
-// Linked implements catalog.Index.
+// Linked implements index.Index.
 func (x *Index) Linked(ctx context.Context, repository string, d digest.Digest) (size int64, found bool, err error) {
 	err = x.view(ctx, "linked", func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucketLinks).Get(key(repository, d.String()))
@@ -179,7 +180,7 @@ func (x *Index) Linked(ctx context.Context, repository string, d digest.Digest) 
 	return size, found, err
 }
 
-// Referring implements catalog.Index.
+// Referring implements index.Index.
 func (x *Index) Referring(ctx context.Context, repository string, d digest.Digest) (manifests []digest.Digest, err error) {
 	err = x.view(ctx, "referring", func(tx *bbolt.Tx) error {
 		return below(tx.Bucket(bucketReferences), prefix(repository, d.String()), func(manifest string, _ []byte) error {
@@ -190,12 +191,12 @@ func (x *Index) Referring(ctx context.Context, repository string, d digest.Diges
 	return manifests, err
 }
 
-// TagNames implements catalog.Index.
+// TagNames implements index.Index.
 func (x *Index) TagNames(ctx context.Context, repository, after string, n int) (tags []string, err error) {
 	err = x.view(ctx, "tag_names", func(tx *bbolt.Tx) error {
 		start := prefix(repository)
 		if tx.Bucket(bucketRepositories).Get([]byte(repository)) == nil && !anyBelow(tx.Bucket(bucketLinks), start) {
-			return catalog.ErrNotFound
+			return index.ErrNotFound
 		}
 		c := tx.Bucket(bucketTags).Cursor()
 		for k, _ := c.Seek(append(bytes.Clone(start), after...)); bytes.HasPrefix(k, start) && len(tags) < n; k, _ = c.Next() {
@@ -208,7 +209,7 @@ func (x *Index) TagNames(ctx context.Context, repository, after string, n int) (
 	return tags, err
 }
 
-// Holder implements catalog.Index.
+// Holder implements index.Index.
 func (x *Index) Holder(ctx context.Context, d digest.Digest, namespaces []string) (repository string, err error) {
 	err = x.view(ctx, "holder", func(tx *bbolt.Tx) error {
 		c, start := tx.Bucket(bucketHolders).Cursor(), prefix(d.String())
@@ -229,13 +230,13 @@ func (x *Index) Holder(ctx context.Context, d digest.Digest, namespaces []string
 				return nil
 			}
 		}
-		return catalog.ErrNotFound
+		return index.ErrNotFound
 	})
 	return repository, err
 }
 
-// Usage implements catalog.Index.
-func (x *Index) Usage(ctx context.Context, namespace string) (u catalog.Usage, err error) {
+// Usage implements index.Index.
+func (x *Index) Usage(ctx context.Context, namespace string) (u index.Usage, err error) {
 	err = x.view(ctx, "usage", func(tx *bbolt.Tx) error {
 		_, err := get(tx.Bucket(bucketNamespaces), []byte(namespace), &u)
 		return err
@@ -243,7 +244,7 @@ func (x *Index) Usage(ctx context.Context, namespace string) (u catalog.Usage, e
 	return u, err
 }
 
-// Unused implements catalog.Index.
+// Unused implements index.Index.
 func (x *Index) Unused(ctx context.Context, namespace string, blobs []digest.Digest) (unused []digest.Digest, err error) {
 	err = x.view(ctx, "unused", func(tx *bbolt.Tx) error {
 		for _, d := range blobs {
@@ -260,7 +261,7 @@ func (x *Index) Unused(ctx context.Context, namespace string, blobs []digest.Dig
 	return unused, err
 }
 
-// InUse implements catalog.Index.
+// InUse implements index.Index.
 func (x *Index) InUse(ctx context.Context, namespace string, d digest.Digest) (bytes int64, err error) {
 	err = x.view(ctx, "in_use", func(tx *bbolt.Tx) error {
 		var u use
@@ -271,8 +272,8 @@ func (x *Index) InUse(ctx context.Context, namespace string, d digest.Digest) (b
 	return bytes, err
 }
 
-// Stats implements catalog.Index.
-func (x *Index) Stats(ctx context.Context) (s catalog.Stats, err error) {
+// Stats implements index.Index.
+func (x *Index) Stats(ctx context.Context) (s index.Stats, err error) {
 	err = x.view(ctx, "stats", func(tx *bbolt.Tx) error {
 		_, err := get(tx.Bucket(bucketMeta), keyStats, &s)
 		return err

@@ -10,12 +10,13 @@ import (
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
 
-// Begin implements catalog.Index.
-func (x *Index) Begin(_ context.Context, c storage.Change) error {
+// Begin implements index.Index.
+func (x *Index) Begin(_ context.Context, c storage.Intent) error {
 	data, err := json.Marshal(c)
 	if err != nil {
 		return err
@@ -25,14 +26,14 @@ func (x *Index) Begin(_ context.Context, c storage.Change) error {
 	})
 }
 
-// Touch implements catalog.Index.
+// Touch implements index.Index.
 func (x *Index) Touch(_ context.Context, repository string) error {
 	return x.update("touch", func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketTouched).Put([]byte(repository), nil)
 	})
 }
 
-// Settle implements catalog.Index.
+// Settle implements index.Index.
 func (x *Index) Settle(_ context.Context, repositories []string) error {
 	return x.update("settle", func(tx *bbolt.Tx) error {
 		for _, repository := range repositories {
@@ -44,12 +45,12 @@ func (x *Index) Settle(_ context.Context, repositories []string) error {
 	})
 }
 
-// Pending implements catalog.Index.
-func (x *Index) Pending(ctx context.Context) (changes []storage.Change, err error) {
+// Pending implements index.Index.
+func (x *Index) Pending(ctx context.Context) (changes []storage.Intent, err error) {
 	err = x.view(ctx, "pending", func(tx *bbolt.Tx) error {
 		begun := make(map[string]bool)
 		err := tx.Bucket(bucketPending).ForEach(func(k, v []byte) error {
-			var c storage.Change
+			var c storage.Intent
 			if err := json.Unmarshal(v, &c); err != nil {
 				return err
 			}
@@ -62,7 +63,7 @@ func (x *Index) Pending(ctx context.Context) (changes []storage.Change, err erro
 		}
 		return tx.Bucket(bucketTouched).ForEach(func(k, _ []byte) error {
 			if !begun[string(k)] {
-				changes = append(changes, storage.Change{Repository: string(k)})
+				changes = append(changes, storage.Intent{Repository: string(k)})
 			}
 			return nil
 		})
@@ -70,28 +71,28 @@ func (x *Index) Pending(ctx context.Context) (changes []storage.Change, err erro
 	return changes, err
 }
 
-// Recall implements catalog.Memory.
-func (x *Index) Recall(d digest.Digest) (parts catalog.Parts, found bool) {
+// Recall implements image.Memory.
+func (x *Index) Recall(d digest.Digest) (parts image.Parts, found bool) {
 	_ = x.view(context.Background(), "recall", func(tx *bbolt.Tx) error {
 		if v := tx.Bucket(bucketLayers).Get([]byte(d)); len(v) == 1 {
-			parts, found = catalog.Parts(v[0]), true
+			parts, found = image.Parts(v[0]), true
 		}
 		return nil
 	})
 	return parts, found
 }
 
-// Remember implements catalog.Memory. It does not wait for the write, which
+// Remember implements image.Memory. It does not wait for the write, which
 // then shares the sync of the push it belongs to; that it is lost costs no more
 // than looking into the layer again.
-func (x *Index) Remember(d digest.Digest, parts catalog.Parts) {
+func (x *Index) Remember(d digest.Digest, parts image.Parts) {
 	x.w.later(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketLayers).Put([]byte(d), []byte{byte(parts)})
 	})
 }
 
-// Apply implements catalog.Index.
-func (x *Index) Apply(_ context.Context, u catalog.Update) error {
+// Apply implements index.Index.
+func (x *Index) Apply(_ context.Context, u index.Update) error {
 	return x.update("apply", func(tx *bbolt.Tx) error {
 		a := &applying{
 			tx: tx, repository: u.Repository,
@@ -113,7 +114,7 @@ type applying struct {
 	unlisted map[digest.Digest]time.Time
 }
 
-func (a *applying) apply(u catalog.Update) error {
+func (a *applying) apply(u index.Update) error {
 	for _, d := range u.Delete {
 		if err := a.removeManifest(d, true); err != nil {
 			return err
@@ -155,7 +156,7 @@ func (a *applying) key(parts ...string) []byte {
 	return key(append([]string{a.repository}, parts...)...)
 }
 
-func (a *applying) putManifest(m catalog.Description) error {
+func (a *applying) putManifest(m image.Description) error {
 	if err := a.removeManifest(m.Digest, false); err != nil {
 		return err
 	}
@@ -166,7 +167,7 @@ func (a *applying) putManifest(m catalog.Description) error {
 		return err
 	}
 	if m.Image != nil {
-		id := catalog.ImageUUID(a.repository, m.Digest)
+		id := index.ImageUUID(a.repository, m.Digest)
 		if err := a.tx.Bucket(bucketUUIDs).Put(id[:], a.key(m.Digest.String())); err != nil {
 			return err
 		}
@@ -204,7 +205,7 @@ func (a *applying) removeManifest(d digest.Digest, gone bool) error {
 			}
 		}
 	}
-	var old catalog.Description
+	var old image.Description
 	found, err := get(a.tx.Bucket(bucketManifests), a.key(d.String()), &old)
 	if err != nil || !found {
 		return err
@@ -229,7 +230,7 @@ func (a *applying) removeManifest(d digest.Digest, gone bool) error {
 			return err
 		}
 	}
-	id := catalog.ImageUUID(a.repository, d)
+	id := index.ImageUUID(a.repository, d)
 	if err := a.tx.Bucket(bucketUUIDs).Delete(id[:]); err != nil {
 		return err
 	}

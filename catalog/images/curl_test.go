@@ -17,7 +17,7 @@ func TestCurl(t *testing.T) {
 	}
 	f := shop()
 	for i, name := range []string{"alice/myapp", "alice/untagged", "bob/myapp"} {
-		e := image(name, 20+i, "latest")
+		e := newImage(name, 20+i, "latest")
 		if name == "alice/untagged" {
 			e.Tags = nil
 		}

@@ -4,26 +4,27 @@ import (
 	"strings"
 	"time"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // entryCurrent is an image as the platform's current API has it; the order of
 // the fields is that of the documents.
 type entryCurrent struct {
-	UUID        string             `json:"uuid"`
-	CreatedAt   string             `json:"created_at"`
-	Owner       string             `json:"owner,omitempty"` // only for administrators
-	URL         string             `json:"url"`
-	Tags        []string           `json:"tags"`
-	InitrdOrROM bool               `json:"initrd_or_rom"`
-	Size        int64              `json:"size_in_bytes"`
-	Args        []string           `json:"args,omitempty"`
-	Env         map[string]string  `json:"env,omitempty"`
-	Users       []string           `json:"users,omitempty"` // only for administrators
-	Platforms   []catalog.Platform `json:"platforms"`
+	UUID        string            `json:"uuid"`
+	CreatedAt   string            `json:"created_at"`
+	Owner       string            `json:"owner,omitempty"` // only for administrators
+	URL         string            `json:"url"`
+	Tags        []string          `json:"tags"`
+	InitrdOrROM bool              `json:"initrd_or_rom"`
+	Size        int64             `json:"size_in_bytes"`
+	Args        []string          `json:"args,omitempty"`
+	Env         map[string]string `json:"env,omitempty"`
+	Users       []string          `json:"users,omitempty"` // only for administrators
+	Platforms   []image.Platform  `json:"platforms"`
 }
 
-func formCurrent(c *call, e catalog.Entry) any {
+func formCurrent(c *call, e index.Entry) any {
 	url := e.Name() + "@" + e.Digest.String()
 	if host := c.host(); host != "" {
 		url = host + "/" + url
@@ -44,7 +45,7 @@ func formCurrent(c *call, e catalog.Entry) any {
 		Size:        e.Image.Size,
 		Args:        e.Image.Args,
 		Env:         e.Image.Env,
-		Platforms:   append([]catalog.Platform{}, e.Image.Platforms...),
+		Platforms:   append([]image.Platform{}, e.Image.Platforms...),
 	}
 }
 

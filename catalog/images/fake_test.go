@@ -17,14 +17,15 @@ import (
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // fake is a catalog in memory.
 type fake struct {
-	entries []catalog.Entry
+	entries []index.Entry
 	// children are found by digest, and not listed.
-	children []catalog.Entry
+	children []index.Entry
 	// err, if set, is returned by every call from the failAfter-th on.
 	err              error
 	calls, failAfter int
@@ -38,45 +39,45 @@ func (f *fake) call(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (f *fake) find(ctx context.Context, in []catalog.Entry, is func(catalog.Entry) bool) (catalog.Entry, error) {
+func (f *fake) find(ctx context.Context, in []index.Entry, is func(index.Entry) bool) (index.Entry, error) {
 	if err := f.call(ctx); err != nil {
-		return catalog.Entry{}, err
+		return index.Entry{}, err
 	}
 	if i := slices.IndexFunc(in, is); i >= 0 {
 		return in[i], nil
 	}
-	return catalog.Entry{}, catalog.ErrNotFound
+	return index.Entry{}, index.ErrNotFound
 }
 
-func (f *fake) Entry(ctx context.Context, repository string, dgst digest.Digest) (catalog.Entry, error) {
-	return f.find(ctx, slices.Concat(f.entries, f.children), func(e catalog.Entry) bool {
+func (f *fake) Entry(ctx context.Context, repository string, dgst digest.Digest) (index.Entry, error) {
+	return f.find(ctx, slices.Concat(f.entries, f.children), func(e index.Entry) bool {
 		return e.Repository == repository && e.Digest == dgst
 	})
 }
 
-func (f *fake) Tagged(ctx context.Context, repository, tag string) (catalog.Entry, error) {
-	return f.find(ctx, f.entries, func(e catalog.Entry) bool {
+func (f *fake) Tagged(ctx context.Context, repository, tag string) (index.Entry, error) {
+	return f.find(ctx, f.entries, func(e index.Entry) bool {
 		return e.Repository == repository && slices.Contains(e.Tags, tag)
 	})
 }
 
-func (f *fake) ByUUID(ctx context.Context, id uuid.UUID) (catalog.Entry, error) {
-	return f.find(ctx, f.entries, func(e catalog.Entry) bool { return e.UUID() == id })
+func (f *fake) ByUUID(ctx context.Context, id uuid.UUID) (index.Entry, error) {
+	return f.find(ctx, f.entries, func(e index.Entry) bool { return e.UUID() == id })
 }
 
-func (f *fake) ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]catalog.Entry, error) {
+func (f *fake) ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]index.Entry, error) {
 	if err := f.call(ctx); err != nil {
 		return nil, err
 	}
 	found := slices.Concat(f.entries, f.children)
-	found = slices.DeleteFunc(found, func(e catalog.Entry) bool {
+	found = slices.DeleteFunc(found, func(e index.Entry) bool {
 		return e.Digest != dgst || e.Repository <= after
 	})
-	slices.SortFunc(found, func(a, b catalog.Entry) int { return cmp.Compare(a.Repository, b.Repository) })
+	slices.SortFunc(found, func(a, b index.Entry) int { return cmp.Compare(a.Repository, b.Repository) })
 	return found[:min(n, len(found))], nil
 }
 
-func (f *fake) List(ctx context.Context, q catalog.Query, after catalog.Cursor, n int) ([]catalog.Entry, catalog.Cursor, error) {
+func (f *fake) List(ctx context.Context, q index.Query, after index.Cursor, n int) ([]index.Entry, index.Cursor, error) {
 	if err := f.call(ctx); err != nil {
 		return nil, "", err
 	}
@@ -88,14 +89,14 @@ func (f *fake) List(ctx context.Context, q catalog.Query, after catalog.Cursor, 
 		return c
 	}
 	list := slices.Clone(f.entries)
-	list = slices.DeleteFunc(list, func(e catalog.Entry) bool {
+	list = slices.DeleteFunc(list, func(e index.Entry) bool {
 		in := q.Within == nil || slices.ContainsFunc(q.Within, func(ns string) bool {
 			return e.Repository == ns || strings.HasPrefix(e.Repository, ns+"/")
 		})
 		before := q.From != nil && byTime(e.Image.Created, e.UUID(), q.From.Time, q.From.UUID) < 0
 		return !in || before || q.Tagged && len(e.Tags) == 0
 	})
-	slices.SortFunc(list, func(a, b catalog.Entry) int {
+	slices.SortFunc(list, func(a, b index.Entry) int {
 		if q.ByTime {
 			return byTime(a.Image.Created, a.UUID(), b.Image.Created, b.UUID())
 		}
@@ -113,17 +114,17 @@ func (f *fake) List(ctx context.Context, q catalog.Query, after catalog.Cursor, 
 	if end == len(list) {
 		return list[start:], "", nil
 	}
-	return list[start:end], catalog.Cursor(strconv.Itoa(end)), nil
+	return list[start:end], index.Cursor(strconv.Itoa(end)), nil
 }
 
-// image is an entry that differs from others by name, seed and hour.
-func image(repository string, hour int, tags ...string) catalog.Entry {
+// newImage is an entry that differs from others by name, seed and hour.
+func newImage(repository string, hour int, tags ...string) index.Entry {
 	dgst := digest.FromString(repository + strconv.Itoa(hour))
-	return catalog.Entry{
+	return index.Entry{
 		Repository: repository, Digest: dgst, Tags: tags,
-		Image: catalog.Image{
+		Image: image.Image{
 			Created: time.Date(2026, 1, 31, hour, 0, 0, 0, time.UTC), Size: 1000 + int64(hour), Kernel: true,
-			Platforms: []catalog.Platform{{Digest: dgst, OS: "kraftcloud", Architecture: "x86_64", Size: 1000 + int64(hour), ROMs: []catalog.Part{}}},
+			Platforms: []image.Platform{{Digest: dgst, OS: "kraftcloud", Architecture: "x86_64", Size: 1000 + int64(hour), ROMs: []image.Part{}}},
 		},
 	}
 }
@@ -222,6 +223,6 @@ func wantFailure(t testing.TB, a answer, code int, message string) {
 	}
 }
 
-func (f *fake) Usage(context.Context, string) (catalog.Usage, error) {
-	return catalog.Usage{Images: int64(len(f.entries))}, nil
+func (f *fake) Usage(context.Context, string) (index.Usage, error) {
+	return index.Usage{Images: int64(len(f.entries))}, nil
 }

@@ -8,40 +8,41 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 func sha(char string) digest.Digest { return digest.Digest("sha256:" + strings.Repeat(char, 64)) }
 
 // full has something in every field, official next to nothing.
 var (
-	full = catalog.Entry{
+	full = index.Entry{
 		Repository: "alice/app", Digest: shaA, Tags: []string{"latest", "v1"},
-		Image: catalog.Image{
+		Image: image.Image{
 			Created: time.Date(2026, 1, 31, 12, 0, 0, 500_000_000, time.FixedZone("", 7200)),
 			Size:    2487552, Kernel: true, Initrd: true,
 			Args:       []string{"/bin/app", "a <b> & \"c\""},
 			KernelArgs: []string{"netdev.ip=10.0.0.2/24"},
 			Env:        map[string]string{"PATH": "/bin", "A": "x=y"},
 			Labels:     map[string]string{"org.example": "<&>"},
-			Platforms: []catalog.Platform{
+			Platforms: []image.Platform{
 				{
 					Digest: sha("1"), OS: "kraftcloud", Architecture: "x86_64", Size: 2487552,
-					ROMs:   []catalog.Part{},
-					Kernel: &catalog.Part{Digest: sha("2"), Size: 1, MediaType: "application/vnd.unikraft.kernel.v1"},
-					Initrd: &catalog.Part{Digest: sha("3"), Size: 2487551, MediaType: "application/vnd.oci.image.layer.v1.tar"},
+					ROMs:   []image.Part{},
+					Kernel: &image.Part{Digest: sha("2"), Size: 1, MediaType: "application/vnd.unikraft.kernel.v1"},
+					Initrd: &image.Part{Digest: sha("3"), Size: 2487551, MediaType: "application/vnd.oci.image.layer.v1.tar"},
 					Args:   []string{"/bin/app", "a <b> & \"c\""}, KernelArgs: []string{"netdev.ip=10.0.0.2/24"},
 				},
 				{
 					Digest: sha("4"), OS: "qemu", Architecture: "arm64",
-					ROMs: []catalog.Part{{Digest: sha("5"), MediaType: "application/vnd.unikraft.rom.v1"}},
+					ROMs: []image.Part{{Digest: sha("5"), MediaType: "application/vnd.unikraft.rom.v1"}},
 				},
 			},
 		},
 	}
-	bare = catalog.Entry{
+	bare = index.Entry{
 		Repository: "official/utils/tunnel", Digest: shaB,
-		Image: catalog.Image{Created: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), ROM: true},
+		Image: image.Image{Created: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), ROM: true},
 	}
 )
 
@@ -51,11 +52,11 @@ var opTime = regexp.MustCompile(`"op_time_us":[0-9]+}$`)
 func steady(raw string) string { return opTime.ReplaceAllString(raw, `"op_time_us":0}`) }
 
 func TestGoldenV1(t *testing.T) {
-	server := serve(t, &fake{entries: []catalog.Entry{full, bare}}, Options{})
+	server := serve(t, &fake{entries: []index.Entry{full, bare}}, Options{})
 	// The documents' order of fields, in one line.
 	want := `{"status":"success","data":{"images":[` +
 		`{"digest":"alice/app@` + shaA + `","tags":["alice/app:latest","alice/app:v1"],"initrd":true,"size_in_bytes":2487552,` +
-		`"args":` + quoted(catalog.QuoteArgs(full.Image.Args)) + `,"kernel_args":"netdev.ip=10.0.0.2/24","labels":{"org.example":"<&>"}},` +
+		`"args":` + quoted(image.QuoteArgs(full.Image.Args)) + `,"kernel_args":"netdev.ip=10.0.0.2/24","labels":{"org.example":"<&>"}},` +
 		`{"digest":"utils/tunnel@` + shaB + `","tags":[],"initrd":false,"size_in_bytes":0}` +
 		`]},"op_time_us":0}`
 	if got := steady(get(t, server.URL+"/v1/images/list", "").raw); got != want {
@@ -66,7 +67,7 @@ func TestGoldenV1(t *testing.T) {
 func quoted(s string) string { return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"` }
 
 func TestGoldenCurrent(t *testing.T) {
-	server := serve(t, &fake{entries: []catalog.Entry{full, bare}}, Options{PublicHost: "registry.example.com"})
+	server := serve(t, &fake{entries: []index.Entry{full, bare}}, Options{PublicHost: "registry.example.com"})
 	want := `{"status":"success","data":{"images":[` +
 		`{"uuid":"860a6df9-c356-57ff-946e-76efa389ddd1","created_at":"2026-01-31T10:00:00.5Z","url":"registry.example.com/alice/app@` + shaA + `",` +
 		`"tags":["latest","v1"],"initrd_or_rom":true,"size_in_bytes":2487552,"args":["/bin/app","a <b> & \"c\""],"env":{"A":"x=y","PATH":"/bin"},` +
@@ -90,7 +91,7 @@ func TestGoldenCurrent(t *testing.T) {
 		}
 	}
 	// Without a public host, the request's stands in front.
-	own := serve(t, &fake{entries: []catalog.Entry{full}}, Options{})
+	own := serve(t, &fake{entries: []index.Entry{full}}, Options{})
 	host := strings.TrimPrefix(own.URL, "http://")
 	if a := get(t, own.URL+"/images", ""); a.names()[0] != host+"/alice/app" {
 		t.Errorf("got %v, want the host %s in front", a.names(), host)

@@ -23,29 +23,29 @@ import (
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/registry/access"
 )
 
-// Catalog answers which images there are. Any error but [catalog.ErrNotFound]
+// Catalog answers which images there are. Any error but [index.ErrNotFound]
 // means that it cannot answer now. All methods are called concurrently.
 type Catalog interface {
 	// Entry returns the image of a repository with a digest, also if it is a
-	// manifest that belongs to an index there; else [catalog.ErrNotFound].
-	Entry(ctx context.Context, repository string, dgst digest.Digest) (catalog.Entry, error)
-	// Tagged returns the image that a tag points to, or [catalog.ErrNotFound].
-	Tagged(ctx context.Context, repository, tag string) (catalog.Entry, error)
-	// ByUUID returns the image with a UUID, or [catalog.ErrNotFound].
-	ByUUID(ctx context.Context, id uuid.UUID) (catalog.Entry, error)
+	// manifest that belongs to an index there; else [index.ErrNotFound].
+	Entry(ctx context.Context, repository string, dgst digest.Digest) (index.Entry, error)
+	// Tagged returns the image that a tag points to, or [index.ErrNotFound].
+	Tagged(ctx context.Context, repository, tag string) (index.Entry, error)
+	// ByUUID returns the image with a UUID, or [index.ErrNotFound].
+	ByUUID(ctx context.Context, id uuid.UUID) (index.Entry, error)
 	// ByDigest returns the images with a digest in the repositories that come
 	// after the given one, ordered by repository, at most n; fewer only at the
 	// end.
-	ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]catalog.Entry, error)
+	ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]index.Entry, error)
 	// Usage returns what a namespace stores.
-	Usage(ctx context.Context, namespace string) (catalog.Usage, error)
+	Usage(ctx context.Context, namespace string) (index.Usage, error)
 	// List returns the next entries of a list, at most n, and the cursor to go
 	// on from: "" at the end. Before the end a batch may be empty.
-	List(ctx context.Context, q catalog.Query, after catalog.Cursor, n int) ([]catalog.Entry, catalog.Cursor, error)
+	List(ctx context.Context, q index.Query, after index.Cursor, n int) ([]index.Entry, index.Cursor, error)
 }
 
 // Options are the settings of the API. The zero value is usable.
@@ -108,7 +108,7 @@ type handler struct {
 }
 
 // form turns an entry into what is encoded; host is the registry's.
-type form func(c *call, e catalog.Entry) any
+type form func(c *call, e index.Entry) any
 
 var routes = map[string]form{
 	"/v1/images/list":  formV1,

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // batch is how many entries are read at a time.
@@ -74,8 +74,8 @@ func (e *goneError) Error() string { return e.item.missing() }
 
 // listQuery says which list the catalog is asked for. It is the one place
 // where lists are limited.
-func (c *call) listQuery(ctx context.Context) (catalog.Query, error) {
-	q := catalog.Query{Tagged: c.query.tagged, ByTime: c.query.byTime, Descending: c.query.descending}
+func (c *call) listQuery(ctx context.Context) (index.Query, error) {
+	q := index.Query{Tagged: c.query.tagged, ByTime: c.query.byTime, Descending: c.query.descending}
 	q.Within = visible(c.caller.Readable(), c.query.namespace)
 	from := c.query.from
 	switch {
@@ -87,7 +87,7 @@ func (c *call) listQuery(ctx context.Context) (catalog.Query, error) {
 		}
 		q.From = position
 	default:
-		q.From = &catalog.Position{Time: from.time}
+		q.From = &index.Position{Time: from.time}
 		if q.Descending {
 			// Images of that very time are included, whatever their UUID.
 			q.From.UUID = uuid.Max
@@ -98,14 +98,14 @@ func (c *call) listQuery(ctx context.Context) (catalog.Query, error) {
 
 // position is the place of an image in the order by time. Filters have no say
 // in it: the image need not be in the list that starts there.
-func (c *call) position(ctx context.Context, it item) (*catalog.Position, error) {
+func (c *call) position(ctx context.Context, it item) (*index.Position, error) {
 	e, err := c.one(ctx, it)
-	if errors.Is(err, catalog.ErrNotFound) {
+	if errors.Is(err, index.ErrNotFound) {
 		return nil, &goneError{it}
 	} else if err != nil {
 		return nil, err
 	}
-	return &catalog.Position{Time: e.Image.Created, UUID: e.UUID()}, nil
+	return &index.Position{Time: e.Image.Created, UUID: e.UUID()}, nil
 }
 
 // visible is what a list is limited to: what the caller may read of what the

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 func TestList(t *testing.T) {
@@ -86,7 +86,7 @@ type endless struct {
 	cancel atomic.Int64 // calls with a context that was done
 }
 
-func (c *endless) List(ctx context.Context, _ catalog.Query, after catalog.Cursor, n int) ([]catalog.Entry, catalog.Cursor, error) {
+func (c *endless) List(ctx context.Context, _ index.Query, after index.Cursor, n int) ([]index.Entry, index.Cursor, error) {
 	if ctx.Err() != nil {
 		c.cancel.Add(1)
 	}
@@ -98,15 +98,15 @@ func (c *endless) List(ctx context.Context, _ catalog.Query, after catalog.Curso
 		return nil, "", errors.New("disk on fire")
 	}
 	end := min(start+n, c.n)
-	found := make([]catalog.Entry, 0, n)
+	found := make([]index.Entry, 0, n)
 	for i := start; i < end; i++ {
-		found = append(found, image("alice/app"+strconv.Itoa(i), 1, "latest"))
+		found = append(found, newImage("alice/app"+strconv.Itoa(i), 1, "latest"))
 	}
 	c.served.Add(int64(len(found)))
 	if end == c.n {
 		return found, "", nil
 	}
-	return found, catalog.Cursor(strconv.Itoa(end)), nil
+	return found, index.Cursor(strconv.Itoa(end)), nil
 }
 
 func heap() uint64 {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // maxHeld is the size in bytes up to which the entries of a lookup are held
@@ -40,7 +40,7 @@ func (c *call) lookUp(ctx context.Context) error {
 		return err
 	}
 	for i, it := range c.asked {
-		err := c.each(ctx, it, func(e catalog.Entry) error {
+		err := c.each(ctx, it, func(e index.Entry) error {
 			seen[i] = true
 			if full || c.r.Method == http.MethodHead {
 				return errEnough
@@ -72,7 +72,7 @@ func (c *call) lookUp(ctx context.Context) error {
 	for i, it := range c.asked {
 		found := false
 		if seen[i] {
-			err := c.each(ctx, it, func(e catalog.Entry) error {
+			err := c.each(ctx, it, func(e index.Entry) error {
 				found = true
 				s.add(c.form(c, e))
 				return nil
@@ -126,46 +126,46 @@ var errEnough = errors.New("enough")
 // each calls visit for every image that is what the item asks for and that all
 // filters let through: several only for a digest without a name. visit ends it
 // with errEnough.
-func (c *call) each(ctx context.Context, it item, visit func(catalog.Entry) error) error {
+func (c *call) each(ctx context.Context, it item, visit func(index.Entry) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := c.walk(ctx, it, func(e catalog.Entry) (bool, error) {
+	err := c.walk(ctx, it, func(e index.Entry) (bool, error) {
 		ok, err := c.passes(ctx, e)
 		if ok && err == nil {
 			err = visit(e)
 		}
 		return ok, err
 	})
-	if errors.Is(err, catalog.ErrNotFound) || errors.Is(err, errEnough) {
+	if errors.Is(err, index.ErrNotFound) || errors.Is(err, errEnough) {
 		return nil
 	}
 	return err
 }
 
 // one returns the first image that is what the item asks for, or
-// [catalog.ErrNotFound].
-func (c *call) one(ctx context.Context, it item) (catalog.Entry, error) {
-	var found catalog.Entry
-	err := c.walk(ctx, it, func(e catalog.Entry) (bool, error) {
+// [index.ErrNotFound].
+func (c *call) one(ctx context.Context, it item) (index.Entry, error) {
+	var found index.Entry
+	err := c.walk(ctx, it, func(e index.Entry) (bool, error) {
 		found = e
 		return true, errEnough
 	})
 	if errors.Is(err, errEnough) {
 		return found, nil
 	}
-	return catalog.Entry{}, err
+	return index.Entry{}, err
 }
 
 // walk calls try for the images that are what the item asks for. Of those that
 // a name may mean, the first that try takes is the one: alice/app as it stands,
 // else official/alice/app.
-func (c *call) walk(ctx context.Context, it item, try func(catalog.Entry) (bool, error)) error {
+func (c *call) walk(ctx context.Context, it item, try func(index.Entry) (bool, error)) error {
 	if it.uuid != "" {
 		id, _ := parseUUID(it.uuid) // checked when it was read
 		e, err := c.catalog.ByUUID(ctx, id)
 		if err == nil && !c.caller.MayRead(e.Repository) {
-			return catalog.ErrNotFound
+			return index.ErrNotFound
 		}
 		if err == nil {
 			_, err = try(e)
@@ -197,19 +197,19 @@ func (c *call) walk(ctx context.Context, it item, try func(catalog.Entry) (bool,
 }
 
 // named is walk for an image with a name.
-func (c *call) named(ctx context.Context, w want, try func(catalog.Entry) (bool, error)) error {
+func (c *call) named(ctx context.Context, w want, try func(index.Entry) (bool, error)) error {
 	for i, repository := range w.repositories {
 		if !c.caller.MayRead(repository) || i > 0 && !c.inFolder(repository) {
 			continue // it is not asked for
 		}
-		var e catalog.Entry
+		var e index.Entry
 		var err error
 		if len(w.tags) > 0 {
 			e, err = c.catalog.Tagged(ctx, repository, w.tags[0])
 		} else {
 			e, err = c.catalog.Entry(ctx, repository, w.digest)
 		}
-		if errors.Is(err, catalog.ErrNotFound) || err == nil && !w.matches(e) {
+		if errors.Is(err, index.ErrNotFound) || err == nil && !w.matches(e) {
 			continue
 		} else if err != nil {
 			return err
@@ -218,22 +218,22 @@ func (c *call) named(ctx context.Context, w want, try func(catalog.Entry) (bool,
 			return err
 		}
 	}
-	return catalog.ErrNotFound
+	return index.ErrNotFound
 }
 
 // inFolder says whether an official repository, which a name may mean beside
 // itself, can be there: nothing lies in a folder that does not exist.
 func (c *call) inFolder(repository string) bool {
-	below, official := strings.CutPrefix(repository, catalog.Official+"/")
+	below, official := strings.CutPrefix(repository, index.Official+"/")
 	folder, _, deep := strings.Cut(below, "/")
 	return !official || !deep || c.opts.Folder == nil || c.opts.Folder(folder)
 }
 
 // passes says whether the filters let an image through. It is the one place
 // where lookups are limited.
-func (c *call) passes(ctx context.Context, e catalog.Entry) (bool, error) {
+func (c *call) passes(ctx context.Context, e index.Entry) (bool, error) {
 	namespace := c.query.namespace
-	if namespace != "" && !catalog.Within([]string{namespace}, e.Repository) {
+	if namespace != "" && !index.Within([]string{namespace}, e.Repository) {
 		return false, nil
 	}
 	if c.query.tagged && len(e.Tags) == 0 {
@@ -257,7 +257,7 @@ func (c *call) passes(ctx context.Context, e catalog.Entry) (bool, error) {
 
 // means says whether an image is what w asks for, and not merely one that it
 // could mean if another did not come first.
-func (c *call) means(ctx context.Context, w want, e catalog.Entry) (bool, error) {
+func (c *call) means(ctx context.Context, w want, e index.Entry) (bool, error) {
 	if !w.matches(e) {
 		return false, nil
 	}
@@ -265,11 +265,11 @@ func (c *call) means(ctx context.Context, w want, e catalog.Entry) (bool, error)
 		return true, nil
 	}
 	first := false
-	err := c.named(ctx, w, func(found catalog.Entry) (bool, error) {
+	err := c.named(ctx, w, func(found index.Entry) (bool, error) {
 		first = found.Repository == e.Repository
 		return true, nil
 	})
-	if errors.Is(err, catalog.ErrNotFound) {
+	if errors.Is(err, index.ErrNotFound) {
 		return false, nil // gone meanwhile
 	}
 	return first, err

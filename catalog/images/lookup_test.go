@@ -12,28 +12,28 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // shop is a catalog with names that are easily confused.
 func shop() *fake {
-	f := &fake{entries: []catalog.Entry{
-		image("alice/app", 1, "v1"),
-		image("alice/app", 2, "latest", "v2"),
-		image("alice/app2", 3, "latest"),
-		image("alice/app/sub", 4),
-		image("bob/app", 5, "latest"),
-		image("official/app", 6, "latest"),
-		image("official/utils/tunnel", 7, "latest", "v1"),
-		image("official/alice/app", 8, "hidden", "v2"),
+	f := &fake{entries: []index.Entry{
+		newImage("alice/app", 1, "v1"),
+		newImage("alice/app", 2, "latest", "v2"),
+		newImage("alice/app2", 3, "latest"),
+		newImage("alice/app/sub", 4),
+		newImage("bob/app", 5, "latest"),
+		newImage("official/app", 6, "latest"),
+		newImage("official/utils/tunnel", 7, "latest", "v1"),
+		newImage("official/alice/app", 8, "hidden", "v2"),
 	}}
 	// The same bytes in three repositories.
 	for _, repository := range []string{"alice/copy", "bob/copy", "official/copy"} {
-		e := image(repository, 9, "latest")
+		e := newImage(repository, 9, "latest")
 		e.Digest = shaA
 		f.entries = append(f.entries, e)
 	}
-	child := image("alice/app", 10)
+	child := newImage("alice/app", 10)
 	child.Digest = shaB
 	f.children = append(f.children, child)
 	return f
@@ -44,7 +44,7 @@ func at(repository string, hour int) string {
 	return digest.FromString(fmt.Sprint(repository, hour)).String()
 }
 
-func id(repository string, hour int) string { return image(repository, hour).UUID().String() }
+func id(repository string, hour int) string { return newImage(repository, hour).UUID().String() }
 
 func TestLookup(t *testing.T) {
 	server := serve(t, shop(), Options{PublicHost: "r.example.com"})

@@ -13,7 +13,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 const (
@@ -70,7 +70,7 @@ func (h hosts) cut(name string) (rest, host string) {
 // repositories returns where an image of this name may be: as it stands, and
 // below official/.
 func repositories(name, host string) []string {
-	found := []string{name, catalog.Official + "/" + name}
+	found := []string{name, index.Official + "/" + name}
 	if host != "" && !strings.ContainsAny(host, ".:") {
 		// A host of one word may as well be an account.
 		found = append(found, strings.ToLower(host)+"/"+name)
@@ -182,7 +182,7 @@ func both(a, b want) want {
 }
 
 // matches says whether an image is one that is wanted.
-func (w want) matches(e catalog.Entry) bool {
+func (w want) matches(e index.Entry) bool {
 	if !w.anywhere && !slices.Contains(w.repositories, e.Repository) {
 		return false
 	}

@@ -118,7 +118,7 @@ func checkWant(t *testing.T, value string, got want, err error, expected want, m
 
 func TestBoth(t *testing.T) {
 	own := ownHosts()
-	official := image("official/app", 1, "latest", "v1")
+	official := newImage("official/app", 1, "latest", "v1")
 	for _, test := range []struct {
 		digest, tag string
 		matches     bool

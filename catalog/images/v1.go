@@ -1,6 +1,9 @@
 package images
 
-import "github.com/berth-oci/berth/catalog"
+import (
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
+)
 
 // entryV1 is an image as the API's first version has it.
 type entryV1 struct {
@@ -13,7 +16,7 @@ type entryV1 struct {
 	Labels     map[string]string `json:"labels,omitempty"`
 }
 
-func formV1(_ *call, e catalog.Entry) any {
+func formV1(_ *call, e index.Entry) any {
 	name := e.Name()
 	tags := make([]string, len(e.Tags))
 	for i, tag := range e.Tags {
@@ -24,8 +27,8 @@ func formV1(_ *call, e catalog.Entry) any {
 		Tags:       tags,
 		Initrd:     e.Image.Initrd,
 		Size:       e.Image.Size,
-		Args:       catalog.QuoteArgs(e.Image.Args),
-		KernelArgs: catalog.QuoteArgs(e.Image.KernelArgs),
+		Args:       image.QuoteArgs(e.Image.Args),
+		KernelArgs: image.QuoteArgs(e.Image.KernelArgs),
 		Labels:     e.Image.Labels,
 	}
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/berth-oci/berth/catalog"
 	"github.com/berth-oci/berth/catalog/bolt"
 	"github.com/berth-oci/berth/catalog/images"
+	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/registry"
 	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
@@ -125,11 +126,11 @@ func (d matrixDriver) Walk(ctx context.Context, path string, f storagedriver.Wal
 // matrixIndex notes which repository is asked for, where lookups by name may
 // ask at all. That anything is asked is counted by the index itself.
 type matrixIndex struct {
-	catalog.Index
+	index.Index
 	calls *matrixCalls
 }
 
-func (x matrixIndex) Entry(ctx context.Context, repository string, d digest.Digest) (catalog.Entry, error) {
+func (x matrixIndex) Entry(ctx context.Context, repository string, d digest.Digest) (index.Entry, error) {
 	x.calls.note("about " + repository)
 	return x.Index.Entry(ctx, repository, d)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // NewMetrics returns a registry of berth's own: what the embedded libraries
@@ -122,7 +122,7 @@ func IndexMetrics(reg *prometheus.Registry) func(operation string, took time.Dur
 	return func(operation string, took time.Duration, err error) {
 		result := "ok"
 		switch {
-		case errors.Is(err, catalog.ErrNotFound):
+		case errors.Is(err, index.ErrNotFound):
 			result = "not_found"
 		case err != nil:
 			result = "error"
@@ -133,7 +133,7 @@ func IndexMetrics(reg *prometheus.Registry) func(operation string, took time.Dur
 }
 
 // CountImages registers gauges of what the catalog holds.
-func CountImages(reg *prometheus.Registry, stats func(context.Context) (catalog.Stats, error)) {
+func CountImages(reg *prometheus.Registry, stats func(context.Context) (index.Stats, error)) {
 	reg.MustRegister(imageCollector{
 		stats: stats,
 		images: prometheus.NewDesc("berth_images",
@@ -145,7 +145,7 @@ func CountImages(reg *prometheus.Registry, stats func(context.Context) (catalog.
 }
 
 type imageCollector struct {
-	stats                           func(context.Context) (catalog.Stats, error)
+	stats                           func(context.Context) (index.Stats, error)
 	images, repositories, manifests *prometheus.Desc
 }
 

@@ -1,4 +1,4 @@
-package catalog_test
+package image_test
 
 import (
 	"archive/tar"

@@ -1,4 +1,4 @@
-package catalog_test
+package image_test
 
 import (
 	"archive/tar"
@@ -11,7 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -44,14 +44,14 @@ func TestStorageFails(t *testing.T) {
 				return nil
 			}
 			memory := newMemory()
-			d, err := catalog.Describe(t.Context(), m, c, memory)
+			d, err := image.Describe(t.Context(), m, c, memory)
 			if failure == errBroken && !errors.Is(err, errBroken) {
 				t.Errorf("call %d, %s failed: got %+v and error %v", n, op, d, err)
 			}
 			if failure != errBroken && err != nil {
 				t.Errorf("call %d, %s found nothing: %v", n, op, err)
 			}
-			if p, ok := memory.Recall(layer); ok && p&0xf != catalog.PartKernel|catalog.PartInitrd {
+			if p, ok := memory.Recall(layer); ok && p&0xf != image.PartKernel|image.PartInitrd {
 				t.Errorf("call %d, %s: remembers %b", n, op, p)
 			}
 		}
@@ -61,11 +61,11 @@ func TestStorageFails(t *testing.T) {
 // TestContextEnds stops at every call, and while a bomb is decompressed.
 func TestContextEnds(t *testing.T) {
 	c := newContent()
-	image := func(big int64) catalog.Manifest {
+	imageOf := func(big int64) image.Manifest {
 		layer := c.blob(rleBomb(append(tarOf(reg("unikraft/bin/kernel"))[:1024], claims("unikraft/big", big)...), 13<<3))
 		return c.index(desc(ociManifest, c.image(object{"os": "fc"}, desc(ociTar, layer)).Digest))
 	}
-	m := image(4 << 20)
+	m := imageOf(4 << 20)
 	calls := 0
 	c.fail = func(string, digest.Digest) error { calls++; return nil }
 	describe(t, c, m)
@@ -83,18 +83,18 @@ func TestContextEnds(t *testing.T) {
 		if n == 0 {
 			cancel()
 		}
-		if _, err := catalog.Describe(ctx, m, c, memory); !errors.Is(err, context.Canceled) && n < total-1 {
+		if _, err := image.Describe(ctx, m, c, memory); !errors.Is(err, context.Canceled) && n < total-1 {
 			t.Errorf("ended at call %d: error %v", n, err)
 		}
 		cancel()
 	}
 
 	c.fail = nil
-	m = image(1 << 40)
+	m = imageOf(1 << 40)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	if _, err := catalog.Describe(ctx, m, c, nil); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := image.Describe(ctx, m, c, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 	inTime(t, time.Since(start), 200*time.Millisecond)

@@ -1,4 +1,4 @@
-package catalog_test
+package image_test
 
 import (
 	"testing"
@@ -6,13 +6,13 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
 )
 
 const sha = "sha256:"
 
-func part(dgst digest.Digest, size int64) *catalog.Part {
-	return &catalog.Part{Digest: dgst, Size: size, MediaType: ociTar}
+func part(dgst digest.Digest, size int64) *image.Part {
+	return &image.Part{Digest: dgst, Size: size, MediaType: ociTar}
 }
 
 // TestFixtures compares whole descriptions with what stands in the fixtures,
@@ -37,16 +37,16 @@ func TestFixtures(t *testing.T) {
 	ab := map[string]string{"A": "1", "B": "two=2"}
 	july := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	november := time.Date(2026, 11, 21, 19, 27, 23, 0, time.UTC)
-	none := []catalog.Part{}
+	none := []image.Part{}
 
-	for name, want := range map[string]catalog.Description{
+	for name, want := range map[string]image.Description{
 		"kraft-hello": {
 			Digest: sha + "5528bb6ca812c68bee80f67c66b0aa9bfb05ad639f448ceb792b8820069171ad", Size: 862,
 			Children: []digest.Digest{helloChild},
-			Image: &catalog.Image{
+			Image: &image.Image{
 				Created: november, Size: 69120, Kernel: true, Initrd: true,
 				Args: server, Labels: scale, Env: map[string]string{"PORT": "8080", "MODE": "prod"},
-				Platforms: []catalog.Platform{{
+				Platforms: []image.Platform{{
 					Digest: helloChild, OS: "qemu", Architecture: "x86_64", Size: 69120,
 					Kernel: part(helloKernel, 67072), Initrd: part(helloInitrd, 2048), ROMs: none, Args: server,
 				}},
@@ -55,9 +55,9 @@ func TestFixtures(t *testing.T) {
 		"kraft-multi": {
 			Digest: sha + "18ab79869cdd37947c8dba087e0967152f499989b9f439cd4e36994a528c35ad", Size: 2020,
 			Children: []digest.Digest{multiQemu, multiFC, multiArm},
-			Image: &catalog.Image{
+			Image: &image.Image{
 				Created: november, Size: 64000, Kernel: true, Initrd: true, Args: server, Labels: scale,
-				Platforms: []catalog.Platform{{
+				Platforms: []image.Platform{{
 					Digest: multiQemu, OS: "qemu", Architecture: "x86_64", Size: 69120,
 					Kernel: part(helloKernel, 67072), Initrd: part(helloInitrd, 2048), ROMs: none, Args: server,
 				}, {
@@ -74,9 +74,9 @@ func TestFixtures(t *testing.T) {
 		"unikraft-http-python312": {
 			Digest: sha + "cc1e85a91774da2d85be00ec01262ac72d2c09e19573b5910e5293a69ac5dfa3", Size: 576,
 			Children: []digest.Digest{pythonChild},
-			Image: &catalog.Image{
+			Image: &image.Image{
 				Created: july, Size: 52736, Kernel: true, Initrd: true, Args: python, Env: ab, Labels: web,
-				Platforms: []catalog.Platform{{
+				Platforms: []image.Platform{{
 					Digest: pythonChild, OS: "kraftcloud", Architecture: "x86_64", Size: 52736,
 					Kernel: part(sha+"98b98c6d5d3cda41b0ee3ae8d8ca0fbe71e831eb47a98be3196c44309500a2f2", 41984),
 					Initrd: part(pythonRoot, 10752), ROMs: none, Args: python,
@@ -86,11 +86,11 @@ func TestFixtures(t *testing.T) {
 		"unikraft-rom": {
 			Digest: sha + "1b0b45f9a71a011a64617d8a2215e6007ddd46fa34d72d93ab8f129e05b8b2d2", Size: 575,
 			Children: []digest.Digest{romChild},
-			Image: &catalog.Image{
+			Image: &image.Image{
 				Created: july, Size: 5000, ROM: true,
-				Platforms: []catalog.Platform{{
+				Platforms: []image.Platform{{
 					Digest: romChild, OS: "kraftcloud", Architecture: "x86_64", Size: 5000,
-					ROMs: []catalog.Part{{
+					ROMs: []image.Part{{
 						Digest:    sha + "1c4c409046e1b482ff4dd0f11514a99c966f83746fdf6954c93804f2ff48a106",
 						MediaType: romType, Size: 5000,
 					}},
@@ -100,9 +100,9 @@ func TestFixtures(t *testing.T) {
 		"unikraft-kernelless": {
 			Digest: sha + "2ac8ec86a53dc1d2a94c0b353b037d92a16d667d73b1b65ca42dd19f915de608", Size: 575,
 			Children: []digest.Digest{bareChild},
-			Image: &catalog.Image{
+			Image: &image.Image{
 				Created: july, Size: 10752, Initrd: true, Args: python, Env: ab, Labels: web,
-				Platforms: []catalog.Platform{{
+				Platforms: []image.Platform{{
 					Digest: bareChild, OS: "kraftcloud", Architecture: "x86_64", Size: 10752,
 					Initrd: part(pythonRoot, 10752), ROMs: none, Args: python,
 				}},
@@ -140,18 +140,18 @@ func TestFixtureManifest(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := []string{"/server", "-p", "8080"}
-	same(t, describe(t, c, m), catalog.Description{
+	same(t, describe(t, c, m), image.Description{
 		MediaType: ociManifest,
 		Size:      1116,
-		Blobs:     []catalog.Blob{{Digest: config, Size: 448}, {Digest: kernel, Size: 67072}, {Digest: initrd, Size: 2048}},
-		Image: &catalog.Image{
+		Blobs:     []image.Blob{{Digest: config, Size: 448}, {Digest: kernel, Size: 67072}, {Digest: initrd, Size: 2048}},
+		Image: &image.Image{
 			Created: time.Date(2026, 11, 21, 19, 27, 23, 0, time.UTC),
 			Size:    69120, Kernel: true, Initrd: true, Args: server,
 			Env:    map[string]string{"PORT": "8080", "MODE": "prod"},
 			Labels: map[string]string{"cloud.unikraft.v1.instances/scale_to_zero.policy": "on"},
-			Platforms: []catalog.Platform{{
+			Platforms: []image.Platform{{
 				Digest: child, OS: "qemu", Architecture: "x86_64", Size: 69120,
-				Kernel: part(kernel, 67072), Initrd: part(initrd, 2048), ROMs: []catalog.Part{}, Args: server,
+				Kernel: part(kernel, 67072), Initrd: part(initrd, 2048), ROMs: []image.Part{}, Args: server,
 			}},
 		},
 	})

@@ -1,4 +1,4 @@
-package catalog_test
+package image_test
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -65,15 +65,15 @@ func (c *memContent) check(op string, dgst digest.Digest) error {
 	return nil
 }
 
-func (c *memContent) Manifest(_ context.Context, dgst digest.Digest) (catalog.Manifest, error) {
+func (c *memContent) Manifest(_ context.Context, dgst digest.Digest) (image.Manifest, error) {
 	if err := c.check("manifest", dgst); err != nil {
-		return catalog.Manifest{}, err
+		return image.Manifest{}, err
 	}
 	b, ok := c.manifests[dgst]
 	if !ok {
-		return catalog.Manifest{}, fmt.Errorf("manifest %s: %w", dgst, storage.ErrNotFound)
+		return image.Manifest{}, fmt.Errorf("manifest %s: %w", dgst, storage.ErrNotFound)
 	}
-	return catalog.Manifest{Digest: dgst, Bytes: b, Modified: modified}, nil
+	return image.Manifest{Digest: dgst, Bytes: b, Modified: modified}, nil
 }
 
 func (c *memContent) Size(_ context.Context, dgst digest.Digest) (int64, error) {
@@ -136,7 +136,7 @@ func (c *memContent) blob(b []byte) digest.Digest {
 }
 
 // manifest stores v as JSON, or as it is if it is a string or bytes.
-func (c *memContent) manifest(v any) catalog.Manifest {
+func (c *memContent) manifest(v any) image.Manifest {
 	var b []byte
 	switch v := v.(type) {
 	case string:
@@ -148,7 +148,7 @@ func (c *memContent) manifest(v any) catalog.Manifest {
 	}
 	dgst := digest.FromBytes(b)
 	c.manifests[dgst] = b
-	return catalog.Manifest{Digest: dgst, Bytes: b, Modified: modified}
+	return image.Manifest{Digest: dgst, Bytes: b, Modified: modified}
 }
 
 // object is JSON in the making.
@@ -192,7 +192,7 @@ var (
 )
 
 // image is an OCI manifest of a config, given as JSON, and layers.
-func (c *memContent) image(config any, layers ...object) catalog.Manifest {
+func (c *memContent) image(config any, layers ...object) image.Manifest {
 	return c.manifest(object{
 		"schemaVersion": 2,
 		"mediaType":     ociManifest,
@@ -201,35 +201,35 @@ func (c *memContent) image(config any, layers ...object) catalog.Manifest {
 	})
 }
 
-func (c *memContent) index(manifests ...object) catalog.Manifest {
+func (c *memContent) index(manifests ...object) image.Manifest {
 	return c.manifest(object{"schemaVersion": 2, "mediaType": ociIndex, "manifests": manifests})
 }
 
-// memMemory is a Memory.
+// memMemory is a LayerCache.
 type memMemory struct {
 	mu    sync.Mutex
-	parts map[digest.Digest]catalog.Parts
+	parts map[digest.Digest]image.Parts
 }
 
-func newMemory() *memMemory { return &memMemory{parts: map[digest.Digest]catalog.Parts{}} }
+func newMemory() *memMemory { return &memMemory{parts: map[digest.Digest]image.Parts{}} }
 
-func (m *memMemory) Recall(dgst digest.Digest) (catalog.Parts, bool) {
+func (m *memMemory) Recall(dgst digest.Digest) (image.Parts, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p, ok := m.parts[dgst]
 	return p, ok
 }
 
-func (m *memMemory) Remember(dgst digest.Digest, parts catalog.Parts) {
+func (m *memMemory) Remember(dgst digest.Digest, parts image.Parts) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.parts[dgst] = parts
 }
 
 // describe fails the test on an error.
-func describe(t testing.TB, c *memContent, m catalog.Manifest) catalog.Description {
+func describe(t testing.TB, c *memContent, m image.Manifest) image.Description {
 	t.Helper()
-	d, err := catalog.Describe(t.Context(), m, c, nil)
+	d, err := image.Describe(t.Context(), m, c, nil)
 	if err != nil {
 		t.Fatalf("Describe: %v", err)
 	}
@@ -237,7 +237,7 @@ func describe(t testing.TB, c *memContent, m catalog.Manifest) catalog.Descripti
 }
 
 // mustImage fails the test if m is not a unikernel.
-func mustImage(t testing.TB, c *memContent, m catalog.Manifest) *catalog.Image {
+func mustImage(t testing.TB, c *memContent, m image.Manifest) *image.Image {
 	t.Helper()
 	d := describe(t, c, m)
 	if d.Image == nil {
@@ -247,9 +247,9 @@ func mustImage(t testing.TB, c *memContent, m catalog.Manifest) *catalog.Image {
 }
 
 // layout reads a fixture: its content, and the index that its tag points to.
-func layout(t *testing.T, name string) (*memContent, catalog.Manifest) {
+func layout(t *testing.T, name string) (*memContent, image.Manifest) {
 	t.Helper()
-	root := filepath.Join("..", "test", "testdata", name)
+	root := filepath.Join("..", "..", "test", "testdata", name)
 	c := newContent()
 	err := fs.WalkDir(os.DirFS(root), "blobs/sha256", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {

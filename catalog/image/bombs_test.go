@@ -1,4 +1,4 @@
-package catalog_test
+package image_test
 
 import (
 	"archive/tar"
@@ -14,7 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
 )
 
 // patched is a tar header for a regular file, with changes and a checksum that
@@ -197,8 +197,8 @@ func TestLayersOfBombs(t *testing.T) {
 	m := c.image(object{}, layers...)
 	small := c.image(object{}, layers[len(layers)-1])
 	for range 2 {
-		for _, m := range []catalog.Manifest{m, small, m} {
-			d, err := catalog.Describe(t.Context(), m, c, memory)
+		for _, m := range []image.Manifest{m, small, m} {
+			d, err := image.Describe(t.Context(), m, c, memory)
 			if err != nil {
 				t.Fatal(err)
 			}

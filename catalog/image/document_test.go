@@ -1,4 +1,4 @@
-package catalog_test
+package image_test
 
 import (
 	"encoding/json"
@@ -10,7 +10,7 @@ import (
 	"github.com/distribution/distribution/v3/manifest/ocischema"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
 )
 
 func TestNotUnderstood(t *testing.T) {
@@ -19,7 +19,7 @@ func TestNotUnderstood(t *testing.T) {
 		strings.Repeat("[", 1<<20), strings.Repeat(`{"layers":`, 1<<18),
 	} {
 		c := newContent()
-		same(t, describe(t, c, c.manifest(m)), catalog.Description{Size: int64(len(m))})
+		same(t, describe(t, c, c.manifest(m)), image.Description{Size: int64(len(m))})
 	}
 }
 
@@ -43,7 +43,7 @@ func TestWrongFields(t *testing.T) {
 		if d.Image == nil || !d.Image.ROM || d.MediaType != ociManifest {
 			t.Errorf("%s: got %+v", m, d)
 		}
-		same(t, d.Blobs, []catalog.Blob{{Digest: rom, Size: 3}})
+		same(t, d.Blobs, []image.Blob{{Digest: rom, Size: 3}})
 	}
 }
 
@@ -88,7 +88,7 @@ func TestKinds(t *testing.T) {
 				t.Errorf("got %q, image %v", d.MediaType, d.Image)
 			}
 			if tt.blobs {
-				same(t, d.Blobs, []catalog.Blob{{Digest: config, Size: 2}, {Digest: rom, Size: 3}})
+				same(t, d.Blobs, []image.Blob{{Digest: config, Size: 2}, {Digest: rom, Size: 3}})
 			} else if d.Blobs != nil {
 				t.Errorf("blobs are %v", d.Blobs)
 			}

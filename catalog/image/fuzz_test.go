@@ -1,4 +1,4 @@
-package catalog_test
+package image_test
 
 import (
 	"bytes"
@@ -8,7 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
 )
 
 // FuzzDescribe reads any manifest, config and layer. In the manifest, CONFIG
@@ -36,13 +36,13 @@ func FuzzDescribe(f *testing.F) {
 		index := c.index(
 			desc(ociManifest, bare.Digest),
 			desc(ociManifest, c.manifest(layer).Digest, on("qemu", "arm64")))
-		for _, m := range []catalog.Manifest{bare, index} {
+		for _, m := range []image.Manifest{bare, index} {
 			checkDescription(t, c, m)
 		}
 	})
 }
 
-func checkDescription(t *testing.T, c *memContent, m catalog.Manifest) {
+func checkDescription(t *testing.T, c *memContent, m image.Manifest) {
 	t.Helper()
 	start := time.Now()
 	d := describe(t, c, m)
@@ -53,7 +53,7 @@ func checkDescription(t *testing.T, c *memContent, m catalog.Manifest) {
 	}
 	memory := newMemory()
 	for range 2 {
-		again, err := catalog.Describe(t.Context(), m, c, memory)
+		again, err := image.Describe(t.Context(), m, c, memory)
 		if b, _ := json.Marshal(again); err != nil || !bytes.Equal(b, first) {
 			t.Errorf("first %s\nthen %s, %v", first, b, err)
 		}
@@ -76,25 +76,25 @@ func checkDescription(t *testing.T, c *memContent, m catalog.Manifest) {
 	}
 }
 
-func checkImage(t *testing.T, image *catalog.Image) {
+func checkImage(t *testing.T, img *image.Image) {
 	t.Helper()
-	if len(image.Platforms) == 0 {
+	if len(img.Platforms) == 0 {
 		t.Error("an image without platforms")
 	}
-	if !image.Kernel && !image.Initrd && !image.ROM {
+	if !img.Kernel && !img.Initrd && !img.ROM {
 		t.Error("an image without a part to boot")
 	}
-	if image.Created.Location() != time.UTC || image.Size < 0 {
-		t.Errorf("created %v, size %d", image.Created, image.Size)
+	if img.Created.Location() != time.UTC || img.Size < 0 {
+		t.Errorf("created %v, size %d", img.Created, img.Size)
 	}
-	for _, p := range image.Platforms {
+	for _, p := range img.Platforms {
 		if p.ROMs == nil || p.Size < 0 || p.Digest.Validate() != nil {
 			t.Errorf("platform %+v", p)
 		}
 		var sum int64
 		seen := map[digest.Digest]bool{}
-		parts := append([]catalog.Part{}, p.ROMs...)
-		for _, part := range []*catalog.Part{p.Kernel, p.Initrd} {
+		parts := append([]image.Part{}, p.ROMs...)
+		for _, part := range []*image.Part{p.Kernel, p.Initrd} {
 			if part != nil {
 				parts = append(parts, *part)
 			}

@@ -1,4 +1,4 @@
-package catalog
+package image
 
 import (
 	"context"
@@ -40,9 +40,9 @@ const (
 	PartOther
 )
 
-// Memory remembers what was found in a layer, so that a layer that many images
+// LayerCache remembers what was found in a layer, so that a layer that many images
 // share is looked into once. It is keyed by content and never goes stale.
-type Memory interface {
+type LayerCache interface {
 	Recall(dgst digest.Digest) (Parts, bool)
 	Remember(dgst digest.Digest, parts Parts)
 }

@@ -1,4 +1,4 @@
-package catalog_test
+package image_test
 
 import (
 	"os/exec"
@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
 )
 
 func TestKernelArgs(t *testing.T) {
@@ -90,7 +90,7 @@ var quoted = []struct {
 
 func TestQuoteArgs(t *testing.T) {
 	for _, tt := range quoted {
-		if got := catalog.QuoteArgs(tt.args); got != tt.want {
+		if got := image.QuoteArgs(tt.args); got != tt.want {
 			t.Errorf("QuoteArgs(%q) = %s, want %s", tt.args, got, tt.want)
 		}
 	}
@@ -112,7 +112,7 @@ func TestQuoteArgsInShell(t *testing.T) {
 		if len(tt.args) == 0 {
 			continue // printf without arguments prints its format once.
 		}
-		out, err := exec.Command(sh, "-c", `printf '%s\0' `+catalog.QuoteArgs(tt.args)).Output()
+		out, err := exec.Command(sh, "-c", `printf '%s\0' `+image.QuoteArgs(tt.args)).Output()
 		if err != nil {
 			t.Errorf("sh: %v for %q", err, tt.args)
 			continue

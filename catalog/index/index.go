@@ -1,4 +1,6 @@
-package catalog
+// Package index says what an index of the catalog is: the [Index] interface, and
+// the types that go in and out of it.
+package index
 
 import (
 	"context"
@@ -6,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -14,7 +17,7 @@ import (
 // All methods are safe for concurrent use; writes to one repository are never
 // concurrent, the catalog sees to that.
 type Index interface {
-	Memory
+	image.LayerCache
 
 	// Entry returns an image of a repository, by any of its digests, or
 	// ErrNotFound if it is not there or is no unikernel. Manifests that belong to
@@ -45,7 +48,7 @@ type Index interface {
 	Aliases(ctx context.Context, repository string, canonical digest.Digest) ([]digest.Digest, error)
 	// Referrers returns the manifests of the repository that have a subject, by
 	// any of its digests, after the given one by digest, at most n.
-	Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Description, error)
+	Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]image.Description, error)
 	// Linked returns the size of a blob that the repository links, in bytes.
 	Linked(ctx context.Context, repository string, dgst digest.Digest) (size int64, found bool, err error)
 	// Referring returns the manifests of the repository that refer to a blob.
@@ -72,13 +75,13 @@ type Index interface {
 
 	// Begin writes down a change that is about to happen. When it returns, the
 	// note survives a power cut. A later one for the same repository replaces it.
-	Begin(ctx context.Context, c storage.Change) error
+	Begin(ctx context.Context, c storage.Intent) error
 	// Touch notes, as durably, that blobs of the repository are changing.
 	Touch(ctx context.Context, repository string) error
 	// Settle removes such notes.
 	Settle(ctx context.Context, repositories []string) error
 	// Pending returns the changes that were begun and not applied. Repositories that were only touched have an empty one.
-	Pending(ctx context.Context) ([]storage.Change, error)
+	Pending(ctx context.Context) ([]storage.Intent, error)
 	// Apply makes an update visible, all at once. When it returns, the update
 	// survives a power cut.
 	Apply(ctx context.Context, u Update) error
@@ -90,7 +93,7 @@ type Index interface {
 type Update struct {
 	Repository string
 	// Put describes manifests that are new, or whose description is.
-	Put []Description
+	Put []image.Description
 	// Delete are the manifests that are gone; tags that still point to one go
 	// with it.
 	Delete []digest.Digest

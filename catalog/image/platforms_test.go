@@ -1,4 +1,4 @@
-package catalog_test
+package image_test
 
 import (
 	"fmt"
@@ -6,11 +6,11 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
 )
 
 // unikernel is a stored manifest with a kernel of its own, and its config.
-func unikernel(c *memContent, name string, config object) catalog.Manifest {
+func unikernel(c *memContent, name string, config object) image.Manifest {
 	return c.image(config, desc(ociTar, c.blob([]byte("kernel of "+name)), kernelMark))
 }
 
@@ -105,7 +105,7 @@ func TestDockerImages(t *testing.T) {
 		"schemaVersion": 2, "mediaType": dockerList,
 		"manifests": []object{desc(dockerManifest, m.Digest, on("linux", "amd64"))},
 	})
-	for _, m := range []catalog.Manifest{m, list} {
+	for _, m := range []image.Manifest{m, list} {
 		d := describe(t, c, m)
 		if d.Image == nil {
 			t.Fatal("no image")
@@ -166,7 +166,7 @@ func TestIndexOfItself(t *testing.T) {
 	c := newContent()
 	k := unikernel(c, "a", object{})
 	dgst := digest.FromString("itself")
-	m := catalog.Manifest{Digest: dgst, Bytes: mustJSON(object{
+	m := image.Manifest{Digest: dgst, Bytes: mustJSON(object{
 		"mediaType": ociIndex,
 		"manifests": []object{desc(ociIndex, dgst), desc(ociIndex, dgst), desc(ociManifest, k.Digest)},
 	})}
@@ -193,8 +193,8 @@ func TestSparseIndex(t *testing.T) {
 	if d.Image == nil || len(d.Image.Platforms) != 4 {
 		t.Fatalf("got %+v, want 4 platforms", d.Image)
 	}
-	same(t, d.Image.Platforms[0], catalog.Platform{Digest: gone, OS: "kraftcloud", Architecture: "x86_64", ROMs: []catalog.Part{}})
-	same(t, d.Image.Platforms[2], catalog.Platform{Digest: broken.Digest, OS: "qemu", Architecture: "arm", ROMs: []catalog.Part{}})
+	same(t, d.Image.Platforms[0], image.Platform{Digest: gone, OS: "kraftcloud", Architecture: "x86_64", ROMs: []image.Part{}})
+	same(t, d.Image.Platforms[2], image.Platform{Digest: broken.Digest, OS: "qemu", Architecture: "arm", ROMs: []image.Part{}})
 	if got := d.Image.Platforms[1].OS; got != "fc" {
 		t.Errorf("the config's operating system is %q", got)
 	}

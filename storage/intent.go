@@ -7,10 +7,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Change is one change of one repository: what a single request does to its
+// Intent is one change of one repository: what a single request does to its
 // manifests and tags. It is written down before storage is touched, so that a
 // change that a crash cut in two can be completed.
-type Change struct {
+type Intent struct {
 	Repository string `json:"repository"`
 	// Put is the manifest that is stored, by its canonical digest. As is another
 	// digest of the same bytes, under which the client pushed it, and Tags are
@@ -25,27 +25,27 @@ type Change struct {
 }
 
 // Empty says whether there is nothing to do.
-func (c Change) Empty() bool { return c.Put == "" && len(c.Untag) == 0 && len(c.Delete) == 0 }
+func (i Intent) Empty() bool { return i.Put == "" && len(i.Untag) == 0 && len(i.Delete) == 0 }
 
 // Complete does whatever of the change is not done yet: a manifest that is
 // stored gets its tag, tags and manifests that should be gone are removed. A
 // manifest that never arrived is left out, so the change then did not happen.
 // Complete may be repeated. It is also how deletions are done in the first
 // place.
-func (s *Store) Complete(ctx context.Context, c Change) error {
-	if c.Put != "" {
-		if err := s.completePut(ctx, c); err != nil {
-			return fmt.Errorf("complete %s@%s: %w", c.Repository, c.Put, err)
+func (s *Store) Complete(ctx context.Context, i Intent) error {
+	if i.Put != "" {
+		if err := s.completePut(ctx, i); err != nil {
+			return fmt.Errorf("complete %s@%s: %w", i.Repository, i.Put, err)
 		}
 	}
-	for _, tag := range c.Untag {
-		if err := s.remove(ctx, tagPath(c.Repository, tag)); err != nil {
-			return fmt.Errorf("untag %s:%s: %w", c.Repository, tag, err)
+	for _, tag := range i.Untag {
+		if err := s.remove(ctx, tagPath(i.Repository, tag)); err != nil {
+			return fmt.Errorf("untag %s:%s: %w", i.Repository, tag, err)
 		}
 	}
-	for _, d := range c.Delete {
-		if err := s.remove(ctx, revisionLink(c.Repository, d)); err != nil {
-			return fmt.Errorf("delete %s@%s: %w", c.Repository, d, err)
+	for _, d := range i.Delete {
+		if err := s.remove(ctx, revisionLink(i.Repository, d)); err != nil {
+			return fmt.Errorf("delete %s@%s: %w", i.Repository, d, err)
 		}
 	}
 	return nil
@@ -60,29 +60,29 @@ func (s *Store) RemoveUpload(ctx context.Context, repository, id string) error {
 }
 
 // Named is the digest under which the client pushed.
-func (c Change) Named() digest.Digest {
-	if c.As != "" {
-		return c.As
+func (i Intent) Named() digest.Digest {
+	if i.As != "" {
+		return i.As
 	}
-	return c.Put
+	return i.Put
 }
 
-func (s *Store) completePut(ctx context.Context, c Change) error {
-	stored, err := s.exists(ctx, revisionLink(c.Repository, c.Put))
+func (s *Store) completePut(ctx context.Context, i Intent) error {
+	stored, err := s.exists(ctx, revisionLink(i.Repository, i.Put))
 	if err != nil || !stored {
 		return err
 	}
-	if c.As != "" {
-		if err := s.driver.PutContent(ctx, revisionLink(c.Repository, c.As), []byte(c.Put)); err != nil {
+	if i.As != "" {
+		if err := s.driver.PutContent(ctx, revisionLink(i.Repository, i.As), []byte(i.Put)); err != nil {
 			return err
 		}
 	}
-	for _, tag := range c.Tags {
-		content := []byte(c.Named())
-		if err := s.driver.PutContent(ctx, tagIndexLink(c.Repository, tag, c.Named()), content); err != nil {
+	for _, tag := range i.Tags {
+		content := []byte(i.Named())
+		if err := s.driver.PutContent(ctx, tagIndexLink(i.Repository, tag, i.Named()), content); err != nil {
 			return err
 		}
-		if err := s.driver.PutContent(ctx, tagCurrentLink(c.Repository, tag), content); err != nil {
+		if err := s.driver.PutContent(ctx, tagCurrentLink(i.Repository, tag), content); err != nil {
 			return err
 		}
 	}

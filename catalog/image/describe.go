@@ -1,4 +1,4 @@
-package catalog
+package image
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 )
 
 // Bounds of one Describe, all above what a real image needs. None of them
-// depends on what a [Memory] happens to hold: the same content gives the same
+// depends on what a [LayerCache] happens to hold: the same content gives the same
 // description on an empty index and on a warm one.
 const (
 	// maxJSON is how many bytes of child manifests and configs are read.
@@ -46,7 +46,7 @@ const (
 // Manifests are read as the OCI image specification 1.1 and Docker's image
 // manifest version 2, schema 2 define them, and with the same tolerance as
 // the distribution library shows when it verifies a push.
-func Describe(ctx context.Context, m Manifest, content Content, memory Memory) (Description, error) {
+func Describe(ctx context.Context, m Manifest, content Content, memory LayerCache) (Description, error) {
 	desc := Description{Digest: m.Digest, Size: int64(len(m.Bytes))}
 	if err := ctx.Err(); err != nil {
 		return Description{}, fmt.Errorf("describing %s: %w", m.Digest, err)
@@ -66,7 +66,7 @@ func Describe(ctx context.Context, m Manifest, content Content, memory Memory) (
 // read, and what it has read already.
 type describer struct {
 	content Content
-	memory  Memory
+	memory  LayerCache
 
 	json     int64
 	args     int64
@@ -83,7 +83,7 @@ type blobSize struct {
 	stored bool
 }
 
-func newDescriber(content Content, memory Memory) *describer {
+func newDescriber(content Content, memory LayerCache) *describer {
 	return &describer{
 		content:  content,
 		memory:   memory,

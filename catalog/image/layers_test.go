@@ -1,4 +1,4 @@
-package catalog_test
+package image_test
 
 import (
 	"archive/tar"
@@ -8,13 +8,13 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
 )
 
 // boots says in short what a platform has: k for a kernel, i for an initrd and
 // r for each ROM, each followed by the position of its layer.
-func boots(p catalog.Platform, layers []object) string {
-	at := func(part catalog.Part) string {
+func boots(p image.Platform, layers []object) string {
+	at := func(part image.Part) string {
 		return string(rune('0' + slices.IndexFunc(layers, func(o object) bool {
 			return o["digest"] == part.Digest && o["mediaType"] == part.MediaType
 		})))
@@ -263,9 +263,9 @@ func TestMemory(t *testing.T) {
 	both := c.blob(gzipped(tarOf(reg("unikraft/bin/kernel"), reg("unikraft/bin/initrd"))))
 	shell := c.blob(gzipped(tarOf(reg("bin/sh"))))
 	m := c.image(object{}, desc(ociTar, both), desc(ociTar, shell))
-	var first catalog.Description
+	var first image.Description
 	for i := range 3 {
-		d, err := catalog.Describe(t.Context(), m, c, memory)
+		d, err := image.Describe(t.Context(), m, c, memory)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -277,10 +277,10 @@ func TestMemory(t *testing.T) {
 	if c.opens[both] != 1 || c.opens[shell] != 1 {
 		t.Errorf("opened the layers %d and %d times, want once each", c.opens[both], c.opens[shell])
 	}
-	if p := memory.parts[both] & 0xf; p != catalog.PartKernel|catalog.PartInitrd {
+	if p := memory.parts[both] & 0xf; p != image.PartKernel|image.PartInitrd {
 		t.Errorf("remembers %b of the first layer", p)
 	}
-	if p := memory.parts[shell] & 0xf; p != catalog.PartOther {
+	if p := memory.parts[shell] & 0xf; p != image.PartOther {
 		t.Errorf("remembers %b of the second layer", p)
 	}
 }
@@ -290,8 +290,8 @@ func TestMemory(t *testing.T) {
 func TestMemoryOfOthers(t *testing.T) {
 	c, memory := newContent(), newMemory()
 	layer := digest.FromString("in another repository")
-	memory.Remember(layer, catalog.PartKernel)
-	d, err := catalog.Describe(t.Context(), c.image(object{}, desc(ociTar, layer)), c, memory)
+	memory.Remember(layer, image.PartKernel)
+	d, err := image.Describe(t.Context(), c.image(object{}, desc(ociTar, layer)), c, memory)
 	if err != nil || d.Image != nil {
 		t.Errorf("got %+v, %v; want no image", d.Image, err)
 	}

@@ -1,10 +1,11 @@
-package catalog
+package index
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/berth-oci/berth/catalog/image"
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
@@ -14,7 +15,7 @@ import (
 
 // ErrNotFound is returned where nothing has the name, digest or UUID that was
 // asked for.
-var ErrNotFound = fmt.Errorf("index: %w", storage.ErrNotFound)
+var ErrNotFound = storage.ErrNotFound
 
 // Official is the namespace of the official images, which are known by the
 // name below it: official/app is called app.
@@ -30,7 +31,7 @@ type Entry struct {
 	Aliases []digest.Digest
 	// Tags are the tags that point to Digest now, sorted.
 	Tags  []string
-	Image Image
+	Image image.Image
 }
 
 // Name is the name by which the image is known: the repository, less official/.

@@ -1,0 +1,7 @@
+// Package image reads unikernels out of manifests.
+//
+// [Describe] takes the bytes of a manifest and what its repository holds, and
+// says all that the index keeps of it. It is pure: all reading goes through a
+// [Content], every read is bounded, and the same content gives the same
+// description everywhere.
+package image
