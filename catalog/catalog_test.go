@@ -2,330 +2,323 @@ package catalog_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/distribution/distribution/v3/configuration"
 	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/berth-oci/berth/catalog"
 	"github.com/berth-oci/berth/catalog/bolt"
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/catalog/index/indextest"
 	"github.com/berth-oci/berth/storage"
 )
 
 const repository = "alice/app"
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
-
-// world is a catalog over real storage and a real index that can be made to
-// fail.
+// world is a catalog over real storage and a real index, with one repository.
 type world struct {
-	*catalog.Catalog
-	t     *testing.T
-	store *storage.Store
-	index *failing
+	*indextest.World
+	t *testing.T
 }
 
-// failing fails the calls that write, from the one that is set on.
-type failing struct {
-	index.Index
-	broken string // the name of the method that fails; "" for none
-}
-
-var errIndexBroken = errors.New("the index is broken")
-
-func (f *failing) Begin(ctx context.Context, c storage.Intent) error {
-	if f.broken == "Begin" {
-		return errIndexBroken
+func newIndex(t *testing.T) *bolt.Index {
+	t.Helper()
+	x, err := bolt.Build(filepath.Join(t.TempDir(), "catalog.db"), "a place", func(*bolt.Index) error { return nil })
+	if err != nil {
+		t.Fatal(err)
 	}
-	return f.Index.Begin(ctx, c)
-}
-
-func (f *failing) Apply(ctx context.Context, u index.Update) error {
-	if f.broken == "Apply" {
-		return errIndexBroken
-	}
-	return f.Index.Apply(ctx, u)
-}
-
-func (f *failing) Touch(ctx context.Context, repository string) error {
-	if f.broken == "Touch" {
-		return errIndexBroken
-	}
-	return f.Index.Touch(ctx, repository)
+	t.Cleanup(func() { _ = x.Close() })
+	return x
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	dir := t.TempDir()
-	store, err := storage.Open(t.Context(), configuration.Storage{
-		"filesystem": configuration.Parameters{"rootdirectory": filepath.Join(dir, "storage")},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := bolt.Build(filepath.Join(dir, "catalog.db"), store.Identity(), func(*bolt.Index) error { return nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, store: store, index: &failing{Index: x}}
-	w.Catalog = catalog.New(w.index, store, quiet)
-	t.Cleanup(func() {
-		if err := errors.Join(w.Close(), x.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	return w
+	return &world{indextest.NewWorld(t, newIndex(t)), t}
 }
 
-// write puts content where distribution would.
-func (w *world) write(path string, content []byte) {
-	w.t.Helper()
-	if err := w.store.Driver().PutContent(context.Background(), "/docker/registry/v2/"+path, content); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *world) blob(content []byte) digest.Digest {
-	d := digest.FromBytes(content)
-	w.write("blobs/sha256/"+d.Encoded()[:2]+"/"+d.Encoded()+"/data", content)
-	return d
-}
-
-// link stores a blob in the repository, without telling the catalog.
-func (w *world) link(content []byte) v1.Descriptor {
-	d := w.blob(content)
-	w.write("repositories/"+repository+"/_layers/sha256/"+d.Encoded()+"/link", []byte(d))
-	return v1.Descriptor{Digest: d, Size: int64(len(content))}
-}
-
-// manifest makes a manifest, without linking it into the repository.
-func (w *world) manifest(m any) digest.Digest {
-	bytes, err := json.Marshal(m)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return w.blob(bytes)
-}
-
-// arrive links a manifest into the repository, as a push does.
-func (w *world) arrive(d digest.Digest) {
-	w.write("repositories/"+repository+"/_manifests/revisions/sha256/"+d.Encoded()+"/link", []byte(d))
-}
-
-// unikernel makes an image with one ROM, distinct by its name.
+// unikernel makes an image with one ROM, distinct by its name, whose blobs are
+// there without the catalog having been told.
 func (w *world) unikernel(name string) digest.Digest {
-	config := w.link(fmt.Appendf(nil, `{"created":"2026-01-02T03:04:05Z","config":{"Cmd":["/%s"]}}`, name))
-	config.MediaType = v1.MediaTypeImageConfig
-	rom := w.link([]byte("rom of " + name))
-	rom.MediaType = "application/vnd.unikraft.rom.v1"
-	return w.manifest(map[string]any{
-		"schemaVersion": 2, "mediaType": v1.MediaTypeImageManifest, "config": config, "layers": []v1.Descriptor{rom},
+	w.LinkUntold(repository, indextest.Config(name))
+	w.LinkUntold(repository, indextest.ROM(name))
+	return w.Unikernel(name)
+}
+
+func (w *world) put(d digest.Digest, tags ...string) {
+	w.t.Helper()
+	if err := w.Put(repository, storage.Intent{Put: d, Tags: tags}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// settled waits until the background has completed what was cut in two.
+func (w *world) settled() {
+	w.t.Helper()
+	eventually(w.t, "it is not settled", func() bool {
+		for range w.Index.Index.Abandoned(context.Background()) {
+			return false
+		}
+		return true
 	})
 }
 
-func (w *world) indexOf(children ...digest.Digest) digest.Digest {
-	var list []v1.Descriptor
-	for _, c := range children {
-		list = append(list, v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: c})
-	}
-	return w.manifest(map[string]any{"schemaVersion": 2, "mediaType": v1.MediaTypeImageIndex, "manifests": list})
-}
-
-// change does a change as the registry would: noted, done in storage, shown.
-func (w *world) change(c storage.Intent) error {
-	w.t.Helper()
-	ctx := w.t.Context()
-	ch, err := w.Begin(ctx, repository)
-	if err != nil {
-		return err
-	}
-	defer ch.Close()
-	c.Repository = repository
-	if err := ch.Intend(ctx, c); err != nil {
-		return err
-	}
-	if c.Put != "" {
-		w.arrive(c.Put)
-	}
-	return errors.Join(w.store.Complete(ctx, c), ch.Commit(ctx))
-}
-
-func (w *world) mustChange(c storage.Intent) {
-	w.t.Helper()
-	if err := w.change(c); err != nil {
-		w.t.Fatal(err)
+// eventually waits for something that a slow machine does later.
+func eventually(t *testing.T, otherwise string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(otherwise)
+		}
 	}
 }
 
-func (w *world) delete(d digest.Digest) {
-	w.t.Helper()
-	ch, err := w.Begin(w.t.Context(), repository)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	plan, err := ch.Deletion(w.t.Context(), d)
-	ch.Close()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.mustChange(plan)
-}
-
-// list is what is listed, as digest:tags.
-func (w *world) list() []string {
-	w.t.Helper()
-	entries, cursor, err := w.List(w.t.Context(), index.Query{}, "", 100)
-	if err != nil || cursor != "" {
-		w.t.Fatal(cursor, err)
-	}
-	var out []string
-	for _, e := range entries {
-		out = append(out, strings.Join(append([]string{e.Digest.String()}, e.Tags...), ":"))
-	}
-	slices.Sort(out)
-	return out
-}
-
+// want compares what is listed, as digest:tags.
 func (w *world) want(what string, entries ...string) {
 	w.t.Helper()
 	slices.Sort(entries)
-	if got := w.list(); !slices.Equal(got, entries) {
+	var got []string
+	for _, e := range indextest.Listed(w.t, w) {
+		_, e, _ = strings.Cut(e, "@")
+		e, _, _ = strings.Cut(e, " ")
+		got = append(got, e)
+	}
+	if !slices.Equal(got, entries) {
 		w.t.Errorf("%s: listed are\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(entries, "\n"))
 	}
 }
 
 func TestChildrenAndIndexes(t *testing.T) {
-	w := newWorld(t)
+	w, ctx := newWorld(t), t.Context()
 	a, b := w.unikernel("a"), w.unikernel("b")
-	w.mustChange(storage.Intent{Put: a, Tags: []string{"v1"}})
+	w.put(a, "v1")
 	w.want("child first, on the tag", a.String()+":v1")
-	i := w.indexOf(a, b)
-	w.mustChange(storage.Intent{Put: i, Tags: []string{"v1"}})
+	i := w.IndexOf(a, b)
+	w.put(i, "v1")
 	w.want("index with one child stored", i.String()+":v1")
-	e, err := w.Tagged(t.Context(), repository, "v1")
+	e, err := w.Tagged(ctx, repository, "v1")
 	if err != nil || len(e.Image.Platforms) != 2 || e.Image.Platforms[1].Size != 0 {
 		t.Fatalf("%+v, %v", e, err)
 	}
-	w.mustChange(storage.Intent{Put: b})
-	if e, err = w.Tagged(t.Context(), repository, "v1"); err != nil || e.Image.Platforms[1].Size == 0 {
+	w.put(b)
+	if e, err = w.Tagged(ctx, repository, "v1"); err != nil || e.Image.Platforms[1].Size == 0 {
 		t.Errorf("the index is not described again when its child comes: %+v, %v", e, err)
 	}
 	w.want("index with both", i.String()+":v1")
-	if _, err := w.Entry(t.Context(), repository, b); err != nil {
+	if _, err := w.Entry(ctx, repository, b); err != nil {
 		t.Errorf("a child is found by its digest: %v", err)
 	}
-	w.mustChange(storage.Intent{Put: b, Tags: []string{"mine"}})
+	w.put(b, "mine")
 	w.want("child with a tag of its own", i.String()+":v1", b.String()+":mine")
-	j := w.indexOf(i, a)
-	w.mustChange(storage.Intent{Put: j, Tags: []string{"nested"}})
+	j := w.IndexOf(i, a)
+	w.put(j, "nested")
 	w.want("index below an index", i.String()+":v1", b.String()+":mine", j.String()+":nested")
 
-	w.delete(i)
+	w.must(w.Delete(ctx, repository, i))
 	w.want("deleted: the outer index stays, a is held by it", j.String()+":nested", b.String()+":mine")
-	w.delete(j)
+	w.must(w.Delete(ctx, repository, j))
 	w.want("deleted: a goes with it, b has a tag", b.String()+":mine")
-	if _, err := w.Entry(t.Context(), repository, a); !errors.Is(err, index.ErrNotFound) {
+	if _, err := w.Entry(ctx, repository, a); !errors.Is(err, index.ErrNotFound) {
 		t.Errorf("a is still there: %v", err)
 	}
-	if _, _, err := w.store.Repository(repository).Manifest(t.Context(), a); !errors.Is(err, storage.ErrNotFound) {
+	if _, _, err := w.Store.Repository(repository).Manifest(ctx, a); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("a is still in storage: %v", err)
 	}
-	w.mustChange(storage.Intent{Untag: []string{"mine"}})
+	w.must(w.Untag(ctx, repository, "mine"))
 	w.want("untagged", b.String())
 }
 
 func TestBlobOfStoredManifest(t *testing.T) {
-	w := newWorld(t)
-	a := w.unikernel("a")
-	w.mustChange(storage.Intent{Put: a, Tags: []string{"v1"}})
-	rom := digest.FromString("rom of a")
+	w, ctx := newWorld(t), t.Context()
+	w.put(w.Unikernel("a"), "v1") // its layers are missing
 	size := func() int64 {
-		e, err := w.Tagged(t.Context(), repository, "v1")
+		e, err := w.Tagged(ctx, repository, "v1")
+		if errors.Is(err, storage.ErrNotFound) {
+			return -1
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		return e.Image.Size
 	}
+	rom := digest.FromBytes(indextest.ROM("a"))
+	w.must(w.Upload(repository, indextest.ROM("a")))
 	if size() != 8 {
-		t.Fatalf("size is %d", size())
+		t.Fatalf("after the blob came: size %d", size())
 	}
-	ch, err := w.Begin(t.Context(), repository)
-	if err != nil {
-		t.Fatal(err)
+	w.must(w.Unlink(ctx, repository, rom))
+	if size() != 0 {
+		t.Fatalf("after the blob went: size %d", size())
 	}
-	linkPath := "/docker/registry/v2/repositories/" + repository + "/_layers/sha256/" + rom.Encoded() + "/link"
-	// The link came without the catalog's knowledge; make it known first.
-	if err := ch.Blob(t.Context(), func() (digest.Digest, error) { return rom, nil }); err != nil {
-		t.Fatal(err)
-	}
-	err = ch.Blob(t.Context(), func() (digest.Digest, error) { return rom, w.store.Driver().Delete(t.Context(), linkPath) })
-	ch.Close()
-	if err != nil || size() != 0 {
-		t.Fatalf("after the blob went: size %d, %v", size(), err)
-	}
-	err = w.Blob(t.Context(), repository, func() (digest.Digest, error) { w.link([]byte("rom of a")); return rom, nil })
-	if err != nil || size() != 8 {
-		t.Fatalf("after the blob came back: size %d, %v", size(), err)
+	w.must(w.Upload(repository, indextest.ROM("a")))
+	if size() != 8 {
+		t.Fatalf("after the blob came back: size %d", size())
 	}
 }
 
-// TestIndexFails checks that a change which cannot be shown is reported, and
-// that no answer is wrong after.
+// TestManyParents: what describes hundreds of indexes again is published in
+// several transactions, and all of it is there when it is answered.
+func TestManyParents(t *testing.T) {
+	w := newWorld(t)
+	child := w.unikernel("child")
+	const parents = 600
+	for i := range parents {
+		p := w.Manifest(map[string]any{
+			"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+			"manifests":   []map[string]any{{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": child}},
+			"annotations": map[string]string{"n": string(rune('a'+i%26)) + strings.Repeat("x", i/26)},
+		})
+		w.put(p)
+	}
+	w.Index.Fail(nil)
+	w.put(child)
+	if n := w.Index.Calls()["Publish"]; n < 3 {
+		t.Errorf("%d indexes are described again in %d transactions", parents, n)
+	}
+	list := indextest.Listed(t, w)
+	if len(list) != parents {
+		t.Fatalf("%d of %d images are listed", len(list), parents)
+	}
+	for _, e := range list {
+		if !strings.HasSuffix(e, " 12") {
+			t.Fatalf("%s is not described again", e)
+		}
+	}
+}
+
+// TestIndexFails checks that a change which cannot be published is reported, that
+// answers stay what they were, and that it is completed without another request.
 func TestIndexFails(t *testing.T) {
-	for _, broken := range []string{"Begin", "Apply"} {
+	for _, broken := range []string{"Prepare", "Publish"} {
 		w := newWorld(t)
 		a, b := w.unikernel("a"), w.unikernel("b")
-		w.mustChange(storage.Intent{Put: a, Tags: []string{"v1"}})
-		w.index.broken = broken
-		if err := w.change(storage.Intent{Put: b, Tags: []string{"v1"}}); !errors.Is(err, errIndexBroken) {
+		w.put(a, "v1")
+		w.Index.FailAll(broken)
+		if err := w.Put(repository, storage.Intent{Put: b, Tags: []string{"v1"}}); !errors.Is(err, indextest.ErrInjected) {
 			t.Fatalf("%s: the failure is not reported: %v", broken, err)
 		}
-		if broken == "Apply" {
-			if _, err := w.Tagged(t.Context(), repository, "v1"); err == nil {
-				t.Error("an answer from an index that could not be told")
-			}
-		}
-		w.index.broken = ""
-		if broken == "Begin" {
+		w.want("while the index is broken", a.String()+":v1")
+		w.Index.Fail(nil)
+		w.settled()
+		if broken == "Prepare" {
 			w.want("nothing was touched", a.String()+":v1")
 		} else {
-			w.want("read again from storage", a.String(), b.String()+":v1")
+			w.want("completed", a.String(), b.String()+":v1")
 		}
 	}
 	w := newWorld(t)
-	w.index.broken = "Touch"
-	err := w.Blob(t.Context(), repository, func() (digest.Digest, error) {
+	w.Index.FailAll("MarkDirty")
+	err := w.Link(t.Context(), repository, func() (digest.Digest, error) {
 		t.Error("storage is touched without a note")
 		return "", nil
 	})
-	if !errors.Is(err, errIndexBroken) {
+	if !errors.Is(err, indextest.ErrInjected) {
 		t.Errorf("the failure is not reported: %v", err)
 	}
-	w.index.broken = ""
-	if err := w.Blob(t.Context(), repository, func() (digest.Digest, error) { return "", nil }); err != nil {
+	w.Index.Fail(nil)
+	if err := w.Link(t.Context(), repository, func() (digest.Digest, error) { return "", nil }); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestReadInsideChange reads within an open change while another request's blob
+// could not be published: such a read must not wait for the repository that the
+// change itself holds.
+func TestReadInsideChange(t *testing.T) {
+	w := newWorld(t)
+	a := w.unikernel("a")
+	w.put(a, "v1")
+	tx, err := w.Begin(t.Context(), repository)
+	w.must(err)
+	defer tx.Close()
+	w.Index.FailAll("Link")
+	if err := w.Upload(repository, []byte("a blob that cannot be published")); !errors.Is(err, indextest.ErrInjected) {
+		t.Fatal(err)
+	}
+	w.Index.Fail(nil)
+	done := make(chan error, 1)
+	go func() {
+		_, err := tx.Resolve(context.Background(), "v1")
+		_, err2 := w.Tagged(context.Background(), repository, "v1")
+		done <- errors.Join(err, err2)
+	}()
+	select {
+	case err := <-done:
+		w.must(err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("a read waits for the change that it belongs to")
+	}
+}
+
+// TestBlobCompleted: a blob that is linked and could not be published is
+// published without another request.
+func TestBlobCompleted(t *testing.T) {
+	w := newWorld(t)
+	blob := []byte("a blob")
+	w.Index.FailAll("Link")
+	if err := w.Upload(repository, blob); !errors.Is(err, indextest.ErrInjected) {
+		t.Fatal(err)
+	}
+	w.Index.Fail(nil)
+	eventually(t, "the blob is not published", func() bool {
+		_, err := w.MountSource(t.Context(), digest.FromBytes(blob), nil)
+		return err == nil
+	})
+}
+
+// TestRefusedDeletion: a deletion that was refused does not happen later,
+// although what was prepared is durable: not in the same process, and not after
+// the next start.
+func TestRefusedDeletion(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		w := newWorld(t)
+		a := w.unikernel("a")
+		w.put(a, "v1")
+		// Acquire works for the deletion itself, and not for the background.
+		tries := 0
+		w.Index.Fail(func(method string, _ int) (indextest.When, error) {
+			if method == "Prepare" {
+				return indextest.After, indextest.ErrInjected
+			}
+			if tries++; restart && method == "Acquire" && tries > 1 {
+				return indextest.Before, indextest.ErrInjected
+			}
+			return indextest.Before, nil
+		})
+		if err := w.Delete(t.Context(), repository, a); !errors.Is(err, indextest.ErrInjected) {
+			t.Fatalf("the failure is not reported: %v", err)
+		}
+		w.Index.Fail(nil)
+		if restart {
+			w.must(w.Restart())
+		}
+		w.settled()
+		w.want("refused", a.String()+":v1")
+		if _, _, err := w.Store.Repository(repository).Manifest(t.Context(), a); err != nil {
+			t.Errorf("it is gone from storage: %v", err)
+		}
 	}
 }
 
 // TestRecover cuts changes in two, as a crash would, at every place.
 func TestRecover(t *testing.T) {
 	type step func(w *world, a, i, child digest.Digest)
-	intend := func(w *world, c storage.Intent) {
-		c.Repository = repository
-		if err := w.index.Begin(w.t.Context(), c); err != nil {
-			w.t.Fatal(err)
-		}
+	prepare := func(w *world, intent storage.Intent) {
+		intent.Repository = repository
+		l, err := w.Index.Acquire(t.Context(), repository)
+		w.must(err)
+		w.must(w.Index.Prepare(t.Context(), l, intent))
+		w.must(w.Index.Release(t.Context(), l))
 	}
 	for name, c := range map[string]struct {
 		crash step
@@ -333,15 +326,15 @@ func TestRecover(t *testing.T) {
 	}{
 		"before the manifest came": {
 			func(w *world, a, _, _ digest.Digest) {
-				intend(w, storage.Intent{Put: digest.FromString("never came"), Tags: []string{"v1"}})
+				prepare(w, storage.Intent{Put: digest.FromString("never came"), Tags: []string{"v1"}})
 			},
 			func(a, i, _ digest.Digest) []string { return []string{a.String() + ":v1", i.String() + ":v2"} },
 		},
 		"between manifest and tag": {
 			func(w *world, a, _, _ digest.Digest) {
 				c := w.unikernel("c")
-				intend(w, storage.Intent{Put: c, Tags: []string{"v1"}})
-				w.arrive(c)
+				prepare(w, storage.Intent{Put: c, Tags: []string{"v1"}})
+				w.Arrive(repository, c)
 			},
 			func(a, i, _ digest.Digest) []string {
 				return []string{a.String(), i.String() + ":v2", "c:v1"}
@@ -349,42 +342,36 @@ func TestRecover(t *testing.T) {
 		},
 		"within a tag": {
 			func(w *world, a, _, _ digest.Digest) {
-				w.write("repositories/"+repository+"/_manifests/tags/v9/index/sha256/"+a.Encoded()+"/link", []byte(a))
-				intend(w, storage.Intent{Put: a, Tags: []string{"v9"}})
+				w.Write("repositories/"+repository+"/_manifests/tags/v9/index/sha256/"+a.Encoded()+"/link", []byte(a))
+				prepare(w, storage.Intent{Put: a, Tags: []string{"v9"}})
 			},
 			func(a, i, _ digest.Digest) []string { return []string{a.String() + ":v1:v9", i.String() + ":v2"} },
 		},
 		"within a deletion": {
 			func(w *world, _, i, child digest.Digest) {
-				intend(w, storage.Intent{Untag: []string{"v2"}, Delete: []digest.Digest{i, child}})
-				err := w.store.Complete(w.t.Context(), storage.Intent{Repository: repository, Untag: []string{"v2"}, Delete: []digest.Digest{i}})
-				if err != nil {
-					w.t.Fatal(err)
-				}
+				prepare(w, storage.Intent{Untag: []string{"v2"}, Delete: []digest.Digest{i, child}})
+				w.must(w.Store.Complete(t.Context(), storage.Intent{Repository: repository, Untag: []string{"v2"}, Delete: []digest.Digest{i}}))
 			},
 			func(a, _, _ digest.Digest) []string { return []string{a.String() + ":v1"} },
 		},
 		"after the last step": {
 			func(w *world, a, _, _ digest.Digest) {
 				s := storage.Intent{Repository: repository, Untag: []string{"v1"}}
-				intend(w, s)
-				if err := w.store.Complete(w.t.Context(), s); err != nil {
-					w.t.Fatal(err)
-				}
+				prepare(w, s)
+				w.must(w.Store.Complete(t.Context(), s))
 			},
 			func(a, i, _ digest.Digest) []string { return []string{a.String(), i.String() + ":v2"} },
 		},
 	} {
 		w := newWorld(t)
 		a, child := w.unikernel("a"), w.unikernel("child")
-		i := w.indexOf(child)
-		w.mustChange(storage.Intent{Put: a, Tags: []string{"v1"}})
-		w.mustChange(storage.Intent{Put: child})
-		w.mustChange(storage.Intent{Put: i, Tags: []string{"v2"}})
+		i := w.IndexOf(child)
+		w.put(a, "v1")
+		w.put(child)
+		w.put(i, "v2")
 		c.crash(w, a, i, child)
-		if err := w.Recover(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		w.must(w.Restart())
+		w.settled()
 		want := c.want(a, i, child)
 		for n := range want {
 			if tag, ok := strings.CutPrefix(want[n], "c:"); ok {
@@ -392,9 +379,6 @@ func TestRecover(t *testing.T) {
 			}
 		}
 		w.want(name, want...)
-		if pending, err := w.index.Pending(t.Context()); err != nil || len(pending) != 0 {
-			t.Errorf("%s: still pending: %v, %v", name, pending, err)
-		}
 		w.wantAsRebuilt(name)
 	}
 }
@@ -402,17 +386,11 @@ func TestRecover(t *testing.T) {
 // wantAsRebuilt compares with an index that is made from storage.
 func (w *world) wantAsRebuilt(what string) {
 	w.t.Helper()
-	x, err := bolt.Build(filepath.Join(w.t.TempDir(), "catalog.db"), w.store.Identity(), func(x *bolt.Index) error {
-		c := catalog.New(x, w.store, quiet)
-		return errors.Join(c.Rebuild(w.t.Context(), func(int, int) {}), c.Close())
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer x.Close()
-	rebuilt := &world{Catalog: catalog.New(x, w.store, quiet), t: w.t}
-	defer rebuilt.Close()
-	if got, want := w.list(), rebuilt.list(); !slices.Equal(got, want) {
+	rebuilt := newWorld(w.t)
+	rebuilt.Store = w.Store
+	w.must(rebuilt.Restart())
+	w.must(rebuilt.Rebuild(w.t.Context(), func(int, int) {}))
+	if got, want := indextest.Listed(w.t, w), indextest.Listed(w.t, rebuilt); !slices.Equal(got, want) {
 		w.t.Errorf("%s: listed are\n%s\nand from storage\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
@@ -420,9 +398,7 @@ func (w *world) wantAsRebuilt(what string) {
 func TestOneOrder(t *testing.T) {
 	w := newWorld(t)
 	first, err := w.Begin(t.Context(), repository)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.must(err)
 	if other, err := w.Begin(t.Context(), "bob/x"); err != nil {
 		t.Fatal("another repository waits", err)
 	} else {
@@ -442,7 +418,5 @@ func TestOneOrder(t *testing.T) {
 		done <- err
 	}()
 	first.Close()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	w.must(<-done)
 }

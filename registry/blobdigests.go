@@ -40,7 +40,7 @@ func (b hookedBlobs) canonicalMount(ctx context.Context, from reference.Canonica
 		return nil, nil
 	}
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	source, err := reference.WithDigest(reference.TrimNamed(from), canonical)
 	if err != nil {
@@ -51,12 +51,12 @@ func (b hookedBlobs) canonicalMount(ctx context.Context, from reference.Canonica
 
 // alias links a blob under another digest of its bytes.
 func (b hookedBlobs) alias(ctx context.Context, alias, canonical digest.Digest) error {
-	return b.registry.catalog.Blob(ctx, b.repository, func() (digest.Digest, error) {
+	return b.registry.catalog.Link(ctx, b.repository, func() (digest.Digest, error) {
 		return alias, b.registry.store.LinkBlob(ctx, b.repository, alias, canonical)
 	})
 }
 
 // show lets the index know a link that is there already.
 func (b hookedBlobs) show(ctx context.Context, dgst digest.Digest) error {
-	return b.registry.catalog.Blob(ctx, b.repository, func() (digest.Digest, error) { return dgst, nil })
+	return b.registry.catalog.Link(ctx, b.repository, func() (digest.Digest, error) { return dgst, nil })
 }

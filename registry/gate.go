@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/distribution/distribution/v3/registry/api/errcode"
-
 	"github.com/berth-oci/berth/registry/access"
 )
 
@@ -147,13 +145,13 @@ func (g *Registry) recordRefusal(r *http.Request, a *asked, status int, err erro
 	g.record(r, e)
 }
 
-// why says what an error tells the client.
+// why is what an error tells the client, for the audit log.
 func why(err error) string {
-	var known errcode.Error
-	if !errors.As(err, &known) {
+	if err == nil {
 		return ""
 	}
-	return known.Code.Descriptor().Value + ": " + known.Message
+	_, body := answerTo(err)
+	return body.Errors[0].Code + ": " + body.Errors[0].Message
 }
 
 // event begins a line of the audit log.

@@ -1,12 +1,9 @@
 package registry
 
 import (
-	"context"
 	"errors"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/berth-oci/berth/storage"
@@ -77,7 +74,7 @@ func unescaped(s string) string {
 func (g *Registry) harborSummary(w http.ResponseWriter, r *http.Request, a *asked) {
 	used, err := g.quotas.used(r.Context(), a.name)
 	if err != nil {
-		g.unavailable(w, r, err)
+		g.failWith(w, r, err)
 		return
 	}
 	hard := g.quotas.limit(a.name)
@@ -103,37 +100,17 @@ func (g *Registry) harborDelete(w http.ResponseWriter, r *http.Request, a *asked
 		g.fail(w, r, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only at the moment"})
 		return
 	}
-	err := g.remove(r.Context(), a.name, func(ctx context.Context, _ Change) (storage.Intent, error) {
-		return everythingIn(ctx, g.store.Repository(a.name))
-	})
+	err := g.catalog.Clear(r.Context(), a.name)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		g.fail(w, r, unknownRepository)
 		return
 	case err != nil:
-		g.unavailable(w, r, err)
+		g.failWith(w, r, err)
 		return
 	}
 	e := g.event(r, a, "delete")
 	e.Status, e.Detail = http.StatusOK, "all of the repository"
 	g.record(r, e)
 	w.WriteHeader(http.StatusOK)
-}
-
-func everythingIn(ctx context.Context, repository storage.Repository) (plan storage.Intent, err error) {
-	tags, err := repository.Tags(ctx)
-	if err != nil {
-		return plan, err
-	}
-	for tag := range tags {
-		plan.Untag = append(plan.Untag, tag)
-	}
-	slices.Sort(plan.Untag)
-	manifests, aliases, err := repository.Manifests(ctx)
-	if err == nil && len(plan.Untag)+len(manifests) == 0 {
-		err = storage.ErrNotFound
-	}
-	slices.Sort(manifests)
-	plan.Delete = append(slices.Sorted(maps.Keys(aliases)), manifests...)
-	return plan, err
 }

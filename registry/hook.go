@@ -3,9 +3,9 @@ package registry
 import (
 	"context"
 	"errors"
+	"io"
 
 	"github.com/distribution/distribution/v3"
-	"github.com/distribution/distribution/v3/registry/api/errcode"
 	repositorymiddleware "github.com/distribution/distribution/v3/registry/middleware/repository"
 	storagelib "github.com/distribution/distribution/v3/registry/storage"
 	"github.com/opencontainers/go-digest"
@@ -46,49 +46,16 @@ func (r hookedRepository) Blobs(ctx context.Context) distribution.BlobStore {
 	return hookedBlobs{r.Repository.Blobs(ctx), r.registry, r.Named().Name()}
 }
 
-// push is a manifest on its way in; the request's context holds it under
-// pushKey.
-type push struct {
-	Change
-	counted func() // ends what the quota has set aside for it
-	// as is another digest under which the client pushes, and tags are the tags
-	// that it sets.
-	as   digest.Digest
-	tags []string
-}
-
-type pushKey struct{}
-
-// end is called once the push is over, in whichever way.
-func (p *push) end() {
-	p.Close()
-	p.counted()
-}
-
-func pushOf(ctx context.Context) (*push, error) {
-	p, ok := ctx.Value(pushKey{}).(*push)
-	if !ok {
-		return nil, errors.New("manifests and tags change only through the manifest endpoint")
-	}
-	return p, nil
-}
-
-// unavailable is what a client is told when the index cannot be written: what
-// it did is not done, and may be tried again.
-func unavailable(err error) error {
-	return errcode.ErrorCodeUnavailable.WithMessage("the index of images cannot be written at the moment; try again").WithDetail(err.Error())
-}
-
 type hookedManifests struct {
 	distribution.ManifestService
 	repository hookedRepository
 }
 
-// Put stores a manifest, tags it and shows it, all in one change.
-func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (digest.Digest, error) {
-	in, err := pushOf(ctx)
-	if err != nil {
-		return "", err
+// Put stores a manifest, tags it and publishes it, all in one change.
+func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (dgst digest.Digest, err error) {
+	in := recordOf(ctx).push
+	if in == nil {
+		return "", errors.New("manifests and tags change only through the manifest endpoint")
 	}
 	_, payload, err := manifest.Payload()
 	if err != nil {
@@ -96,35 +63,18 @@ func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 	}
 	registry, name := m.repository.registry, m.repository.Named().Name()
 	if err := registry.verify(ctx, name, manifest); err != nil {
-		return "", refused(ctx, err)
+		return "", note(ctx, err)
 	}
 	in.counted, err = registry.quotas.admit(ctx, name, manifest, m.repository.Repository.Blobs(ctx))
 	if err != nil {
-		in.counted = func() {}
-		return "", refused(ctx, err)
+		return "", note(ctx, err)
 	}
-	intent := storage.Intent{Repository: name, Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
-	if err := in.Intend(ctx, intent); err != nil {
-		return "", unavailable(err)
-	}
-	dgst, err := m.ManifestService.Put(ctx, manifest, options...)
-	if err != nil {
-		return "", err
-	}
-	ctx = context.WithoutCancel(ctx)
-	if err := registry.store.Complete(ctx, intent); err != nil {
-		return "", err
-	}
-	if err := in.Commit(ctx); err != nil {
-		return "", unavailable(err)
-	}
-	return dgst, nil
-}
-
-// refused notes why a manifest is refused: distribution has room for one error.
-func refused(ctx context.Context, err error) error {
-	refusalOf(ctx).err = err
-	return err
+	intent := storage.Intent{Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
+	err = in.tx.Put(ctx, intent, manifestKey, func() error {
+		dgst, err = m.ManifestService.Put(ctx, manifest, options...)
+		return err
+	})
+	return dgst, note(ctx, err)
 }
 
 // Delete is not how manifests are deleted: see deleteManifest.
@@ -163,10 +113,10 @@ func (b hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 	from, named := wanted.Mount.From, wanted.Mount.From.Digest()
 	if named.Algorithm() != digest.Canonical {
 		if options, err = b.canonicalMount(ctx, from); err != nil {
-			return nil, err
+			return nil, note(ctx, err)
 		}
 	}
-	err = b.registry.catalog.Blob(ctx, b.repository, func() (digest.Digest, error) {
+	err = b.registry.catalog.Link(ctx, b.repository, func() (digest.Digest, error) {
 		var err error
 		writer, err = b.BlobStore.Create(ctx, options...)
 		var mounted distribution.ErrBlobMounted
@@ -178,7 +128,7 @@ func (b hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 	var mounted distribution.ErrBlobMounted
 	if errors.As(err, &mounted) && mounted.Descriptor.Digest != named {
 		if err := b.alias(ctx, named, mounted.Descriptor.Digest); err != nil {
-			return nil, err
+			return nil, note(ctx, err)
 		}
 		mounted.Descriptor.Digest = named
 		err = mounted
@@ -190,68 +140,48 @@ func (b hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 func (b hookedBlobs) Resume(ctx context.Context, id string) (distribution.BlobWriter, error) {
 	writer, err := b.BlobStore.Resume(ctx, id)
 	if err == nil {
-		b.registry.quotas.received(namespaceOf(b.repository), id, writer.Size())
+		err = b.registry.quotas.resumed(ctx, namespaceOf(b.repository), id, writer.Size())
 	}
 	return b.wrap(ctx, writer, err)
 }
 
 func (b hookedBlobs) wrap(ctx context.Context, writer distribution.BlobWriter, err error) (distribution.BlobWriter, error) {
 	if err != nil {
-		return nil, err
+		return nil, note(ctx, err)
 	}
 	if namespace := namespaceOf(b.repository); b.registry.quotas.limit(namespace) > 0 {
 		writer = &meteredWriter{writer, ctx, b.registry.quotas, namespace}
 	}
-	return hookedWriter{writer, b}, nil
+	return hookedWriter{writer, ctx, b}, nil
 }
 
 // Delete unlinks a blob by all its digests, whichever the client names: what is
 // deleted is the bytes ("Deleting Blobs"). No manifest that refers to it comes
 // meanwhile.
 func (b hookedBlobs) Delete(ctx context.Context, dgst digest.Digest) error {
-	change, err := b.registry.begin(ctx, b.repository)
-	if err != nil {
-		return unavailable(err)
-	}
-	defer change.Close()
-	stored := b.registry.store.Repository(b.repository)
-	canonical, err := stored.Canonical(ctx, dgst)
+	err := b.registry.catalog.Unlink(ctx, b.repository, dgst)
 	if errors.Is(err, storage.ErrNotFound) {
 		return distribution.ErrBlobUnknown
 	}
-	if err != nil {
-		return unavailable(err)
-	}
-	names, err := stored.BlobAliases(ctx, canonical)
-	if err != nil {
-		return unavailable(err)
-	}
-	for _, name := range append(names, canonical) {
-		err := change.Blob(ctx, func() (digest.Digest, error) {
-			return name, b.registry.store.UnlinkBlob(ctx, b.repository, name)
-		})
-		if err != nil {
-			return unavailable(err)
-		}
-	}
-	return nil
+	return note(ctx, err)
 }
 
 type hookedWriter struct {
 	distribution.BlobWriter
+	ctx   context.Context
 	blobs hookedBlobs
 }
 
 // Commit ends an upload: the blob is stored, linked and shown.
 func (w hookedWriter) Commit(ctx context.Context, provisional distribution.Descriptor) (canonical distribution.Descriptor, err error) {
-	err = w.blobs.registry.catalog.Blob(ctx, w.blobs.repository, func() (digest.Digest, error) {
+	err = w.blobs.registry.catalog.Link(ctx, w.blobs.repository, func() (digest.Digest, error) {
 		var err error
 		canonical, err = w.BlobWriter.Commit(ctx, provisional)
 		var wrong distribution.ErrBlobInvalidDigest
 		if errors.As(err, &wrong) {
 			// Refused before anything was stored. distribution wants to cancel
 			// the upload then, and cannot: it has closed the file.
-			refusalOf(ctx).discard = w.ID()
+			recordOf(ctx).discard = w.ID()
 			return "", err
 		}
 		if err != nil {
@@ -261,10 +191,24 @@ func (w hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 	})
 	if err == nil && canonical.Digest != provisional.Digest {
 		// It was linked under both; the client knows the one it named.
-		if err := w.blobs.show(ctx, provisional.Digest); err != nil {
-			return canonical, err
-		}
+		err = w.blobs.show(ctx, provisional.Digest)
 		canonical.Digest = provisional.Digest
 	}
-	return canonical, err
+	return canonical, note(ctx, err)
 }
+
+// Write implements io.Writer. A full disk is noted: distribution would call it
+// something unknown.
+func (w hookedWriter) Write(p []byte) (int, error) {
+	n, err := w.BlobWriter.Write(p)
+	return n, note(w.ctx, err)
+}
+
+// ReadFrom implements io.ReaderFrom, which distribution looks for.
+func (w hookedWriter) ReadFrom(r io.Reader) (int64, error) {
+	n, err := w.BlobWriter.ReadFrom(r)
+	return n, note(w.ctx, err)
+}
+
+// Close ends a chunk: what was received is flushed.
+func (w hookedWriter) Close() error { return note(w.ctx, w.BlobWriter.Close()) }

@@ -37,7 +37,7 @@ func (g *Registry) listTags(w http.ResponseWriter, r *http.Request, a *asked) {
 		return
 	}
 	if err != nil {
-		g.unavailable(w, r, err)
+		g.failWith(w, r, err)
 		return
 	}
 	tags = page(w, g.prefix+route{kind: kindTags, name: a.given}.path(), tags, n)
@@ -55,7 +55,7 @@ func (g *Registry) listRepositories(w http.ResponseWriter, r *http.Request, a *a
 	}
 	names, err := g.catalog.Repositories(r.Context(), a.caller.Readable(), r.URL.Query().Get("last"), n+1)
 	if err != nil {
-		g.unavailable(w, r, err)
+		g.failWith(w, r, err)
 		return
 	}
 	names = page(w, g.prefix+a.path(), names, n)

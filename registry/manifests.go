@@ -2,7 +2,6 @@ package registry
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -39,18 +38,15 @@ func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked)
 		g.fail(w, r, p)
 		return
 	}
-	change, err := g.begin(r.Context(), a.name)
+	tx, err := g.begin(r.Context(), a.name)
 	if err != nil {
-		g.unavailable(w, r, err)
+		g.failWith(w, r, err)
 		return
 	}
-	in := &push{Change: change, counted: func() {}, tags: tags}
+	in := &push{tx: tx, counted: func() {}, tags: tags}
 	defer in.end()
-	if p, err = g.precondition(r, a); err != nil {
-		g.unavailable(w, r, err)
-		return
-	} else if p != nil {
-		g.fail(w, r, p)
+	if err := precondition(r, a, tx); err != nil {
+		g.failWith(w, r, err)
 		return
 	}
 	target := route{kind: kindManifest, name: a.name, digest: digest.Canonical.FromBytes(body)}
@@ -58,9 +54,8 @@ func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked)
 	if a.digest != "" && a.digest != target.digest {
 		named, in.as = a.digest, a.digest
 	}
-	stopped := &refusal{}
-	ctx := context.WithValue(context.WithValue(r.Context(), pushKey{}, in), refusalKey{}, stopped)
-	out := rebuild(r.WithContext(ctx), target)
+	rec := &record{push: in}
+	out := rebuild(r.WithContext(withRecord(r.Context(), rec)), target)
 	out.Body = io.NopCloser(bytes.NewReader(body))
 	out.ContentLength = int64(len(body))
 	out.Header.Set("Content-Length", strconv.Itoa(len(body)))
@@ -88,7 +83,7 @@ func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked)
 		e.Digest = named.String()
 	}
 	if e.Status == http.StatusForbidden {
-		e.Action, e.Detail = "refused", why(stopped.err)
+		e.Action, e.Detail = "refused", why(rec.err)
 	}
 	g.record(r, e)
 }
@@ -134,22 +129,22 @@ func tagsFor(r *http.Request, a *asked) ([]string, *problem) {
 
 // precondition checks If-Match and If-None-Match of a push by tag, which clients
 // use to change a tag only if it is what they think it is (RFC 9110, 13.1).
-func (g *Registry) precondition(r *http.Request, a *asked) (*problem, error) {
+func precondition(r *http.Request, a *asked, tx Tx) error {
 	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
 	if a.tag == "" || match == "" && none == "" {
-		return nil, nil
+		return nil
 	}
-	current, err := g.catalog.Resolve(r.Context(), a.name, a.tag)
+	current, err := tx.Resolve(r.Context(), a.tag)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
-		return nil, err
+		return err
 	}
 	if match != "" && !hasETag(match, current) || none != "" && hasETag(none, current) {
-		return &problem{http.StatusPreconditionFailed, "PRECONDITION_FAILED", "the tag is not what the push wants it to be"}, nil
+		return &problem{http.StatusPreconditionFailed, "PRECONDITION_FAILED", "the tag is not what the push wants it to be"}
 	}
-	return nil, nil
+	return nil
 }
 
-// hasETag says whether a list of entity tags has that of a digest; * stands for
+// hasETag reports whether a list of entity tags has that of a digest; * stands for
 // any, and no digest has none.
 func hasETag(list string, d digest.Digest) bool {
 	if d == "" {
@@ -248,49 +243,22 @@ func mediaTypeIn(body []byte) string {
 // distribution's own deletion looks the tags up before it removes them, so that
 // one which moves in between is lost, and answers 202 also if it failed.
 func (g *Registry) deleteManifest(w http.ResponseWriter, r *http.Request, a *asked) {
-	err := g.remove(r.Context(), a.name, func(ctx context.Context, change Change) (storage.Intent, error) {
-		if a.tag != "" {
-			return change.Untagging(ctx, a.tag)
-		}
-		return change.Deletion(ctx, a.digest)
-	})
+	var err error
+	if a.tag != "" {
+		err = g.catalog.Untag(r.Context(), a.name, a.tag)
+	} else {
+		err = g.catalog.Delete(r.Context(), a.name, a.digest)
+	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		g.fail(w, r, unknownManifest)
 		return
 	case err != nil:
-		g.unavailable(w, r, err)
+		g.failWith(w, r, err)
 		return
 	}
 	e := g.event(r, a, "delete")
 	e.Status = http.StatusAccepted
 	g.record(r, e)
 	w.WriteHeader(http.StatusAccepted)
-}
-
-// remove does a deletion that is planned once the repository is taken. It
-// returns storage.ErrNotFound if there is nothing to delete.
-func (g *Registry) remove(ctx context.Context, repository string, plan func(context.Context, Change) (storage.Intent, error)) error {
-	change, err := g.begin(ctx, repository)
-	if err != nil {
-		return err
-	}
-	defer change.Close()
-	planned, err := plan(ctx, change)
-	if err != nil {
-		return err
-	}
-	planned.Repository = repository
-	if err := change.Intend(ctx, planned); err != nil {
-		return err
-	}
-	// From here on it is done to the end, whether the client waits or not.
-	ctx = context.WithoutCancel(ctx)
-	if err := change.Hide(ctx); err != nil {
-		return err
-	}
-	if err := g.store.Complete(ctx, planned); err != nil {
-		return err
-	}
-	return change.Commit(ctx)
 }

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/distribution/distribution/v3"
@@ -42,7 +43,7 @@ func (r *meteredReader) Read(p []byte) (int, error) {
 	if n == 0 {
 		return 0, err
 	}
-	if known := refusalOf(r.w.ctx).known; r.has+int64(n) <= known {
+	if known := recordOf(r.w.ctx).known; r.has+int64(n) <= known {
 		r.has += int64(n)
 		return n, err
 	}
@@ -55,45 +56,22 @@ func (r *meteredReader) Read(p []byte) (int, error) {
 
 // stop notes why the upload ends, and that nothing of it is to be left.
 func (w *meteredWriter) stop(why error) error {
-	r := refusalOf(w.ctx)
+	r := recordOf(w.ctx)
 	r.err, r.discard = why, w.ID()
 	return why
 }
 
 // Cancel ends the upload.
 func (w *meteredWriter) Cancel(ctx context.Context) error {
-	w.quotas.ended(w.namespace, w.ID())
-	return w.BlobWriter.Cancel(ctx)
+	err := w.quotas.ended(ctx, w.namespace, w.ID())
+	return errors.Join(w.BlobWriter.Cancel(ctx), err)
 }
 
 // Commit makes the upload a blob, which counts once a manifest refers to it.
 func (w *meteredWriter) Commit(ctx context.Context, d distribution.Descriptor) (distribution.Descriptor, error) {
 	canonical, err := w.BlobWriter.Commit(ctx, d)
 	if err == nil {
-		w.quotas.ended(w.namespace, w.ID())
+		err = w.quotas.ended(ctx, w.namespace, w.ID())
 	}
 	return canonical, err
-}
-
-// refusal is where a request's context notes that an upload was stopped.
-type refusal struct {
-	// err is why, if distribution would tell the client that something unknown
-	// went wrong.
-	err error
-	// known is the size of the blob that the upload says it is, if its namespace
-	// stores it already: so many bytes add nothing.
-	known int64
-	// discard is the upload whose remains are to be removed, once distribution
-	// has let go of it.
-	discard string
-}
-
-type refusalKey struct{}
-
-// refusalOf is the request's, or one that nobody looks at.
-func refusalOf(ctx context.Context) *refusal {
-	if r, ok := ctx.Value(refusalKey{}).(*refusal); ok {
-		return r
-	}
-	return &refusal{}
 }

@@ -9,15 +9,26 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/storage"
 )
 
-// problem is an answer that says what went wrong, in the form of the
-// distribution specification ("Error Codes").
+// problem is an error in the form of the distribution specification ("Error
+// Codes"): what a client is told.
 type problem struct {
 	status  int
 	code    string
 	message string
+}
+
+// Error implements error.
+func (p *problem) Error() string { return p.code + ": " + p.message }
+
+// problems are several that differ in their details only.
+type problems struct {
+	problem
+	details []digest.Digest
 }
 
 type errorBody struct {
@@ -31,7 +42,57 @@ type errorEntry struct {
 }
 
 func (g *Registry) fail(w http.ResponseWriter, r *http.Request, p *problem) {
-	g.write(w, r, p.status, errorBody{[]errorEntry{{Code: p.code, Message: p.message}}})
+	g.write(w, r, p.status, p.body())
+}
+
+func (p *problem) body() errorBody {
+	return errorBody{[]errorEntry{{Code: p.code, Message: p.message}}}
+}
+
+// failWith answers with whatever error came up, and returns the status.
+func (g *Registry) failWith(w http.ResponseWriter, r *http.Request, err error) int {
+	status, body := answerTo(err)
+	if status >= http.StatusInternalServerError {
+		g.log.ErrorContext(r.Context(), "request failed", "error", err)
+	}
+	g.write(w, r, status, body)
+	return status
+}
+
+// coded says how each code of an error is answered.
+var coded = map[storage.Code]problem{
+	storage.Unavailable: {http.StatusServiceUnavailable, "UNAVAILABLE",
+		"the registry could not complete this; it happens later as a whole, or not at all; try again"},
+	storage.Full: {http.StatusInsufficientStorage, "UNAVAILABLE",
+		"the registry's disk is full; it can be read, and written again once there is room"},
+	storage.NotFound: {http.StatusNotFound, "NOT_FOUND", "there is no such thing"},
+	storage.Conflict: {http.StatusConflict, "CONFLICT", "something else changed it meanwhile; try again"},
+	storage.Invalid:  {http.StatusBadRequest, "MANIFEST_INVALID", "the request is not valid"},
+	storage.Quota:    {http.StatusForbidden, "DENIED", "the storage quota would be exceeded"},
+	storage.Damaged:  {http.StatusInternalServerError, "UNKNOWN", "what is stored under this name is damaged"},
+	storage.TooLarge: {http.StatusRequestEntityTooLarge, "SIZE_INVALID", "it is larger than the registry takes"},
+}
+
+// answerTo is the one place where an error becomes an answer.
+func answerTo(err error) (status int, body errorBody) {
+	var one *problem
+	var several *problems
+	var known *storage.Error
+	switch {
+	case errors.As(err, &several):
+		for _, d := range several.details {
+			detail, _ := json.Marshal(d) // a string always encodes
+			body.Errors = append(body.Errors, errorEntry{several.code, several.message, detail})
+		}
+		return several.status, body
+	case errors.As(err, &one):
+		return one.status, one.body()
+	}
+	p := coded[storage.CodeOf(err)]
+	if errors.As(err, &known) && known.Message != "" {
+		p.message = known.Message
+	}
+	return p.status, p.body()
 }
 
 // write answers with errors, each message ending in the request's ID.
@@ -133,8 +194,8 @@ func (g *Registry) finish(w *guard, r *http.Request) int {
 		}
 		return w.status
 	}
-	if stopped := refusalOf(r.Context()); stopped.err != nil {
-		return g.failWith(w.ResponseWriter, r, stopped.err)
+	if err := recordOf(r.Context()).err; err != nil {
+		return g.failWith(w.ResponseWriter, r, err)
 	}
 	var body errorBody
 	if json.Unmarshal(w.body.Bytes(), &body) != nil || len(body.Errors) == 0 {
@@ -159,40 +220,6 @@ func (g *Registry) finish(w *guard, r *http.Request) int {
 	w.Header().Del("X-Content-Type-Options")
 	g.write(w.ResponseWriter, r, w.failed, body)
 	return w.failed
-}
-
-// failWith answers with an error that knows its code, as quotas make it.
-func (g *Registry) failWith(w http.ResponseWriter, r *http.Request, err error) int {
-	var several errcode.Errors
-	if errors.As(err, &several) {
-		return g.failWithAll(w, r, several)
-	}
-	var known errcode.Error
-	if !errors.As(err, &known) {
-		g.unavailable(w, r, err)
-		return http.StatusServiceUnavailable
-	}
-	d := known.Code.Descriptor()
-	g.fail(w, r, &problem{d.HTTPStatusCode, d.Value, known.Message})
-	return d.HTTPStatusCode
-}
-
-// failWithAll answers with several errors of one kind.
-func (g *Registry) failWithAll(w http.ResponseWriter, r *http.Request, several errcode.Errors) int {
-	var body errorBody
-	status := http.StatusBadRequest
-	for _, err := range several {
-		var known errcode.Error
-		if !errors.As(err, &known) {
-			continue
-		}
-		d := known.Code.Descriptor()
-		detail, _ := json.Marshal(known.Detail)
-		status = d.HTTPStatusCode
-		body.Errors = append(body.Errors, errorEntry{Code: d.Value, Message: known.Message, Detail: detail})
-	}
-	g.write(w, r, status, body)
-	return status
 }
 
 func codeOf(status int) string {

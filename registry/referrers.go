@@ -42,7 +42,7 @@ func (g *Registry) listReferrers(w http.ResponseWriter, r *http.Request, a *aske
 	filter := query.Get("artifactType")
 	list := referrerList{filter: filter, seen: make(map[digest.Digest]bool)}
 	if err := g.addFallback(r, a, &list); err != nil {
-		g.unavailable(w, r, err)
+		g.failWith(w, r, err)
 		return
 	}
 	after := digest.Digest(query.Get("last"))
@@ -53,7 +53,7 @@ func (g *Registry) listReferrers(w http.ResponseWriter, r *http.Request, a *aske
 	for more := true; more; {
 		page, err := g.referrers(r.Context(), a.name, a.digest, after, referrersPage)
 		if err != nil {
-			g.unavailable(w, r, err)
+			g.failWith(w, r, err)
 			return
 		}
 		more = len(page) == referrersPage

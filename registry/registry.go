@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
@@ -19,52 +20,58 @@ import (
 	"github.com/berth-oci/berth/storage"
 )
 
-// Change is one change of one repository, under way. See catalog.Change, which
-// fits it.
-type Change interface {
-	// Intend notes what is about to happen; storage is touched only after.
-	Intend(ctx context.Context, c storage.Intent) error
-	// Commit shows what was intended. Once it has returned without an error,
-	// the next answer has it.
-	Commit(ctx context.Context) error
-	// Hide takes off the index what is about to be deleted, before it is.
-	Hide(ctx context.Context) error
-	// Deletion plans the deletion of a manifest and what goes with it;
-	// Untagging that of a tag. Both return storage.ErrNotFound.
-	Deletion(ctx context.Context, dgst digest.Digest) (storage.Intent, error)
-	Untagging(ctx context.Context, tag string) (storage.Intent, error)
-	// Blob runs op, which unlinks a blob, and shows what came of it.
-	Blob(ctx context.Context, op func() (digest.Digest, error)) error
-	// Close ends the change, shown or not.
+// Tx is one change of one repository, under way. See catalog.Tx, which fits it.
+type Tx interface {
+	// Resolve returns what a tag points to now, or storage.ErrNotFound.
+	Resolve(ctx context.Context, tag string) (digest.Digest, error)
+	// Put stores a manifest with its tags and publishes it: once it has returned
+	// without an error, the next answer has it. write stores the bytes; an error
+	// of it is returned as it is. reservation is what was set aside for it, see
+	// Reserve; it ends with the change.
+	Put(ctx context.Context, intent storage.Intent, reservation string, write func() error) error
+	// Close ends the change, published or not.
 	Close()
 }
 
-// Catalog answers from the index, and is told of blobs. See catalog.Catalog,
-// which fits it.
+// Catalog makes changes, and answers from what was published. See
+// catalog.Catalog, which fits it. All methods return storage.ErrNotFound for
+// what is not there.
 type Catalog interface {
-	// Blob runs op, which links a blob, and shows what came of it. op returns
+	// Delete deletes a manifest with its tags and what only it holds, Untag a
+	// tag, Clear everything in a repository, Unlink a blob with all its digests.
+	Delete(ctx context.Context, repository string, dgst digest.Digest) error
+	Untag(ctx context.Context, repository, tag string) error
+	Clear(ctx context.Context, repository string) error
+	Unlink(ctx context.Context, repository string, dgst digest.Digest) error
+	// Link runs op, which links a blob, and publishes what came of it. op returns
 	// the blob's digest, or none if storage was left as it was.
-	Blob(ctx context.Context, repository string, op func() (digest.Digest, error)) error
+	Link(ctx context.Context, repository string, op func() (digest.Digest, error)) error
+
 	// Repositories returns the names of repositories after the given one,
 	// sorted, at most n, of those in the namespaces; nil means of all.
 	Repositories(ctx context.Context, within []string, after string, n int) ([]string, error)
 	// Resolve returns what a tag points to, Canonical the digest under which a
-	// manifest is stored that may have several. Both return
-	// storage.ErrNotFound.
+	// manifest is stored that may have several.
 	Resolve(ctx context.Context, repository, tag string) (digest.Digest, error)
 	Canonical(ctx context.Context, repository string, dgst digest.Digest) (digest.Digest, error)
 	// TagNames returns the tags of a repository after the given one, sorted, at
-	// most n, or storage.ErrNotFound.
+	// most n.
 	TagNames(ctx context.Context, repository, after string, n int) ([]string, error)
-	// Holder returns a repository in the namespaces that links a blob, or
-	// storage.ErrNotFound.
-	Holder(ctx context.Context, dgst digest.Digest, within []string) (string, error)
+	// MountSource returns a repository in the namespaces that links a blob.
+	MountSource(ctx context.Context, dgst digest.Digest, within []string) (string, error)
+
 	// StoredBytes is what the blobs come to that manifests of a namespace refer
 	// to; InUse is the size of one of them, 0 if it is none, and Unused are those
 	// of the given blobs that are none.
 	StoredBytes(ctx context.Context, namespace string) (int64, error)
 	InUse(ctx context.Context, namespace string, dgst digest.Digest) (int64, error)
 	Unused(ctx context.Context, namespace string, blobs []digest.Digest) ([]digest.Digest, error)
+	// Reserve sets aside bytes of a namespace for key, in place of what was set
+	// aside before, until a time; 0 bytes end it. It returns what else the
+	// namespace stores or has set aside, and an error of the code storage.Quota,
+	// with everything left as it was, if both together exceed limit; below 0 it
+	// is none.
+	Reserve(ctx context.Context, namespace, key string, bytes, limit int64, until time.Time) (others int64, err error)
 }
 
 // Options are what a registry needs.
@@ -83,7 +90,7 @@ type Options struct {
 	ReadOnly bool
 
 	// Begin takes a repository for a change, and waits until it is free.
-	Begin   func(ctx context.Context, repository string) (Change, error)
+	Begin   func(ctx context.Context, repository string) (Tx, error)
 	Catalog Catalog
 
 	// Gate says who asks, and Accounts which namespaces and quotas there are.
@@ -108,7 +115,7 @@ type Registry struct {
 	app       *handlers.App
 	store     *storage.Store
 	readOnly  bool
-	begin     func(context.Context, string) (Change, error)
+	begin     func(context.Context, string) (Tx, error)
 	catalog   Catalog
 	gate      *access.Gate
 	audit     *access.Audit
@@ -258,11 +265,4 @@ func (g *Registry) forward(w http.ResponseWriter, r *http.Request, a *asked) int
 	guarded := g.guard(w, a)
 	g.app.ServeHTTP(guarded, r)
 	return g.finish(guarded, r)
-}
-
-// unavailable answers a request that failed on our side.
-func (g *Registry) unavailable(w http.ResponseWriter, r *http.Request, err error) {
-	g.log.ErrorContext(r.Context(), "request failed", "error", err)
-	g.fail(w, r, &problem{http.StatusServiceUnavailable, "UNAVAILABLE",
-		"the registry could not complete this; what became of it is settled before the next answer; try again"})
 }

@@ -38,7 +38,7 @@ func (g *Registry) getManifest(w http.ResponseWriter, r *http.Request, a *asked)
 		g.fail(w, r, &problem{http.StatusInternalServerError, "UNKNOWN", "the stored manifest is larger than a manifest may be"})
 		return
 	case err != nil:
-		g.unavailable(w, r, err)
+		g.failWith(w, r, err)
 		return
 	}
 	h := w.Header()

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 	"regexp"
 	"strconv"
 
-	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/registry/access"
@@ -21,14 +21,14 @@ import (
 
 // upload passes on a step of a blob's upload: its start, a chunk, its end.
 func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
-	stopped := &refusal{}
-	r = r.WithContext(context.WithValue(r.Context(), refusalKey{}, stopped))
+	rec := &record{}
+	r = r.WithContext(withRecord(r.Context(), rec))
 	out := rebuild(r, a.route)
 	// A mount that is refused is a plain upload, also if a digest is given.
 	whole := a.kind == kindUploads && out.URL.Query().Has("digest") && !out.URL.Query().Has("mount")
 	if a.kind == kindUploads {
 		if err := g.mount(out, a.caller); err != nil {
-			g.unavailable(w, r, err)
+			g.failWith(w, r, err)
 			return
 		}
 	}
@@ -46,7 +46,7 @@ func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
 		}
 		defer release()
 	}
-	if err := g.fitsQuota(r, a, stopped); err != nil {
+	if err := g.fitsQuota(r, a, rec); err != nil {
 		w.Header().Set("Connection", "close") // the body is not read
 		if a.kind == kindUpload {
 			g.discard(r.Context(), a.name, a.upload)
@@ -60,20 +60,20 @@ func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
 			return
 		}
 	}
-	switch status := g.passUpload(w, out, a, stopped); {
+	switch status := g.passUpload(w, out, a, rec); {
 	case single != "" && status != http.StatusCreated:
-		stopped.discard = single // nobody knows of it who could go on with it
+		rec.discard = single // nobody knows of it who could go on with it
 	case r.Method == http.MethodDelete && status == http.StatusNoContent:
-		stopped.discard = a.upload // distribution writes down its state once more
+		rec.discard = a.upload // distribution writes down its state once more
 	}
-	if stopped.discard != "" {
-		g.discard(r.Context(), a.name, stopped.discard)
+	if rec.discard != "" {
+		g.discard(r.Context(), a.name, rec.discard)
 	}
 }
 
 // passUpload lets distribution do its part, completes what it answers, and
 // returns the status.
-func (g *Registry) passUpload(w http.ResponseWriter, out *http.Request, a *asked, stopped *refusal) int {
+func (g *Registry) passUpload(w http.ResponseWriter, out *http.Request, a *asked, rec *record) int {
 	body := &uploadBody{ReadCloser: out.Body}
 	out.Body = body
 	guarded := g.guard(w, a)
@@ -84,12 +84,12 @@ func (g *Registry) passUpload(w http.ResponseWriter, out *http.Request, a *asked
 	if guarded.failed == http.StatusRequestedRangeNotSatisfiable {
 		g.tellRange(w, out, a)
 	}
-	if body.failed != nil && stopped.err == nil {
-		stopped.err = errcode.ErrorCodeSizeInvalid.WithMessage("the body ended before it was complete")
+	if body.failed != nil && rec.err == nil {
+		rec.err = &problem{http.StatusBadRequest, "SIZE_INVALID", "the body ended before it was complete"}
 	}
 	status := g.finish(guarded, out)
 	if status == http.StatusForbidden {
-		g.recordRefusal(out, a, status, stopped.err)
+		g.recordRefusal(out, a, status, rec.err)
 	}
 	return status
 }
@@ -157,7 +157,7 @@ func (g *Registry) singlePost(w http.ResponseWriter, out *http.Request, a *asked
 	g.app.ServeHTTP(answer, start)
 	location, err := url.Parse(answer.Header().Get("Location"))
 	if answer.Code != http.StatusAccepted || err != nil {
-		g.unavailable(w, out, fmt.Errorf("an upload could not be started: %d %s", answer.Code, answer.Body))
+		g.failWith(w, out, cmp.Or(recordOf(out.Context()).err, fmt.Errorf("an upload could not be started: %d %s", answer.Code, answer.Body)))
 		return nil, ""
 	}
 	query := location.Query()
@@ -192,8 +192,8 @@ var rangeForm = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})$`)
 
 // discard removes what is left of an upload that was refused.
 func (g *Registry) discard(ctx context.Context, repository, id string) {
-	g.quotas.ended(namespaceOf(repository), id)
-	if err := g.store.RemoveUpload(context.WithoutCancel(ctx), repository, id); err != nil {
+	err := g.quotas.ended(ctx, namespaceOf(repository), id)
+	if err := errors.Join(err, g.store.RemoveUpload(context.WithoutCancel(ctx), repository, id)); err != nil {
 		g.log.WarnContext(ctx, "a refused upload stays until it is purged", "error", err)
 	}
 }
@@ -214,7 +214,7 @@ func (g *Registry) mount(out *http.Request, caller access.Caller) error {
 	from := query.Get("from")
 	switch {
 	case from == "":
-		from, err = g.catalog.Holder(out.Context(), blob, caller.Readable())
+		from, err = g.catalog.MountSource(out.Context(), blob, caller.Readable())
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}
@@ -235,15 +235,15 @@ func (g *Registry) mount(out *http.Request, caller access.Caller) error {
 
 // fitsQuota refuses a body that is declared larger than what there is room for,
 // before it is read. Bytes that the namespace stores already add nothing.
-func (g *Registry) fitsQuota(r *http.Request, a *asked, stopped *refusal) error {
+func (g *Registry) fitsQuota(r *http.Request, a *asked, rec *record) error {
 	namespace := namespaceOf(a.name)
 	if g.quotas.limit(namespace) == 0 {
 		return nil
 	}
 	if d, err := digest.Parse(r.URL.Query().Get("digest")); err == nil {
-		if stopped.known, err = g.catalog.InUse(r.Context(), namespace, d); err != nil {
-			return unavailable(err)
+		if rec.known, err = g.catalog.InUse(r.Context(), namespace, d); err != nil {
+			return err
 		}
 	}
-	return g.quotas.room(r.Context(), namespace, r.ContentLength-stopped.known)
+	return g.quotas.room(r.Context(), namespace, r.ContentLength-rec.known)
 }

@@ -3,12 +3,13 @@ package registry
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 
 	"github.com/distribution/distribution/v3"
 	"github.com/distribution/distribution/v3/manifest/manifestlist"
 	"github.com/distribution/distribution/v3/manifest/ocischema"
-	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/storage"
 )
@@ -25,29 +26,29 @@ func (g *Registry) verify(ctx context.Context, repository string, m distribution
 	}
 	stored := g.store.Repository(repository)
 	checked := make(map[string]bool)
-	var missing errcode.Errors
+	var missing []digest.Digest
 	for _, d := range m.References() {
 		if checked[d.Digest.String()] || len(missing) == maxErrors {
 			continue
 		}
 		checked[d.Digest.String()] = true
 		if err := d.Digest.Validate(); err != nil {
-			return errcode.ErrorCodeDigestInvalid.WithMessage("a digest in the manifest is not valid").WithDetail(d.Digest)
+			return &problems{problem{http.StatusBadRequest, "DIGEST_INVALID", "a digest in the manifest is not valid"}, []digest.Digest{d.Digest}}
 		}
 		if g.sparse || strings.Contains(d.MediaType, "nondistributable") || strings.Contains(d.MediaType, ".foreign.") {
 			continue
 		}
 		_, err := stored.Size(ctx, d.Digest)
 		if errors.Is(err, storage.ErrNotFound) {
-			missing = append(missing, errcode.ErrorCodeManifestBlobUnknown.WithMessage("the manifest refers to a blob that the repository does not have").WithDetail(d.Digest))
+			missing = append(missing, d.Digest)
 			continue
 		}
 		if err != nil {
-			return unavailable(err)
+			return err
 		}
 	}
 	if len(missing) > 0 {
-		return missing
+		return &problems{problem{http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN", "the manifest refers to a blob that the repository does not have"}, missing}
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Intent is one change of one repository: what a single request does to its
-// manifests and tags. It is written down before storage is touched, so that a
+// manifests and tags, and the links that it takes away. It is written down before storage is touched, so that a
 // change that a crash cut in two can be completed.
 type Intent struct {
 	Repository string `json:"repository"`
@@ -22,13 +22,12 @@ type Intent struct {
 	// Untag are the tags that go, Delete the manifests, in this order.
 	Untag  []string        `json:"untag,omitempty"`
 	Delete []digest.Digest `json:"delete,omitempty"`
+	// Unlink are the blobs that the repository no longer serves.
+	Unlink []digest.Digest `json:"unlink,omitempty"`
 }
 
-// Empty says whether there is nothing to do.
-func (i Intent) Empty() bool { return i.Put == "" && len(i.Untag) == 0 && len(i.Delete) == 0 }
-
 // Complete does whatever of the change is not done yet: a manifest that is
-// stored gets its tag, tags and manifests that should be gone are removed. A
+// stored gets its tags, and what should be gone is removed. A
 // manifest that never arrived is left out, so the change then did not happen.
 // Complete may be repeated. It is also how deletions are done in the first
 // place.
@@ -46,6 +45,11 @@ func (s *Store) Complete(ctx context.Context, i Intent) error {
 	for _, d := range i.Delete {
 		if err := s.remove(ctx, revisionLink(i.Repository, d)); err != nil {
 			return fmt.Errorf("delete %s@%s: %w", i.Repository, d, err)
+		}
+	}
+	for _, d := range i.Unlink {
+		if err := s.remove(ctx, layerLink(i.Repository, d)); err != nil {
+			return fmt.Errorf("unlink blob %s@%s: %w", i.Repository, d, err)
 		}
 	}
 	return nil
@@ -94,14 +98,6 @@ func (s *Store) completePut(ctx context.Context, i Intent) error {
 func (s *Store) LinkBlob(ctx context.Context, repository string, alias, canonical digest.Digest) error {
 	if err := s.driver.PutContent(ctx, layerLink(repository, alias), []byte(canonical)); err != nil {
 		return fmt.Errorf("link blob %s@%s: %w", repository, alias, err)
-	}
-	return nil
-}
-
-// UnlinkBlob takes a name of a blob away.
-func (s *Store) UnlinkBlob(ctx context.Context, repository string, dgst digest.Digest) error {
-	if err := s.remove(ctx, layerLink(repository, dgst)); err != nil {
-		return fmt.Errorf("unlink blob %s@%s: %w", repository, dgst, err)
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func (crew *rawCrew) work(t *testing.T) (wait func()) {
 // verify looks at everything, through both APIs, and settles what was in doubt.
 func (crew *rawCrew) verify(t *testing.T) {
 	t.Helper()
-	// Whichever API is asked first has to have everything settled.
+	crew.complete(t)
 	var list rawListed
 	tags := map[string]map[string]string{}
 	askImages := func() {
@@ -100,6 +100,19 @@ func (crew *rawCrew) verify(t *testing.T) {
 	}
 	if len(list) != len(want) && !t.Failed() {
 		t.Errorf("the list has %d images, want %d: somebody's who made none", len(list), len(want))
+	}
+}
+
+// complete has every change completed that was cut in two: each repository's
+// next change does that, also one that comes to nothing.
+func (crew *rawCrew) complete(t *testing.T) {
+	t.Helper()
+	for _, w := range crew.writers {
+		for _, repository := range w.repositories {
+			if _, err := crew.c.want(http.StatusNotFound, http.MethodDelete, "/v2/"+repository+"/manifests/no-such-tag", nil); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

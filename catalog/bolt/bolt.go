@@ -31,12 +31,16 @@
 //	namespaces    <namespace>                   index.Usage as JSON
 //	repositories  <repository>                  repository as JSON: what it holds
 //	layers        <digest>                      one byte, image.Parts: what was found in a layer
-//	pending       <repository>                  storage.Intent as JSON: a change that has begun
+//	pending       <repository>                  index.Prepared as JSON: what is about to happen
 //	touched       <repository>                  nothing: blobs of the repository are changing
 //
-// meta is written when the file is made and by Apply; layers by Remember,
-// pending and touched by the methods named like what they do, everything else
-// by Apply alone.
+// The sequence of meta is the last revision. meta is written when the file is
+// made and by Publish; layers by Remember, pending by Prepare and Publish,
+// touched by MarkDirty and ClearDirty, links and holders by Link and Publish,
+// everything else by Publish alone.
+//
+// Leases and reservations are kept in memory: one process uses the file, and
+// what they are for is gone with it (see lease.go and reserve.go).
 //
 // # Writing
 //
@@ -52,6 +56,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	bbolt "go.etcd.io/bbolt"
@@ -74,7 +79,7 @@ var (
 	bucketUUIDs        = []byte("uuids")
 	bucketByName       = []byte("byname")
 	bucketByTime       = []byte("bytime")
-	bucketMoves        = []byte("moves")
+	bucketReorders     = []byte("moves")
 	bucketLinks        = []byte("links")
 	bucketHolders      = []byte("holders")
 	bucketReferences   = []byte("references")
@@ -83,12 +88,12 @@ var (
 	bucketRepositories = []byte("repositories")
 	bucketLayers       = []byte("layers")
 	bucketPending      = []byte("pending")
-	bucketTouched      = []byte("touched")
+	bucketDirty        = []byte("touched")
 
 	buckets = [][]byte{
 		bucketMeta, bucketManifests, bucketTags, bucketTagged, bucketParents, bucketAliases, bucketNames, bucketReferrers, bucketDigests,
-		bucketUUIDs, bucketByName, bucketByTime, bucketMoves, bucketLinks, bucketHolders, bucketReferences, bucketUses,
-		bucketNamespaces, bucketRepositories, bucketLayers, bucketPending, bucketTouched,
+		bucketUUIDs, bucketByName, bucketByTime, bucketReorders, bucketLinks, bucketHolders, bucketReferences, bucketUses,
+		bucketNamespaces, bucketRepositories, bucketLayers, bucketPending, bucketDirty,
 	}
 
 	keySchema  = []byte("schema")
@@ -102,8 +107,11 @@ var ErrNoIndex = errors.New("no index of this storage")
 
 // Index is a index.Index in a bbolt file.
 type Index struct {
-	db *bbolt.DB
-	w  *writer
+	db           *bbolt.DB
+	w            *writer
+	leases       *leases
+	reservations *reservations
+	dirty        sync.Map // the repositories that this process has marked
 	// observe is told of every operation; see Observe.
 	observe func(operation string, took time.Duration, err error)
 }
@@ -179,7 +187,10 @@ func open(path string, unsynced bool) (*Index, error) {
 	case err != nil:
 		return nil, fmt.Errorf("index %s cannot be opened: %w; if it is damaged, delete it: berth makes it again from storage", path, err)
 	}
-	return &Index{db: db, w: newWriter(db), observe: func(string, time.Duration, error) {}}, nil
+	return &Index{
+		db: db, w: newWriter(db), leases: newLeases(), reservations: newReservations(),
+		observe: func(string, time.Duration, error) {},
+	}, nil
 }
 
 func (x *Index) check(path, identity string) error {

@@ -1,22 +1,19 @@
 package bolt
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/catalog/index/indextest"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -34,20 +31,7 @@ func build(t testing.TB, fill func(*Index) error) *Index {
 
 func empty(*Index) error { return nil }
 
-func apply(t testing.TB, x *Index, u index.Update) {
-	t.Helper()
-	if err := x.Apply(context.Background(), u); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func dgst(s string) digest.Digest { return digest.FromString(s) }
-
-func image1(created time.Time) *image.Image {
-	return &image.Image{Created: created, Size: 1, Initrd: true, Platforms: []image.Platform{}}
-}
-
-func at(second int) time.Time { return time.Unix(int64(second), 0).UTC() }
 
 func TestOpen(t *testing.T) {
 	dir := t.TempDir()
@@ -72,7 +56,7 @@ func TestOpen(t *testing.T) {
 	if err := x.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.Apply(t.Context(), index.Update{Repository: "a/b"}); !errors.Is(err, errClosed) {
+	if err := x.MarkDirty(t.Context(), "a/b"); !errors.Is(err, errClosed) {
 		t.Fatalf("write after close: %v", err)
 	}
 	if _, err := Open(path, "s3 bucket=other"); !errors.Is(err, ErrNoIndex) {
@@ -99,42 +83,61 @@ func setSchema(t *testing.T, path, version string) {
 	}
 }
 
-func TestPending(t *testing.T) {
-	x := build(t, empty)
+// TestSuite runs what every index passes.
+func TestSuite(t *testing.T) {
+	indextest.Run(t, indextest.Options{
+		Open: func(t testing.TB) index.Index {
+			x, err := Build(filepath.Join(t.TempDir(), "catalog.db"), place1, empty)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return x
+		},
+		Dump: dump,
+	})
+}
+
+// TestAbandonedByAnotherProcess: what a process left when it ended is found by
+// the next one.
+func TestAbandonedByAnotherProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "catalog.db")
+	x, err := Build(path, place1, empty)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx := t.Context()
-	change := storage.Intent{Repository: "a/b", Put: dgst("m"), Tags: []string{"t"}}
+	l, err := x.Acquire(ctx, "a/b")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, err := range []error{
-		x.Begin(ctx, change), x.Touch(ctx, "a/b"), x.Touch(ctx, "c/d"),
-		x.Begin(ctx, storage.Intent{Repository: "e/f"}), x.Apply(ctx, index.Update{Repository: "e/f", Done: true}),
+		x.Prepare(ctx, l, storage.Intent{Put: dgst("m"), Tags: []string{"t"}}),
+		x.MarkDirty(ctx, "a/b"), x.MarkDirty(ctx, "c/d"), x.Close(),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	// What a change does to blobs on the way does not end it.
-	apply(t, x, index.Update{Repository: "a/b", Link: map[digest.Digest]int64{dgst("l"): 1}})
-	got, err := x.Pending(ctx)
-	if err != nil || len(got) != 2 || got[0].Put != change.Put || got[0].Tags[0] != "t" || got[1].Repository != "c/d" {
-		t.Fatalf("pending: %+v, %v", got, err)
-	}
-	apply(t, x, index.Update{Repository: "a/b", Done: true})
-	if err := x.Settle(ctx, []string{"a/b", "c/d"}); err != nil {
+	if x, err = Open(path, place1); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := x.Pending(ctx); err != nil || len(got) != 0 {
-		t.Fatalf("pending after the end: %+v, %v", got, err)
+	defer x.Close()
+	var found []storage.Intent
+	for intent, err := range x.Abandoned(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, intent)
 	}
-}
-
-func TestMemory(t *testing.T) {
-	x := build(t, empty)
-	if _, found := x.Recall(dgst("l")); found {
-		t.Fatal("recalled what nobody remembered")
+	if len(found) != 3 || found[0].Put != dgst("m") || found[1].Repository != "a/b" || found[2].Repository != "c/d" {
+		t.Fatalf("abandoned: %+v", found)
 	}
-	x.Remember(dgst("l"), image.PartKernel|image.PartInitrd)
-	apply(t, x, index.Update{Repository: "a/b"}) // which was queued after it
-	if got, found := x.Recall(dgst("l")); !found || got != image.PartKernel|image.PartInitrd {
-		t.Fatalf("recalled %v, %v", got, found)
+	next, err := x.Acquire(ctx, "a/b")
+	if err != nil || next.Left == nil || next.Left.Fence != l.Fence || next.Fence <= l.Fence {
+		t.Fatalf("lease %+v after %+v, %v", next, l, err)
+	}
+	if err := x.ClearDirty(ctx, []string{"a/b", "c/d"}); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -149,7 +152,7 @@ func TestGroup(t *testing.T) {
 				if i%7 == 0 {
 					return boom
 				}
-				return tx.Bucket(bucketTouched).Put(fmt.Append(nil, i), nil)
+				return tx.Bucket(bucketDirty).Put(fmt.Append(nil, i), nil)
 			})
 			if failed := errors.Is(err, boom); failed != (i%7 == 0) || !failed && err != nil {
 				t.Errorf("update %d: %v", i, err)
@@ -157,128 +160,33 @@ func TestGroup(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	got, err := x.Pending(t.Context())
+	got, err := x.abandoned(t.Context())
 	if err != nil || len(got) != 85 {
 		t.Fatalf("%d of 85 updates are there, %v", len(got), err)
 	}
 }
 
-func TestFrom(t *testing.T) {
-	x := build(t, empty)
-	for i := range 6 {
-		d := dgst(fmt.Sprint(i))
-		apply(t, x, index.Update{Repository: "a/b", Put: []image.Description{{Digest: d, Image: image1(at(i / 2))}}})
-	}
-	for _, c := range []struct {
-		second     int
-		descending bool
-		want       int
-	}{{1, false, 4}, {1, true, 4}, {0, true, 2}, {3, false, 0}, {3, true, 6}, {-1, true, 0}} {
-		q := index.Query{ByTime: true, Descending: c.descending, From: &index.Position{Time: at(c.second)}}
-		if got := readAll(t, x, q, 2); len(got) != c.want {
-			t.Errorf("from %d, descending %v: %d images, want %d", c.second, c.descending, len(got), c.want)
-		}
-		for _, e := range readAll(t, x, q, 1) {
-			q.From = &index.Position{Time: e.Image.Created, UUID: e.UUID()}
-			if got := readAll(t, x, q, 3); got[0].Digest != e.Digest {
-				t.Errorf("from %s: begins at %s", e.Digest, got[0].Digest)
+// dump prints all that does not tell of the past.
+func dump(t testing.TB, x index.Index) string {
+	t.Helper()
+	var b strings.Builder
+	err := x.(*Index).db.View(func(tx *bbolt.Tx) error {
+		for _, name := range buckets {
+			if slices.Contains([]string{"moves", "pending", "touched"}, string(name)) {
+				continue
 			}
-		}
-	}
-}
-
-// TestListWhileMoving reads lists batch by batch while images get other
-// creation times: each must be in each list exactly once.
-func TestListWhileMoving(t *testing.T) {
-	r := rand.New(rand.NewPCG(7, 7))
-	x := build(t, empty)
-	const images = 12
-	set := func(i int) {
-		name := names[i%3]
-		apply(t, x, index.Update{Repository: name, Put: []image.Description{{Digest: dgst(fmt.Sprint(i)), Image: image1(at(r.IntN(30)))}}})
-	}
-	for i := range images {
-		set(i)
-	}
-	for round := range 300 {
-		q := index.Query{ByTime: round%3 != 0, Descending: round%3 == 1}
-		seen := map[string]int{}
-		for cursor, first := index.Cursor(""), true; first || cursor != ""; first = false {
-			batch, next, err := x.List(t.Context(), q, cursor, 1+r.IntN(3))
+			err := tx.Bucket(name).ForEach(func(k, v []byte) error {
+				fmt.Fprintf(&b, "%s %q %q\n", name, k, v)
+				return nil
+			})
 			if err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range batch {
-				seen[e.Repository+"@"+e.Digest.String()]++
-			}
-			cursor = next
-			for range r.IntN(4) {
-				set(r.IntN(images))
+				return err
 			}
 		}
-		for i := range images {
-			if n := seen[names[i%3]+"@"+dgst(fmt.Sprint(i)).String()]; n != 1 {
-				t.Fatalf("round %d, %+v: image %d is in the list %d times", round, q, i, n)
-			}
-		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-// TestAliases names a manifest by another digest of its bytes, in every order:
-// tags, indexes and subjects that use it mean the manifest.
-func TestAliases(t *testing.T) {
-	const repo = "alice/app"
-	short, long := dgst("child"), digest.SHA512.FromString("child")
-	parent, signature := dgst("index"), dgst("signature")
-	steps := []index.Update{
-		{Repository: repo, Put: []image.Description{{Digest: short, Image: image1(at(1))}}},
-		{Repository: repo, Alias: map[digest.Digest]digest.Digest{long: short}},
-		{Repository: repo, Put: []image.Description{{Digest: parent, Image: image1(at(2)), Children: []digest.Digest{long}}}},
-		{Repository: repo, Put: []image.Description{{Digest: signature, Subject: long}}},
-		{Repository: repo, Tag: map[string]digest.Digest{"v1": long}},
-	}
-	var first string
-	for seed := range uint64(30) {
-		x := build(t, empty)
-		r := rand.New(rand.NewPCG(seed, 3))
-		for _, i := range r.Perm(len(steps)) {
-			apply(t, x, steps[i])
-		}
-		if got := dump(t, x); first == "" {
-			first = got
-		} else if got != first {
-			t.Fatalf("seed %d: the index depends on the order of arrival:\n%s\n---\n%s", seed, got, first)
-		}
-		ctx := t.Context()
-		for _, d := range []digest.Digest{short, long} {
-			e, err := x.Entry(ctx, repo, d)
-			if err != nil || e.Digest != short || !e.Has(long) || !slices.Equal(e.Tags, []string{"v1"}) {
-				t.Fatalf("entry by %s: %+v, %v", d.Algorithm(), e, err)
-			}
-			if all, err := x.ByDigest(ctx, d, nil, "", 9); err != nil || len(all) != 1 {
-				t.Fatalf("by digest %s: %v, %v", d.Algorithm(), all, err)
-			}
-			if parents, _, err := x.Relatives(ctx, repo, d); err != nil || !slices.Equal(parents, []digest.Digest{parent}) {
-				t.Fatalf("parents by %s: %v, %v", d.Algorithm(), parents, err)
-			}
-			found, err := x.Referrers(ctx, repo, d, "", 9)
-			if err != nil || len(found) != 1 || found[0].Digest != signature {
-				t.Fatalf("referrers by %s: %v, %v", d.Algorithm(), found, err)
-			}
-		}
-		if _, children, err := x.Relatives(ctx, repo, parent); err != nil || !slices.Equal(children, []digest.Digest{short}) {
-			t.Fatalf("children: %v, %v", children, err)
-		}
-		if got, err := x.Tag(ctx, repo, "v1"); err != nil || got != long {
-			t.Fatalf("tag: %s, %v", got, err)
-		}
-		apply(t, x, index.Update{Repository: repo, Untag: []string{"v1"}})
-		if got := readAll(t, x, index.Query{}, 9); len(got) != 1 || got[0].Digest != parent {
-			t.Fatalf("an untagged child is listed: %v", got)
-		}
-		apply(t, x, index.Update{Repository: repo, Unalias: []digest.Digest{long}, Delete: []digest.Digest{short}})
-		if _, err := x.Canonical(ctx, repo, long); !errors.Is(err, index.ErrNotFound) {
-			t.Fatalf("the alias outlives the manifest: %v", err)
-		}
-	}
+	return b.String()
 }

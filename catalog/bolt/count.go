@@ -30,15 +30,15 @@ func (u use) bytes() int64 {
 	return 0
 }
 
-func (a *applying) countManifest(n int64) error {
-	return a.count(func(s *index.Stats, r *repository, _ *index.Usage) {
+func (t *repoTx) countManifest(n int64) error {
+	return t.count(func(s *index.Stats, r *repository, _ *index.Usage) {
 		s.Manifests += n
 		r.Manifests += n
 	})
 }
 
-func (a *applying) countImage(image *image.Image, n int64) error {
-	return a.count(func(s *index.Stats, r *repository, ns *index.Usage) {
+func (t *repoTx) countImage(image *image.Image, n int64) error {
+	return t.count(func(s *index.Stats, r *repository, ns *index.Usage) {
 		if image.Kernel || image.Initrd {
 			s.Unikernels += n
 		} else {
@@ -50,9 +50,9 @@ func (a *applying) countImage(image *image.Image, n int64) error {
 }
 
 // use counts the blobs of a manifest that came or went.
-func (a *applying) use(blobs []image.Blob, n int64) error {
+func (t *repoTx) use(blobs []image.Blob, n int64) error {
 	var delta int64
-	bucket, space := a.tx.Bucket(bucketUses), namespaceOf(a.repository)
+	bucket, space := t.tx.Bucket(bucketUses), namespaceOf(t.repository)
 	for _, blob := range blobs {
 		var u use
 		k := key(space, blob.Digest.String())
@@ -80,18 +80,35 @@ func (a *applying) use(blobs []image.Blob, n int64) error {
 			return err
 		}
 	}
-	return a.count(func(_ *index.Stats, _ *repository, ns *index.Usage) { ns.Bytes += delta })
+	return t.count(func(_ *index.Stats, _ *repository, ns *index.Usage) { ns.Bytes += delta })
+}
+
+// reuse counts the blobs of a manifest again whose sizes have changed.
+func (t *repoTx) reuse(before, now []image.Blob) error {
+	var gone, come []image.Blob
+	for i := range now {
+		if before[i].Size != now[i].Size {
+			gone, come = append(gone, before[i]), append(come, now[i])
+		}
+	}
+	if len(come) == 0 {
+		return nil
+	}
+	if err := t.use(gone, -1); err != nil {
+		return err
+	}
+	return t.use(come, +1)
 }
 
 // count changes the counters, and removes those of what is empty.
-func (a *applying) count(change func(*index.Stats, *repository, *index.Usage)) error {
+func (t *repoTx) count(change func(*index.Stats, *repository, *index.Usage)) error {
 	var (
 		stats index.Stats
 		repo  repository
 		space index.Usage
 	)
-	meta, repos, spaces := a.tx.Bucket(bucketMeta), a.tx.Bucket(bucketRepositories), a.tx.Bucket(bucketNamespaces)
-	repoKey, spaceKey := []byte(a.repository), []byte(namespaceOf(a.repository))
+	meta, repos, spaces := t.tx.Bucket(bucketMeta), t.tx.Bucket(bucketRepositories), t.tx.Bucket(bucketNamespaces)
+	repoKey, spaceKey := []byte(t.repository), []byte(namespaceOf(t.repository))
 	if _, err := get(meta, keyStats, &stats); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 // few images pass does not hold a transaction for long.
 const maxScanned = 4096
 
-// List implements index.Index.
+// List implements index.Reader.
 func (x *Index) List(ctx context.Context, q index.Query, after index.Cursor, n int) (entries []index.Entry, next index.Cursor, err error) {
 	err = x.view(ctx, "list", func(tx *bbolt.Tx) error {
 		l, err := resume(tx, q, after)
@@ -270,7 +270,7 @@ func fromUUID(q index.Query) uuid.UUID {
 	return q.From.UUID
 }
 
-// Repositories implements index.Index.
+// Repositories implements index.Reader.
 func (x *Index) Repositories(ctx context.Context, namespaces []string, after string, n int) (names []string, err error) {
 	err = x.view(ctx, "repositories", func(tx *bbolt.Tx) error {
 		m := namesIn(tx.Bucket(bucketRepositories), "", namespaces, after)

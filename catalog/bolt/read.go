@@ -15,7 +15,7 @@ import (
 	"github.com/berth-oci/berth/catalog/index"
 )
 
-// Entry implements index.Index.
+// Entry implements index.Reader.
 func (x *Index) Entry(ctx context.Context, repository string, d digest.Digest) (e index.Entry, err error) {
 	err = x.view(ctx, "entry", func(tx *bbolt.Tx) error {
 		e, err = entry(tx, repository, d)
@@ -25,8 +25,8 @@ func (x *Index) Entry(ctx context.Context, repository string, d digest.Digest) (
 }
 
 func entry(tx *bbolt.Tx, repository string, d digest.Digest) (index.Entry, error) {
-	a := applying{tx: tx, repository: repository}
-	d = a.canonical(d)
+	t := repoTx{tx: tx, repository: repository}
+	d = t.canonical(d)
 	var m image.Description
 	found, err := get(tx.Bucket(bucketManifests), key(repository, d.String()), &m)
 	if err != nil {
@@ -35,12 +35,25 @@ func entry(tx *bbolt.Tx, repository string, d digest.Digest) (index.Entry, error
 	if !found || m.Image == nil {
 		return index.Entry{}, index.ErrNotFound
 	}
-	return index.Entry{Repository: repository, Digest: d, Aliases: a.names(d)[1:], Tags: a.tagsOf(d), Image: *m.Image}, nil
+	return index.Entry{Repository: repository, Digest: d, Aliases: t.names(d)[1:], Tags: t.tagsOf(d), Image: *m.Image}, nil
 }
 
-// Tag implements index.Index.
-func (x *Index) Tag(ctx context.Context, repository, tag string) (d digest.Digest, err error) {
-	err = x.view(ctx, "tag", func(tx *bbolt.Tx) error {
+// Tagged implements index.Reader.
+func (x *Index) Tagged(ctx context.Context, repository, tag string) (e index.Entry, err error) {
+	err = x.view(ctx, "tagged", func(tx *bbolt.Tx) error {
+		v := tx.Bucket(bucketTags).Get(key(repository, tag))
+		if v == nil {
+			return index.ErrNotFound
+		}
+		e, err = entry(tx, repository, digest.Digest(v))
+		return err
+	})
+	return e, err
+}
+
+// Resolve implements index.Reader.
+func (x *Index) Resolve(ctx context.Context, repository, tag string) (d digest.Digest, err error) {
+	err = x.view(ctx, "resolve", func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucketTags).Get(key(repository, tag))
 		if v == nil {
 			return index.ErrNotFound
@@ -51,21 +64,21 @@ func (x *Index) Tag(ctx context.Context, repository, tag string) (d digest.Diges
 	return d, err
 }
 
-// UUID implements index.Index.
-func (x *Index) UUID(ctx context.Context, id uuid.UUID) (repository string, d digest.Digest, err error) {
-	err = x.view(ctx, "uuid", func(tx *bbolt.Tx) error {
+// ByUUID implements index.Reader.
+func (x *Index) ByUUID(ctx context.Context, id uuid.UUID) (e index.Entry, err error) {
+	err = x.view(ctx, "by_uuid", func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucketUUIDs).Get(id[:])
 		if v == nil {
 			return index.ErrNotFound
 		}
 		name, encoded := split(v)
-		repository, d = name, digest.Digest(encoded)
-		return nil
+		e, err = entry(tx, name, digest.Digest(encoded))
+		return err
 	})
-	return repository, d, err
+	return e, err
 }
 
-// ByDigest implements index.Index.
+// ByDigest implements index.Reader.
 func (x *Index) ByDigest(ctx context.Context, d digest.Digest, namespaces []string, after string, n int) (entries []index.Entry, err error) {
 	err = x.view(ctx, "by_digest", func(tx *bbolt.Tx) error {
 		start := string(prefix(d.String()))
@@ -88,7 +101,7 @@ func (x *Index) ByDigest(ctx context.Context, d digest.Digest, namespaces []stri
 	return entries, err
 }
 
-// State implements index.Index.
+// State implements index.Planner.
 func (x *Index) State(ctx context.Context, repository string) (index.State, error) {
 	s := index.State{
 		Tags:      make(map[string]digest.Digest),
@@ -128,11 +141,11 @@ func (x *Index) State(ctx context.Context, repository string) (index.State, erro
 	return s, err
 }
 
-// Relatives implements index.Index.
-func (x *Index) Relatives(ctx context.Context, repository string, d digest.Digest) (parents, children []digest.Digest, err error) {
-	err = x.view(ctx, "relatives", func(tx *bbolt.Tx) error {
-		a := applying{tx: tx, repository: repository}
-		for _, name := range a.names(a.canonical(d)) {
+// Parents implements index.Planner.
+func (x *Index) Parents(ctx context.Context, repository string, d digest.Digest) (parents []digest.Digest, err error) {
+	err = x.view(ctx, "parents", func(tx *bbolt.Tx) error {
+		t := repoTx{tx: tx, repository: repository}
+		for _, name := range t.names(t.canonical(d)) {
 			err := below(tx.Bucket(bucketParents), prefix(repository, name.String()), func(parent string, _ []byte) error {
 				parents = append(parents, digest.Digest(parent))
 				return nil
@@ -141,32 +154,41 @@ func (x *Index) Relatives(ctx context.Context, repository string, d digest.Diges
 				return err
 			}
 		}
+		return nil
+	})
+	return parents, err
+}
+
+// Children implements index.Planner.
+func (x *Index) Children(ctx context.Context, repository string, d digest.Digest) (children []digest.Digest, err error) {
+	err = x.view(ctx, "children", func(tx *bbolt.Tx) error {
+		t := repoTx{tx: tx, repository: repository}
 		var m image.Description
 		if _, err := get(tx.Bucket(bucketManifests), key(repository, d.String()), &m); err != nil {
 			return err
 		}
 		for _, child := range m.Children {
-			child = a.canonical(child)
+			child = t.canonical(child)
 			if tx.Bucket(bucketManifests).Get(key(repository, child.String())) != nil {
 				children = append(children, child)
 			}
 		}
 		return nil
 	})
-	return parents, children, err
+	return children, err
 }
 
-// Tags implements index.Index.
+// Tags implements index.Planner.
 func (x *Index) Tags(ctx context.Context, repository string, d digest.Digest) (tags []string, err error) {
 	err = x.view(ctx, "tags", func(tx *bbolt.Tx) error {
-		a := applying{tx: tx, repository: repository}
-		tags = a.tagsOf(d)
+		t := repoTx{tx: tx, repository: repository}
+		tags = t.tagsOf(d)
 		return nil
 	})
 	return tags, err
 }
 
-// Linked implements index.Index.
+// Linked implements index.Planner.
 func (x *Index) Linked(ctx context.Context, repository string, d digest.Digest) (size int64, found bool, err error) {
 	err = x.view(ctx, "linked", func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucketLinks).Get(key(repository, d.String()))
@@ -180,7 +202,7 @@ func (x *Index) Linked(ctx context.Context, repository string, d digest.Digest) 
 	return size, found, err
 }
 
-// Referring implements index.Index.
+// Referring implements index.Planner.
 func (x *Index) Referring(ctx context.Context, repository string, d digest.Digest) (manifests []digest.Digest, err error) {
 	err = x.view(ctx, "referring", func(tx *bbolt.Tx) error {
 		return below(tx.Bucket(bucketReferences), prefix(repository, d.String()), func(manifest string, _ []byte) error {
@@ -191,7 +213,7 @@ func (x *Index) Referring(ctx context.Context, repository string, d digest.Diges
 	return manifests, err
 }
 
-// TagNames implements index.Index.
+// TagNames implements index.Reader.
 func (x *Index) TagNames(ctx context.Context, repository, after string, n int) (tags []string, err error) {
 	err = x.view(ctx, "tag_names", func(tx *bbolt.Tx) error {
 		start := prefix(repository)
@@ -209,9 +231,9 @@ func (x *Index) TagNames(ctx context.Context, repository, after string, n int) (
 	return tags, err
 }
 
-// Holder implements index.Index.
-func (x *Index) Holder(ctx context.Context, d digest.Digest, namespaces []string) (repository string, err error) {
-	err = x.view(ctx, "holder", func(tx *bbolt.Tx) error {
+// MountSource implements index.Reader.
+func (x *Index) MountSource(ctx context.Context, d digest.Digest, namespaces []string) (repository string, err error) {
+	err = x.view(ctx, "mount_source", func(tx *bbolt.Tx) error {
 		c, start := tx.Bucket(bucketHolders).Cursor(), prefix(d.String())
 		first := func(name string, fits func(string) bool) bool {
 			k, _ := c.Seek(append(bytes.Clone(start), name...))
@@ -235,8 +257,8 @@ func (x *Index) Holder(ctx context.Context, d digest.Digest, namespaces []string
 	return repository, err
 }
 
-// Usage implements index.Index.
-func (x *Index) Usage(ctx context.Context, namespace string) (u index.Usage, err error) {
+// stored is what a namespace stores, without what is set aside.
+func (x *Index) stored(ctx context.Context, namespace string) (u index.Usage, err error) {
 	err = x.view(ctx, "usage", func(tx *bbolt.Tx) error {
 		_, err := get(tx.Bucket(bucketNamespaces), []byte(namespace), &u)
 		return err
@@ -244,7 +266,7 @@ func (x *Index) Usage(ctx context.Context, namespace string) (u index.Usage, err
 	return u, err
 }
 
-// Unused implements index.Index.
+// Unused implements index.Reader.
 func (x *Index) Unused(ctx context.Context, namespace string, blobs []digest.Digest) (unused []digest.Digest, err error) {
 	err = x.view(ctx, "unused", func(tx *bbolt.Tx) error {
 		for _, d := range blobs {
@@ -261,7 +283,7 @@ func (x *Index) Unused(ctx context.Context, namespace string, blobs []digest.Dig
 	return unused, err
 }
 
-// InUse implements index.Index.
+// InUse implements index.Reader.
 func (x *Index) InUse(ctx context.Context, namespace string, d digest.Digest) (bytes int64, err error) {
 	err = x.view(ctx, "in_use", func(tx *bbolt.Tx) error {
 		var u use
@@ -272,7 +294,7 @@ func (x *Index) InUse(ctx context.Context, namespace string, d digest.Digest) (b
 	return bytes, err
 }
 
-// Stats implements index.Index.
+// Stats implements index.Reader.
 func (x *Index) Stats(ctx context.Context) (s index.Stats, err error) {
 	err = x.view(ctx, "stats", func(tx *bbolt.Tx) error {
 		_, err := get(tx.Bucket(bucketMeta), keyStats, &s)

@@ -3,7 +3,7 @@ package bolt
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,64 +12,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
-	"github.com/berth-oci/berth/storage"
 )
-
-// Begin implements index.Index.
-func (x *Index) Begin(_ context.Context, c storage.Intent) error {
-	data, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	return x.update("begin", func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketPending).Put([]byte(c.Repository), data)
-	})
-}
-
-// Touch implements index.Index.
-func (x *Index) Touch(_ context.Context, repository string) error {
-	return x.update("touch", func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketTouched).Put([]byte(repository), nil)
-	})
-}
-
-// Settle implements index.Index.
-func (x *Index) Settle(_ context.Context, repositories []string) error {
-	return x.update("settle", func(tx *bbolt.Tx) error {
-		for _, repository := range repositories {
-			if err := tx.Bucket(bucketTouched).Delete([]byte(repository)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// Pending implements index.Index.
-func (x *Index) Pending(ctx context.Context) (changes []storage.Intent, err error) {
-	err = x.view(ctx, "pending", func(tx *bbolt.Tx) error {
-		begun := make(map[string]bool)
-		err := tx.Bucket(bucketPending).ForEach(func(k, v []byte) error {
-			var c storage.Intent
-			if err := json.Unmarshal(v, &c); err != nil {
-				return err
-			}
-			begun[string(k)] = true
-			changes = append(changes, c)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		return tx.Bucket(bucketTouched).ForEach(func(k, _ []byte) error {
-			if !begun[string(k)] {
-				changes = append(changes, storage.Intent{Repository: string(k)})
-			}
-			return nil
-		})
-	})
-	return changes, err
-}
 
 // Recall implements image.Memory.
 func (x *Index) Recall(d digest.Digest) (parts image.Parts, found bool) {
@@ -91,19 +34,44 @@ func (x *Index) Remember(d digest.Digest, parts image.Parts) {
 	})
 }
 
-// Apply implements index.Index.
-func (x *Index) Apply(_ context.Context, u index.Update) error {
-	return x.update("apply", func(tx *bbolt.Tx) error {
-		a := &applying{
-			tx: tx, repository: u.Repository,
-			affected: make(map[digest.Digest]bool), unlisted: make(map[digest.Digest]time.Time),
+// Publish implements index.Index.
+func (x *Index) Publish(_ context.Context, l index.Lease, u index.Update) (revision index.Revision, err error) {
+	err = x.reservations.ending(namespaceOf(l.Repository), u.Reservation, func() error {
+		return x.update("publish", func(tx *bbolt.Tx) error {
+			if err := x.leases.check(l); err != nil {
+				return err
+			}
+			t := newRepoTx(tx, l.Repository)
+			if err := t.checkMissing(u); err != nil {
+				return err
+			}
+			// The number is taken here, since this may run again.
+			n, err := tx.Bucket(bucketMeta).NextSequence()
+			if err != nil {
+				return err
+			}
+			revision = index.Revision(n)
+			return t.publish(u)
+		})
+	})
+	return revision, err
+}
+
+// Link implements index.Index.
+func (x *Index) Link(_ context.Context, repository string, blobs map[digest.Digest]int64) error {
+	return x.update("link", func(tx *bbolt.Tx) error {
+		t := newRepoTx(tx, repository)
+		for d := range blobs {
+			if anyBelow(tx.Bucket(bucketReferences), prefix(repository, d.String())) {
+				return index.ErrReferenced
+			}
 		}
-		return a.apply(u)
+		return t.relink(blobs, nil)
 	})
 }
 
-// applying is one update of one repository in a transaction.
-type applying struct {
+// repoTx is one update of one repository in a transaction.
+type repoTx struct {
 	tx         *bbolt.Tx
 	repository string
 	// affected are the manifests that may have become an entry of the list, or
@@ -114,187 +82,244 @@ type applying struct {
 	unlisted map[digest.Digest]time.Time
 }
 
-func (a *applying) apply(u index.Update) error {
-	for _, d := range u.Delete {
-		if err := a.removeManifest(d, true); err != nil {
-			return err
-		}
+func newRepoTx(tx *bbolt.Tx, repository string) *repoTx {
+	return &repoTx{
+		tx: tx, repository: repository,
+		affected: make(map[digest.Digest]bool), unlisted: make(map[digest.Digest]time.Time),
 	}
-	if err := a.rename(u.Alias, u.Unalias); err != nil {
-		return err
-	}
+}
+
+// checkMissing returns ErrLinked if a description says that a blob is missing
+// which the repository links: a blob is linked without a lease, and may have
+// come after it was looked for.
+func (t *repoTx) checkMissing(u index.Update) error {
 	for _, m := range u.Put {
-		if err := a.putManifest(m); err != nil {
-			return err
+		for _, blob := range m.Blobs {
+			if blob.Size > 0 || slices.Contains(u.Unlink, blob.Digest) {
+				continue
+			}
+			if v := t.tx.Bucket(bucketLinks).Get(t.key(blob.Digest.String())); v != nil && string(v) != "0" {
+				return index.ErrLinked
+			}
 		}
-	}
-	for _, tag := range u.Untag {
-		if err := a.untag(tag); err != nil {
-			return err
-		}
-	}
-	for tag, d := range u.Tag {
-		if err := a.tag(tag, d); err != nil {
-			return err
-		}
-	}
-	for d := range a.affected {
-		if err := a.relist(d); err != nil {
-			return err
-		}
-	}
-	if err := a.relink(u.Link, u.Unlink); err != nil {
-		return err
-	}
-	if u.Done {
-		return a.tx.Bucket(bucketPending).Delete([]byte(a.repository))
 	}
 	return nil
 }
 
-func (a *applying) key(parts ...string) []byte {
-	return key(append([]string{a.repository}, parts...)...)
-}
-
-func (a *applying) putManifest(m image.Description) error {
-	if err := a.removeManifest(m.Digest, false); err != nil {
-		return err
-	}
-	if err := put(a.tx.Bucket(bucketManifests), a.key(m.Digest.String()), m); err != nil {
-		return err
-	}
-	if err := a.tx.Bucket(bucketDigests).Put(key(m.Digest.String(), a.repository), nil); err != nil {
-		return err
-	}
-	if m.Image != nil {
-		id := index.ImageUUID(a.repository, m.Digest)
-		if err := a.tx.Bucket(bucketUUIDs).Put(id[:], a.key(m.Digest.String())); err != nil {
+func (t *repoTx) publish(u index.Update) error {
+	for _, d := range u.Delete {
+		if err := t.removeManifest(d); err != nil {
 			return err
 		}
 	}
+	if err := t.rename(u.Alias, u.Unalias); err != nil {
+		return err
+	}
+	for _, m := range u.Put {
+		if err := t.putManifest(m); err != nil {
+			return err
+		}
+	}
+	for _, tag := range u.Untag {
+		if err := t.untag(tag); err != nil {
+			return err
+		}
+	}
+	for tag, d := range u.Tag {
+		if err := t.tag(tag, d); err != nil {
+			return err
+		}
+	}
+	for d := range t.affected {
+		if err := t.relist(d); err != nil {
+			return err
+		}
+	}
+	if err := t.relink(u.Link, u.Unlink); err != nil {
+		return err
+	}
+	if u.Done {
+		return t.tx.Bucket(bucketPending).Delete([]byte(t.repository))
+	}
+	return nil
+}
+
+func (t *repoTx) key(parts ...string) []byte {
+	return key(append([]string{t.repository}, parts...)...)
+}
+
+// putManifest writes a description. The bytes of a digest never change, so what
+// a manifest refers to is written once, however often it is described again.
+func (t *repoTx) putManifest(m image.Description) error {
+	var old image.Description
+	found, err := get(t.tx.Bucket(bucketManifests), t.key(m.Digest.String()), &old)
+	if err != nil {
+		return err
+	}
+	old.Digest = m.Digest
+	if found {
+		if err := t.unlist(old); err != nil {
+			return err
+		}
+	}
+	if err := put(t.tx.Bucket(bucketManifests), t.key(m.Digest.String()), m); err != nil {
+		return err
+	}
+	t.affected[m.Digest] = true
+	if err := t.setUUID(m); err != nil {
+		return err
+	}
+	if found && sameReferences(old, m) {
+		return t.reuse(old.Blobs, m.Blobs)
+	}
+	if found {
+		if err := t.unrefer(old); err != nil {
+			return err
+		}
+	}
+	return t.refer(m)
+}
+
+// setUUID makes a manifest found by its UUID if, and only if, it is an image.
+func (t *repoTx) setUUID(m image.Description) error {
+	id := index.ImageUUID(t.repository, m.Digest)
+	if m.Image == nil {
+		return t.tx.Bucket(bucketUUIDs).Delete(id[:])
+	}
+	return t.tx.Bucket(bucketUUIDs).Put(id[:], t.key(m.Digest.String()))
+}
+
+// sameReferences reports whether two descriptions of the same bytes refer to
+// the same things, as they do unless berth has learned to read more of them.
+func sameReferences(a, b image.Description) bool {
+	return a.Subject == b.Subject && slices.Equal(a.Children, b.Children) &&
+		slices.EqualFunc(a.Blobs, b.Blobs, func(x, y image.Blob) bool { return x.Digest == y.Digest })
+}
+
+// refer writes what a manifest refers to, and counts it; unrefer takes that
+// away again.
+func (t *repoTx) refer(m image.Description) error {
+	if err := t.tx.Bucket(bucketDigests).Put(key(m.Digest.String(), t.repository), nil); err != nil {
+		return err
+	}
+	err := t.references(m, func(b *bbolt.Bucket, k []byte) error { return b.Put(k, nil) })
+	if err != nil {
+		return err
+	}
+	if err := t.use(m.Blobs, +1); err != nil {
+		return err
+	}
+	return t.countManifest(+1)
+}
+
+func (t *repoTx) unrefer(m image.Description) error {
+	if err := t.tx.Bucket(bucketDigests).Delete(key(m.Digest.String(), t.repository)); err != nil {
+		return err
+	}
+	if err := t.references(m, (*bbolt.Bucket).Delete); err != nil {
+		return err
+	}
+	if err := t.use(m.Blobs, -1); err != nil {
+		return err
+	}
+	return t.countManifest(-1)
+}
+
+// references calls fn with the key of everything that a manifest refers to.
+func (t *repoTx) references(m image.Description, fn func(*bbolt.Bucket, []byte) error) error {
 	for _, child := range m.Children {
-		if err := a.tx.Bucket(bucketParents).Put(a.key(child.String(), m.Digest.String()), nil); err != nil {
+		if err := fn(t.tx.Bucket(bucketParents), t.key(child.String(), m.Digest.String())); err != nil {
 			return err
 		}
-		a.affected[a.canonical(child)] = true
+		t.affected[t.canonical(child)] = true
 	}
-	if m.Subject != "" {
-		if err := a.tx.Bucket(bucketReferrers).Put(a.key(m.Subject.String(), m.Digest.String()), nil); err != nil {
-			return err
-		}
-	}
-	a.affected[m.Digest] = true
 	for _, blob := range m.Blobs {
-		if err := a.tx.Bucket(bucketReferences).Put(a.key(blob.Digest.String(), m.Digest.String()), nil); err != nil {
+		if err := fn(t.tx.Bucket(bucketReferences), t.key(blob.Digest.String(), m.Digest.String())); err != nil {
 			return err
 		}
 	}
-	if err := a.use(m.Blobs, +1); err != nil {
-		return err
+	if m.Subject == "" {
+		return nil
 	}
-	return a.countManifest(+1)
+	return fn(t.tx.Bucket(bucketReferrers), t.key(m.Subject.String(), m.Digest.String()))
 }
 
-// removeManifest takes a manifest out, if it is there; with it, if it is gone
-// for good, the tags that still point to it.
-func (a *applying) removeManifest(d digest.Digest, gone bool) error {
-	if gone {
-		for _, tag := range a.tagsOf(d) {
-			if err := a.untag(tag); err != nil {
-				return err
-			}
+// removeManifest takes a manifest out for good, if it is there, and with it the
+// tags that still point to it.
+func (t *repoTx) removeManifest(d digest.Digest) error {
+	for _, tag := range t.tagsOf(d) {
+		if err := t.untag(tag); err != nil {
+			return err
 		}
 	}
 	var old image.Description
-	found, err := get(a.tx.Bucket(bucketManifests), a.key(d.String()), &old)
+	found, err := get(t.tx.Bucket(bucketManifests), t.key(d.String()), &old)
 	if err != nil || !found {
 		return err
 	}
 	old.Digest = d
-	if err := a.unlist(old); err != nil {
+	if err := t.unlist(old); err != nil {
 		return err
 	}
-	for _, child := range old.Children {
-		if err := a.tx.Bucket(bucketParents).Delete(a.key(child.String(), d.String())); err != nil {
-			return err
-		}
-		a.affected[a.canonical(child)] = true
-	}
-	if old.Subject != "" {
-		if err := a.tx.Bucket(bucketReferrers).Delete(a.key(old.Subject.String(), d.String())); err != nil {
-			return err
-		}
-	}
-	for _, blob := range old.Blobs {
-		if err := a.tx.Bucket(bucketReferences).Delete(a.key(blob.Digest.String(), d.String())); err != nil {
-			return err
-		}
-	}
-	id := index.ImageUUID(a.repository, d)
-	if err := a.tx.Bucket(bucketUUIDs).Delete(id[:]); err != nil {
+	id := index.ImageUUID(t.repository, d)
+	if err := t.tx.Bucket(bucketUUIDs).Delete(id[:]); err != nil {
 		return err
 	}
-	if err := a.tx.Bucket(bucketDigests).Delete(key(d.String(), a.repository)); err != nil {
+	if err := t.tx.Bucket(bucketManifests).Delete(t.key(d.String())); err != nil {
 		return err
 	}
-	if err := a.tx.Bucket(bucketManifests).Delete(a.key(d.String())); err != nil {
-		return err
-	}
-	if err := a.use(old.Blobs, -1); err != nil {
-		return err
-	}
-	return a.countManifest(-1)
+	return t.unrefer(old)
 }
 
-func (a *applying) tagsOf(d digest.Digest) (tags []string) {
-	_ = below(a.tx.Bucket(bucketTagged), prefix(a.repository, d.String()), func(tag string, _ []byte) error {
+func (t *repoTx) tagsOf(d digest.Digest) (tags []string) {
+	_ = below(t.tx.Bucket(bucketTagged), prefix(t.repository, d.String()), func(tag string, _ []byte) error {
 		tags = append(tags, tag)
 		return nil
 	})
 	return tags
 }
 
-func (a *applying) tag(tag string, d digest.Digest) error {
-	if err := a.untag(tag); err != nil {
+func (t *repoTx) tag(tag string, d digest.Digest) error {
+	if err := t.untag(tag); err != nil {
 		return err
 	}
-	canonical := a.canonical(d)
-	a.affected[canonical] = true
-	if err := a.tx.Bucket(bucketTags).Put(a.key(tag), []byte(d)); err != nil {
+	canonical := t.canonical(d)
+	t.affected[canonical] = true
+	if err := t.tx.Bucket(bucketTags).Put(t.key(tag), []byte(d)); err != nil {
 		return err
 	}
-	return a.tx.Bucket(bucketTagged).Put(a.key(canonical.String(), tag), nil)
+	return t.tx.Bucket(bucketTagged).Put(t.key(canonical.String(), tag), nil)
 }
 
-func (a *applying) untag(tag string) error {
-	tags := a.tx.Bucket(bucketTags)
-	old := bytes.Clone(tags.Get(a.key(tag)))
+func (t *repoTx) untag(tag string) error {
+	tags := t.tx.Bucket(bucketTags)
+	old := bytes.Clone(tags.Get(t.key(tag)))
 	if old == nil {
 		return nil
 	}
-	canonical := a.canonical(digest.Digest(old))
-	a.affected[canonical] = true
-	if err := a.tx.Bucket(bucketTagged).Delete(a.key(canonical.String(), tag)); err != nil {
+	canonical := t.canonical(digest.Digest(old))
+	t.affected[canonical] = true
+	if err := t.tx.Bucket(bucketTagged).Delete(t.key(canonical.String(), tag)); err != nil {
 		return err
 	}
-	return tags.Delete(a.key(tag))
+	return tags.Delete(t.key(tag))
 }
 
-func (a *applying) relink(link map[digest.Digest]int64, unlink []digest.Digest) error {
-	links, holders := a.tx.Bucket(bucketLinks), a.tx.Bucket(bucketHolders)
+func (t *repoTx) relink(link map[digest.Digest]int64, unlink []digest.Digest) error {
+	links, holders := t.tx.Bucket(bucketLinks), t.tx.Bucket(bucketHolders)
 	for d, size := range link {
-		if err := links.Put(a.key(d.String()), strconv.AppendInt(nil, size, 10)); err != nil {
+		if err := links.Put(t.key(d.String()), strconv.AppendInt(nil, size, 10)); err != nil {
 			return err
 		}
-		if err := holders.Put(key(d.String(), a.repository), nil); err != nil {
+		if err := holders.Put(key(d.String(), t.repository), nil); err != nil {
 			return err
 		}
 	}
 	for _, d := range unlink {
-		if err := links.Delete(a.key(d.String())); err != nil {
+		if err := links.Delete(t.key(d.String())); err != nil {
 			return err
 		}
-		if err := holders.Delete(key(d.String(), a.repository)); err != nil {
+		if err := holders.Delete(key(d.String(), t.repository)); err != nil {
 			return err
 		}
 	}

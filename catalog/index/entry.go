@@ -9,13 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
-
-	"github.com/berth-oci/berth/storage"
 )
-
-// ErrNotFound is returned where nothing has the name, digest or UUID that was
-// asked for.
-var ErrNotFound = storage.ErrNotFound
 
 // Official is the namespace of the official images, which are known by the
 // name below it: official/app is called app.
@@ -37,7 +31,7 @@ type Entry struct {
 // Name is the name by which the image is known: the repository, less official/.
 func (e Entry) Name() string { return ShortName(e.Repository) }
 
-// Has says whether a digest is the image's, or another one of its bytes.
+// Has reports whether a digest is the image's, or another one of its bytes.
 func (e Entry) Has(dgst digest.Digest) bool {
 	return e.Digest == dgst || slices.Contains(e.Aliases, dgst)
 }
@@ -74,7 +68,7 @@ type Query struct {
 	From *Position
 }
 
-// Within says whether a repository lies in one of the namespaces, as
+// Within reports whether a repository lies in one of the namespaces, as
 // [Query.Within] has it; nil stands for everything.
 func Within(namespaces []string, repository string) bool {
 	return namespaces == nil || slices.ContainsFunc(namespaces, func(ns string) bool {

@@ -1,9 +1,22 @@
 // Package index says what an index of the catalog is: the [Index] interface, and
 // the types that go in and out of it.
+//
+// An index is a view of storage. It shows only what was published, and what a
+// change is about to do it knows before storage is touched:
+//
+//	Acquire   the repository is this owner's alone
+//	Prepare   what is about to happen is durable; storage is touched only after
+//	Publish   what has happened is durable and visible, all at once
+//	Release   the repository is free again
+//
+// What was prepared and not published is found again: by the next Acquire of
+// the repository, and by Abandoned.
 package index
 
 import (
 	"context"
+	"iter"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
@@ -12,57 +25,47 @@ import (
 	"github.com/berth-oci/berth/storage"
 )
 
-// Index keeps what the catalog knows, in a form that answers without scanning.
-// It is a view of storage and holds nothing that cannot be read there again.
-// All methods are safe for concurrent use; writes to one repository are never
-// concurrent, the catalog sees to that.
-type Index interface {
-	image.LayerCache
-
+// Reader answers from what was last published. It neither locks nor repairs,
+// and never waits for a writer. Its methods are called concurrently, each is
+// one consistent view, and costs what its answer does. They return ErrNotFound
+// where it says so; any other error means that the index cannot be read.
+type Reader interface {
 	// Entry returns an image of a repository, by any of its digests, or
 	// ErrNotFound if it is not there or is no unikernel. Manifests that belong to
 	// an index are found.
 	Entry(ctx context.Context, repository string, dgst digest.Digest) (Entry, error)
-	// Tag returns what a tag points to, or ErrNotFound.
-	Tag(ctx context.Context, repository, tag string) (digest.Digest, error)
-	// UUID returns the image with a UUID, or ErrNotFound.
-	UUID(ctx context.Context, id uuid.UUID) (repository string, dgst digest.Digest, err error)
+	// Tagged returns the image that a tag points to, or ErrNotFound.
+	Tagged(ctx context.Context, repository, tag string) (Entry, error)
+	// ByUUID returns the image with a UUID, or ErrNotFound.
+	ByUUID(ctx context.Context, id uuid.UUID) (Entry, error)
 	// ByDigest returns the images with a digest in the repositories that come
-	// after the given one by name, at most n; within limits them as in Query.
+	// after the given one by name, at most n, fewer only at the end; within
+	// limits them as in Query.
 	ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]Entry, error)
 	// List returns the next entries of a list, at most n, and how far it has
-	// come: "" at the end. Filters may leave a batch empty before the end.
+	// come: "" at the end. Filters may leave a batch empty before the end. An
+	// image that exists during the whole of a list is in it exactly once.
 	List(ctx context.Context, q Query, after Cursor, n int) ([]Entry, Cursor, error)
 
-	// State returns all that the index has of a repository.
-	State(ctx context.Context, repository string) (State, error)
-	// Relatives returns the indexes of the repository that refer to a manifest,
-	// by any of its digests, and the stored manifests that it refers to, by
-	// their canonical ones.
-	Relatives(ctx context.Context, repository string, dgst digest.Digest) (parents, children []digest.Digest, err error)
-	// Tags returns the tags that point to a manifest, sorted.
-	Tags(ctx context.Context, repository string, dgst digest.Digest) ([]string, error)
+	// Resolve returns what a tag points to, unikernel or not, or ErrNotFound.
+	Resolve(ctx context.Context, repository, tag string) (digest.Digest, error)
 	// Canonical returns the digest under which the repository holds a manifest,
-	// or ErrNotFound, and Aliases the other digests of its bytes.
+	// by any of its digests, or ErrNotFound.
 	Canonical(ctx context.Context, repository string, dgst digest.Digest) (digest.Digest, error)
-	Aliases(ctx context.Context, repository string, canonical digest.Digest) ([]digest.Digest, error)
 	// Referrers returns the manifests of the repository that have a subject, by
 	// any of its digests, after the given one by digest, at most n.
 	Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]image.Description, error)
-	// Linked returns the size of a blob that the repository links, in bytes.
-	Linked(ctx context.Context, repository string, dgst digest.Digest) (size int64, found bool, err error)
-	// Referring returns the manifests of the repository that refer to a blob.
-	Referring(ctx context.Context, repository string, dgst digest.Digest) ([]digest.Digest, error)
 	// Repositories returns the names of repositories that hold a manifest, after
 	// the given one, at most n; within limits them as in Query.
 	Repositories(ctx context.Context, within []string, after string, n int) ([]string, error)
 	// TagNames returns the tags of a repository after the given one, at most n,
 	// or ErrNotFound if the repository holds neither manifest nor blob.
 	TagNames(ctx context.Context, repository, after string, n int) ([]string, error)
-	// Holder returns a repository that links a blob, or ErrNotFound; within
+	// MountSource returns a repository that links a blob, or ErrNotFound; within
 	// limits where it looks as in Query.
-	Holder(ctx context.Context, dgst digest.Digest, within []string) (string, error)
-	// Usage returns what a namespace stores.
+	MountSource(ctx context.Context, dgst digest.Digest, within []string) (string, error)
+
+	// Usage returns what a namespace stores, and what is set aside in it.
 	Usage(ctx context.Context, namespace string) (Usage, error)
 	// Unused returns those of the blobs that no manifest of the namespace
 	// refers to.
@@ -72,26 +75,118 @@ type Index interface {
 	InUse(ctx context.Context, namespace string, dgst digest.Digest) (int64, error)
 	// Stats counts what is there.
 	Stats(ctx context.Context) (Stats, error)
+}
 
-	// Begin writes down a change that is about to happen. When it returns, the
-	// note survives a power cut. A later one for the same repository replaces it.
-	Begin(ctx context.Context, c storage.Intent) error
-	// Touch notes, as durably, that blobs of the repository are changing.
-	Touch(ctx context.Context, repository string) error
-	// Settle removes such notes.
-	Settle(ctx context.Context, repositories []string) error
-	// Pending returns the changes that were begun and not applied. Repositories that were only touched have an empty one.
-	Pending(ctx context.Context) ([]storage.Intent, error)
-	// Apply makes an update visible, all at once. When it returns, the update
-	// survives a power cut.
-	Apply(ctx context.Context, u Update) error
+// Planner is what a change is planned from. It reads like [Reader].
+type Planner interface {
+	// State returns all that the index has of a repository.
+	State(ctx context.Context, repository string) (State, error)
+	// Parents returns the indexes of the repository that refer to a manifest, by
+	// any of its digests; the manifest itself need not be there.
+	Parents(ctx context.Context, repository string, dgst digest.Digest) ([]digest.Digest, error)
+	// Children returns the stored manifests that an index refers to, by their
+	// canonical digests.
+	Children(ctx context.Context, repository string, dgst digest.Digest) ([]digest.Digest, error)
+	// Tags returns the tags that point to a manifest, sorted.
+	Tags(ctx context.Context, repository string, dgst digest.Digest) ([]string, error)
+	// Aliases returns the other digests of a manifest's bytes.
+	Aliases(ctx context.Context, repository string, canonical digest.Digest) ([]digest.Digest, error)
+	// Linked returns the size of a blob that the repository links, in bytes.
+	Linked(ctx context.Context, repository string, dgst digest.Digest) (size int64, found bool, err error)
+	// Referring returns the manifests of the repository that refer to a blob.
+	Referring(ctx context.Context, repository string, dgst digest.Digest) ([]digest.Digest, error)
+}
 
+// Index keeps what the catalog knows, in a form that answers without scanning.
+// All methods are safe for concurrent use, and none outlives its call. A method
+// that returns an error may still have done what it was asked for: a write may
+// be durable although nobody could be told.
+type Index interface {
+	Reader
+	Planner
+	image.LayerCache
+
+	// Acquire waits until the repository is free, or ctx ends, and takes it. What
+	// an earlier owner prepared and did not publish is in the lease.
+	Acquire(ctx context.Context, repository string) (Lease, error)
+	// Prepare writes down what is about to happen. When it returns without an
+	// error, that survives a power cut. A later one replaces it. It refuses a
+	// lease that is no longer the repository's with ErrStaleLease.
+	Prepare(ctx context.Context, l Lease, intent storage.Intent) error
+	// Publish makes an update of the repository visible, all at once. When it
+	// returns without an error, the update survives a power cut, and has its
+	// number. It refuses a lease that is no longer the repository's with
+	// ErrStaleLease, and an update that says of a blob that it is missing,
+	// which has been linked meanwhile, with ErrLinked.
+	Publish(ctx context.Context, l Lease, u Update) (Revision, error)
+	// Release frees the repository. What was prepared and not published is
+	// abandoned. Releasing an old lease does nothing.
+	Release(ctx context.Context, l Lease) error
+
+	// Link publishes blobs that the repository now links, with their sizes in
+	// bytes, without a lease and side by side with everything else. If a
+	// manifest of the repository already refers to one of them, nothing is
+	// published and the error is ErrReferenced: the links then go with the
+	// descriptions that they change, in an update.
+	Link(ctx context.Context, repository string, blobs map[digest.Digest]int64) error
+	// MarkDirty notes that blobs of a repository are changing in storage. When it
+	// returns without an error, the note survives a power cut. ClearDirty removes
+	// such notes.
+	MarkDirty(ctx context.Context, repository string) error
+	ClearDirty(ctx context.Context, repositories []string) error
+
+	// Reserve sets aside bytes of a namespace for key, in place of what was set
+	// aside for it before, until a time; 0 bytes end it. It returns what else the
+	// namespace stores or has set aside, in bytes, and an error of the code
+	// storage.Quota, with everything left as it was, if both together exceed
+	// limit. What another update takes is counted once, at any instant, if the
+	// update ends its reservation. A limit below 0 is none.
+	Reserve(ctx context.Context, namespace, key string, bytes, limit int64, until time.Time) (others int64, err error)
+
+	// Abandoned returns what was prepared by owners that are gone, never by one
+	// that holds its lease, and, with an empty intent, the repositories that such
+	// owners marked dirty.
+	Abandoned(ctx context.Context) iter.Seq2[storage.Intent, error]
+
+	// Close waits for what is under way. Nothing is called after it.
 	Close() error
 }
 
+var (
+	// ErrNotFound is returned where nothing has the name, digest or UUID.
+	ErrNotFound = storage.ErrNotFound
+	// ErrStaleLease is returned where a lease has been given up or taken over.
+	ErrStaleLease error = &storage.Error{Code: storage.Conflict, Message: "the repository has another owner by now"}
+	// ErrLinked is returned where an update says that a blob is missing which
+	// has been linked meanwhile: what refers to it has to be described again.
+	ErrLinked error = &storage.Error{Code: storage.Conflict, Message: "a blob has been linked meanwhile"}
+	// ErrReferenced is returned where a blob cannot be linked by itself, since a
+	// manifest refers to it already.
+	ErrReferenced error = &storage.Error{Code: storage.Conflict, Message: "a manifest refers to the blob already"}
+)
+
+// Lease is the right to change a repository, until it is released.
+type Lease struct {
+	Repository string
+	// Fence grows with every lease of a repository, also over restarts.
+	Fence uint64
+	// Left is what an earlier owner prepared and did not publish, nil for
+	// nothing. Its Fence is that owner's.
+	Left *Prepared
+}
+
+// Prepared is an intent, and the fence of the lease that prepared it.
+type Prepared struct {
+	storage.Intent
+	Fence uint64 `json:"fence,omitempty"`
+}
+
+// Revision numbers what was published: it grows in the order in which updates
+// became visible.
+type Revision uint64
+
 // Update is what a change does to the index.
 type Update struct {
-	Repository string
 	// Put describes manifests that are new, or whose description is.
 	Put []image.Description
 	// Delete are the manifests that are gone; tags that still point to one go
@@ -108,7 +203,10 @@ type Update struct {
 	// bytes; Unlink those that it no longer does.
 	Link   map[digest.Digest]int64
 	Unlink []digest.Digest
-	// Done removes the note of the change.
+	// Reservation is the key of what was set aside in the repository's namespace
+	// for this update, which ends with it; "" for nothing.
+	Reservation string
+	// Done ends the change: what was prepared is not to be completed any more.
 	Done bool
 }
 
@@ -143,4 +241,7 @@ type Usage struct {
 	Images int64 `json:"images"`
 	// Bytes are those of the blobs that manifests refer to, each counted once.
 	Bytes int64 `json:"bytes"`
+	// Reserved are the bytes that are set aside, see [Index.Reserve]. They are
+	// not kept over a restart.
+	Reserved int64 `json:"-"`
 }

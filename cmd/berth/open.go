@@ -94,7 +94,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 
 	b.registry, err = registry.New(context.WithoutCancel(ctx), registry.Options{
 		Store: b.store, Section: section, Secret: secret, PublicURL: c.HTTP.PublicURL, ReadOnly: c.ReadOnly(),
-		Begin: func(ctx context.Context, repository string) (registry.Change, error) {
+		Begin: func(ctx context.Context, repository string) (registry.Tx, error) {
 			return b.catalog.Begin(ctx, repository)
 		},
 		Referrers: func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]registry.Referrer, error) {

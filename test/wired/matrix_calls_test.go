@@ -142,7 +142,7 @@ func TestMatrixMountCalls(t *testing.T) {
 				t.Errorf("%s mounts from %s: %d %s", caller, from, w.Code, w.Body)
 			}
 			for i, call := range calls {
-				if strings.Contains(call, "bob") || strings.Contains(call, "zed") || strings.Contains(call, "index holder") {
+				if strings.Contains(call, "bob") || strings.Contains(call, "zed") || strings.Contains(call, "index mount_source") {
 					t.Errorf("%s mounts from %s after %q", caller, from, calls)
 				}
 				kind, _, _ := strings.Cut(call, " /")

@@ -53,7 +53,7 @@ func (c *matrixCalls) note(call string) {
 func (c *matrixCalls) take() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	made := slices.DeleteFunc(c.made, func(call string) bool { return call == "index settle" })
+	made := slices.DeleteFunc(c.made, func(call string) bool { return call == "index clear_dirty" })
 	c.made = nil
 	return made
 }
@@ -135,9 +135,9 @@ func (x matrixIndex) Entry(ctx context.Context, repository string, d digest.Dige
 	return x.Index.Entry(ctx, repository, d)
 }
 
-func (x matrixIndex) Tag(ctx context.Context, repository, tag string) (digest.Digest, error) {
+func (x matrixIndex) Tagged(ctx context.Context, repository, tag string) (index.Entry, error) {
 	x.calls.note("about " + repository)
-	return x.Index.Tag(ctx, repository, tag)
+	return x.Index.Tagged(ctx, repository, tag)
 }
 
 // matrixBerth is a registry over a real driver and a real index, both counted.
@@ -199,7 +199,7 @@ func newMatrixBerth(t *testing.T, anonymousOfficial bool) *matrixBerth {
 	all := catalog.New(matrixIndex{index, b.calls}, store, quiet)
 	g, err := registry.New(context.WithoutCancel(ctx), registry.Options{
 		Store: store, Section: section, Secret: "secret", Catalog: all, Gate: gate, Accounts: accounts,
-		Begin: func(ctx context.Context, repository string) (registry.Change, error) {
+		Begin: func(ctx context.Context, repository string) (registry.Tx, error) {
 			return all.Begin(ctx, repository)
 		},
 		Referrers: func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]registry.Referrer, error) {

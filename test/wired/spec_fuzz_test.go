@@ -49,7 +49,7 @@ func newFuzzed(tb testing.TB) fuzzed {
 	g, err := registry.New(ctx, registry.Options{
 		Store: store, Section: section, Secret: "secret", Catalog: all, MissingLayers: true,
 		Gate: access.NewGate(accounts, access.GateOptions{}), Accounts: accounts,
-		Begin: func(ctx context.Context, repository string) (registry.Change, error) {
+		Begin: func(ctx context.Context, repository string) (registry.Tx, error) {
 			return all.Begin(ctx, repository)
 		},
 		Referrers: func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]registry.Referrer, error) {

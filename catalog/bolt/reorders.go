@@ -18,12 +18,12 @@ import (
 // A list is read in batches, each in a transaction of its own. Images that come
 // or go meanwhile are in it or not; but one that is there all the time must be
 // in it exactly once, also if its place changes between two batches, because it
-// is described again with another creation time. Such moves are rare. They are
-// written down, and a batch makes up for those since the batch before.
+// is described again with another creation time. Such reorders are rare. They
+// are written down, and a batch makes up for those since the batch before.
 
-// maxMoves bounds how many moves are kept. A list that is so slow that more
+// maxReorders bounds how many reorders are kept. A list that is so slow that more
 // happen between two of its batches is ended with an error.
-const maxMoves = 10000
+const maxReorders = 10000
 
 var errListTooSlow = errors.New("the list was read too slowly: too many images have moved since")
 
@@ -33,21 +33,21 @@ type listed struct {
 	Digest     digest.Digest `json:"digest"`
 }
 
-// move is a change of an image's place in the lists.
-type move struct {
+// reorder is a change of an image's place in the lists.
+type reorder struct {
 	listed
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
 }
 
-func recordMove(tx *bbolt.Tx, m move) error {
-	b := tx.Bucket(bucketMoves)
+func recordReorder(tx *bbolt.Tx, m reorder) error {
+	b := tx.Bucket(bucketReorders)
 	n, err := b.NextSequence()
 	if err != nil {
 		return err
 	}
-	if n > maxMoves {
-		if err := b.Delete(sequenceKey(n - maxMoves)); err != nil {
+	if n > maxReorders {
+		if err := b.Delete(sequenceKey(n - maxReorders)); err != nil {
 			return err
 		}
 	}
@@ -60,7 +60,7 @@ func sequenceKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n)
 type place struct {
 	// Position is the last key that was read, nil before the first.
 	Position []byte `json:"position"`
-	// Sequence is the last move that was made up for.
+	// Sequence is the last reorder that was made up for.
 	Sequence uint64 `json:"sequence"`
 	// Seen are images that were read and have moved to a place not read yet.
 	Seen []listed `json:"seen,omitempty"`
@@ -71,7 +71,7 @@ func (p *place) cursor() (index.Cursor, error) {
 	return index.Cursor(data), err
 }
 
-// skip says whether an image has been read before, and forgets it.
+// skip reports whether an image has been read before, and forgets it.
 func (p *place) skip(i listed) bool {
 	at := slices.Index(p.Seen, i)
 	if at < 0 {
@@ -81,20 +81,20 @@ func (p *place) skip(i listed) bool {
 	return true
 }
 
-// resume goes on with a list after a cursor, and makes up for the moves since.
+// resume goes on with a list after a cursor, and makes up for the reorders since.
 func resume(tx *bbolt.Tx, q index.Query, after index.Cursor) (*list, error) {
 	l := &list{tx: tx, query: q}
-	moves := tx.Bucket(bucketMoves)
+	reorders := tx.Bucket(bucketReorders)
 	if after == "" {
-		l.at.Sequence = moves.Sequence()
+		l.at.Sequence = reorders.Sequence()
 		return l, nil
 	}
 	if err := json.Unmarshal([]byte(after), &l.at); err != nil {
 		return nil, fmt.Errorf("cursor: %w", err)
 	}
-	for ; l.at.Sequence < moves.Sequence(); l.at.Sequence++ {
-		var m move
-		found, err := get(moves, sequenceKey(l.at.Sequence+1), &m)
+	for ; l.at.Sequence < reorders.Sequence(); l.at.Sequence++ {
+		var m reorder
+		found, err := get(reorders, sequenceKey(l.at.Sequence+1), &m)
 		if err != nil {
 			return nil, err
 		}
@@ -106,8 +106,8 @@ func resume(tx *bbolt.Tx, q index.Query, after index.Cursor) (*list, error) {
 	return l, nil
 }
 
-// follow keeps an image that has moved in the list, once.
-func (l *list) follow(m move) {
+// follow keeps a reordered image in the list exactly once.
+func (l *list) follow(m reorder) {
 	read := l.at.skip(m.listed) || !l.ahead(m.listed, m.From)
 	if at := slices.Index(l.extra, m.listed); at >= 0 {
 		// It had moved behind before, and is still to be read.
@@ -122,7 +122,7 @@ func (l *list) follow(m move) {
 	}
 }
 
-// ahead says whether an image with a creation time has a place that the list
+// ahead reports whether an image with a creation time has a place that the list
 // has not come to.
 func (l *list) ahead(i listed, created time.Time) bool {
 	if l.query.ByTime {

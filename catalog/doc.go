@@ -1,0 +1,20 @@
+// Package catalog is the one owner of what a repository holds: every change
+// goes through it, from lock to revision, and every answer comes from it.
+//
+// Storage is the truth and the index a view of it. A change of a repository's
+// manifests, tags or links is a [Tx]: it takes the repository's lease, notes in
+// the index what is about to happen, touches storage, and publishes what has
+// happened. Only a Tx calls Prepare and Publish of the index. Blobs that come
+// are linked side by side ([Catalog.Link]).
+//
+// Answers are those of the index ([index.Reader]): what was last published. They
+// neither lock nor repair. Where a change ends without being published (the
+// index cannot be written, storage fails half-way, the process dies), answers
+// stay what they were, and the change is completed by the next change of its
+// repository, by a task in the background, or after the next start, whichever
+// comes first (see settle.go).
+//
+// What the index holds that storage does not, and which starts anew when the
+// index is built again: leases, revisions, what is set aside for quotas, and
+// what was found in layers, which only saves work.
+package catalog

@@ -1,0 +1,281 @@
+package indextest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage"
+)
+
+// step is one request of a day. A client that got an error asks again; asking
+// again for what has happened is answered with done, or with success.
+type step struct {
+	name string
+	do   func(w *World) error
+	done error
+}
+
+// day is what clients do to a repository, and to one beside it: everything that
+// changes an index, in an order in which each has something to change.
+func day() []step {
+	const app, other = "alice/app", "alice/other"
+	rom := func(name string) digest.Digest { return digest.FromBytes(ROM(name)) }
+	upload := func(repository, name string) step {
+		return step{"upload the blobs of " + name, func(w *World) error {
+			return errors.Join(w.Upload(repository, Config(name)), w.Upload(repository, ROM(name)))
+		}, nil}
+	}
+	put := func(what, repository string, intent func(w *World) storage.Intent) step {
+		return step{"put " + what, func(w *World) error { return w.Put(repository, intent(w)) }, nil}
+	}
+	inner := func(w *World) digest.Digest { return w.IndexOf(w.Unikernel("a"), w.Unikernel("b")) }
+	outer := func(w *World) digest.Digest { return w.IndexOf(inner(w), w.Unikernel("a")) }
+	return []step{
+		upload(app, "a"),
+		put("a child on the tag of its index", app, func(w *World) storage.Intent {
+			return storage.Intent{Put: w.Unikernel("a"), Tags: []string{"v1"}}
+		}),
+		put("its index, whose other child is missing", app, func(w *World) storage.Intent {
+			return storage.Intent{Put: inner(w), Tags: []string{"v1", "v2"}}
+		}),
+		put("the other child, whose blobs are missing", app, func(w *World) storage.Intent {
+			return storage.Intent{Put: w.Unikernel("b")}
+		}),
+		upload(app, "b"),
+		put("an index of the index", app, func(w *World) storage.Intent {
+			return storage.Intent{Put: outer(w), Tags: []string{"nested"}}
+		}),
+		put("a manifest by another digest", app, func(w *World) storage.Intent {
+			return storage.Intent{Put: w.Unikernel("c"), As: digest.SHA512.FromString("c"), Tags: []string{"long"}}
+		}),
+		upload(app, "c"),
+		{"re-tag", func(w *World) error { return w.Put(app, storage.Intent{Put: w.Unikernel("a"), Tags: []string{"v2"}}) }, nil},
+		{"untag", func(w *World) error { return w.Untag(context.Background(), app, "v2") }, storage.ErrNotFound},
+		{"delete a blob in use", func(w *World) error { return w.Unlink(context.Background(), app, rom("b")) }, storage.ErrNotFound},
+		upload(app, "b"),
+		{"delete the outer index", func(w *World) error { return w.Delete(context.Background(), app, outer(w)) }, storage.ErrNotFound},
+		{"delete the index with its children", func(w *World) error { return w.Delete(context.Background(), app, inner(w)) }, storage.ErrNotFound},
+		upload(other, "d"),
+		put("an image beside it", other, func(w *World) storage.Intent {
+			return storage.Intent{Put: w.Unikernel("d"), Tags: []string{"v1"}}
+		}),
+		{"delete everything", func(w *World) error { return w.Clear(context.Background(), app) }, storage.ErrNotFound},
+		put("an image again", app, func(w *World) storage.Intent {
+			return storage.Intent{Put: w.Unikernel("a"), Tags: []string{"v1"}}
+		}),
+		{"set aside", func(w *World) error {
+			_, err := w.Reserve(context.Background(), "alice", "upload", 5, 1000, later)
+			return err
+		}, nil},
+	}
+}
+
+// look reads everything through the catalog, as clients do.
+func look(ctx context.Context, w *World) (string, error) {
+	var b strings.Builder
+	var errs []error
+	say := func(what string, v any, err error) {
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			errs = append(errs, err)
+		}
+		fmt.Fprintln(&b, what, v, errors.Is(err, storage.ErrNotFound))
+	}
+	entries, _, err := w.List(ctx, index.Query{}, "", 100)
+	say("list", brief(entries...), err)
+	for _, e := range entries {
+		found, err := w.ByUUID(ctx, e.UUID())
+		say("uuid", brief(found), err)
+		all, err := w.ByDigest(ctx, e.Digest, nil, "", 9)
+		say("digest", brief(all...), err)
+	}
+	names, err := w.Repositories(ctx, nil, "", 9)
+	say("repositories", names, err)
+	for _, repository := range []string{"alice/app", "alice/other"} {
+		tags, err := w.TagNames(ctx, repository, "", 99)
+		say("tags", tags, err)
+		for _, tag := range tags {
+			d, err := w.Resolve(ctx, repository, tag)
+			say(tag, d, err)
+			e, err := w.Tagged(ctx, repository, tag)
+			say(tag, brief(e), err)
+			c, err := w.Canonical(ctx, repository, d)
+			say(tag, c, err)
+			found, err := w.Referrers(ctx, repository, d, "", 9)
+			say(tag, len(found), err)
+			e, err = w.Entry(ctx, repository, d)
+			say(tag, brief(e), err)
+		}
+		state, err := w.Index.State(ctx, repository)
+		say("state", fmt.Sprint(state), err) // fmt sorts maps
+	}
+	rom := digest.FromBytes(ROM("a"))
+	from, err := w.MountSource(ctx, rom, nil)
+	say("mount", from, err)
+	used, err := w.InUse(ctx, "alice", rom)
+	say("in use", used, err)
+	unused, err := w.Unused(ctx, "alice", []digest.Digest{rom, digest.FromString("nobody's")})
+	say("unused", unused, err)
+	usage, err := w.Usage(ctx, "alice")
+	say("usage", usage, err)
+	stats, err := w.Stats(ctx)
+	say("stats", stats, err)
+	return b.String(), errors.Join(errs...)
+}
+
+func brief(entries ...index.Entry) string {
+	var b strings.Builder
+	for _, e := range entries {
+		fmt.Fprintf(&b, "%s@%.14s %v %d %d;", e.Repository, e.Digest, e.Tags, len(e.Aliases), e.Image.Size)
+		for _, p := range e.Image.Platforms {
+			fmt.Fprintf(&b, " %.14s %d", p.Digest, p.Size)
+		}
+	}
+	return b.String()
+}
+
+// mustLook is look where nothing fails.
+func mustLook(t testing.TB, w *World) (seen string) {
+	t.Helper()
+	var err error
+	w.Index.Undisturbed(func() { seen, err = look(context.Background(), w) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seen
+}
+
+// settle completes what was cut in two: the next change of a repository does
+// that, also one that comes to nothing.
+func settle(t testing.TB, w *World) {
+	t.Helper()
+	w.Index.Undisturbed(func() {
+		for _, repository := range []string{"alice/app", "alice/other"} {
+			if err := w.Untag(context.Background(), repository, "no-such-tag"); !errors.Is(err, storage.ErrNotFound) {
+				t.Fatalf("%s is not settled: %v", repository, err)
+			}
+		}
+	})
+}
+
+// asIs are the methods that a day's clients do not make berth call, and why.
+var asIs = map[string]string{
+	"Close":    "ends everything",
+	"Remember": "cannot fail",
+	"Recall":   "cannot fail",
+}
+
+// testEveryCallFails lets every single call of a day fail, before it happened
+// and after it was durable. The step that met it is answered with an error or
+// with success; then it has happened as a whole or not at all; asked for again
+// it succeeds, and the rest of the day goes as if nothing had been. At the end
+// the index is what one built from storage is.
+func testEveryCallFails(t *testing.T, o Options) {
+	w := NewWorld(t, o.open(t))
+	var states []string // before each step, and after the last
+	for _, s := range day() {
+		states = append(states, mustLook(t, w))
+		if err := s.do(w); err != nil {
+			t.Fatalf("%s: %v", s.name, err)
+		}
+	}
+	states = append(states, mustLook(t, w))
+	if err := w.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	counts := w.Index.Calls()
+	w.Index.Fail(nil)
+	if _, err := look(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	reads := w.Index.Calls()
+
+	cases := 0
+	for method := range reflect.TypeFor[index.Index]().Methods() {
+		switch {
+		case asIs[method.Name] != "":
+		case counts[method.Name] > 0:
+			for n := 1; n <= counts[method.Name]; n++ {
+				for _, when := range []When{Before, After} {
+					cases++
+					name := fmt.Sprintf("%s/%d/%s", method.Name, n, []string{"Before", "After"}[when])
+					t.Run(name, func(t *testing.T) { failOnce(t, o, states, method.Name, n, when) })
+				}
+			}
+		case reads[method.Name] > 0:
+			cases++
+			t.Run(method.Name, func(t *testing.T) { failRead(t, w, method.Name) })
+		default:
+			t.Errorf("nothing in a day makes berth call %s: its failure is not tried", method.Name)
+		}
+	}
+	t.Logf("%d cases", cases)
+}
+
+// failRead lets a method fail that only answers: the answer is the error, and
+// the next one is right.
+func failRead(t *testing.T, w *World, method string) {
+	before := mustLook(t, w)
+	w.Index.FailAll(method)
+	if _, err := look(t.Context(), w); !errors.Is(err, ErrInjected) {
+		t.Errorf("the failure is hidden: %v", err)
+	}
+	w.Index.Fail(nil)
+	if after, err := look(t.Context(), w); err != nil || after != before {
+		t.Errorf("after it, %v:\n%s\nwant\n%s", err, after, before)
+	}
+}
+
+func failOnce(t *testing.T, o Options, states []string, method string, n int, when When) {
+	w := NewWorld(t, o.open(t))
+	w.Index.Fail(func(m string, i int) (When, error) {
+		if m == method && i == n {
+			return when, ErrInjected
+		}
+		return when, nil
+	})
+	for i, s := range day() {
+		err := s.do(w)
+		if err != nil {
+			settle(t, w)
+			seen := mustLook(t, w)
+			if s.name != "set aside" && !strings.HasPrefix(s.name, "upload") && seen != states[i] && seen != states[i+1] {
+				t.Fatalf("%s, answered with %v, happened in part:\n%s\nbefore it was\n%s\nafter it would be\n%s", s.name, err, seen, states[i], states[i+1])
+			}
+			if method == "Prepare" && seen != states[i] {
+				t.Fatalf("%s, refused before storage was touched, has happened:\n%s", s.name, seen)
+			}
+			if err := s.do(w); err != nil && (s.done == nil || !errors.Is(err, s.done)) {
+				t.Fatalf("%s, asked for again: %v", s.name, err)
+			}
+		}
+		if seen := mustLook(t, w); seen != states[i+1] {
+			t.Fatalf("%s, answered with %v: now\n%s\nwant\n%s", s.name, err, seen, states[i+1])
+		}
+	}
+	if err := w.Restart(); err != nil && !errors.Is(err, ErrInjected) {
+		t.Fatal(err)
+	}
+	settle(t, w)
+	if _, err := w.Reserve(context.Background(), "alice", "upload", 0, -1, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	fresh := NewWorld(t, o.open(t))
+	fresh.Store = w.Store
+	if err := fresh.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	if err := fresh.Rebuild(context.Background(), func(int, int) {}); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := mustLook(t, w), mustLook(t, fresh); a != b {
+		t.Fatalf("the index holds\n%s\nand built from storage\n%s", a, b)
+	}
+}

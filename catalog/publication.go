@@ -1,0 +1,181 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage"
+)
+
+// What one write transaction of the index describes at most. A change that
+// describes more, because thousands of indexes refer to a manifest that came,
+// is published in several: the first has all but the rest of the descriptions,
+// and only the last ends the change, so that a crash between two of them leaves
+// it to be completed.
+const (
+	maxPublished      = 256
+	maxPublishedBytes = 4 << 20
+)
+
+// publication is a change being published.
+type publication struct {
+	tx     *Tx
+	update index.Update // what the next transaction publishes
+	bytes  int          // what update.Put comes to, roughly
+	// gone are digests that no longer name a manifest, or name another.
+	gone []digest.Digest
+	// last is what only the last transaction publishes: the links that
+	// descriptions follow from, and the end of the change.
+	last index.Update
+}
+
+// run describes what an intent changes, and publishes it.
+func (p *publication) run(ctx context.Context, intent storage.Intent) error {
+	var added []digest.Digest
+	if intent.Put != "" {
+		description, err := p.tx.describe(ctx, intent.Put)
+		if errors.Is(err, storage.ErrNotFound) {
+			// It never arrived, so the change did not happen.
+			return p.publish(ctx, index.Update{Done: true, Reservation: p.update.Reservation})
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.add(ctx, description); err != nil {
+			return err
+		}
+		added = append(added, intent.Put)
+	}
+	for _, d := range intent.Unlink {
+		referring, err := p.tx.catalog.index.Referring(ctx, p.tx.lease.Repository, d)
+		if err != nil {
+			return err
+		}
+		added = append(added, referring...)
+	}
+	return p.describeAll(ctx, added, intent.Put)
+}
+
+// describeAll describes the manifests that are new, but for the one that has
+// been described already, and again every index above a manifest that came or
+// went, and publishes the rest.
+func (p *publication) describeAll(ctx context.Context, added []digest.Digest, described digest.Digest) error {
+	leaving := make(map[digest.Digest]bool, len(p.gone))
+	for _, d := range p.gone {
+		leaving[d] = true
+	}
+	seen := make(map[digest.Digest]bool, len(added))
+	queue := append(append([]digest.Digest(nil), added...), p.gone...)
+	for i := 0; i < len(queue); i++ {
+		d := queue[i]
+		if seen[d] {
+			continue
+		}
+		seen[d] = true
+		if !leaving[d] && d != described {
+			description, err := p.tx.describe(ctx, d)
+			if errors.Is(err, storage.ErrNotFound) {
+				continue // linked, but its bytes are not there: it cannot be pulled either
+			}
+			if err != nil {
+				return err
+			}
+			if err := p.add(ctx, description); err != nil {
+				return err
+			}
+		}
+		parents, err := p.tx.catalog.index.Parents(ctx, p.tx.lease.Repository, d)
+		if err != nil {
+			return err
+		}
+		queue = append(queue, parents...)
+	}
+	p.update.Link, p.update.Unlink, p.update.Done = p.last.Link, append(p.update.Unlink, p.last.Unlink...), p.last.Done
+	return p.publish(ctx, p.update)
+}
+
+// add takes a description up, and publishes what there is if that is much.
+func (p *publication) add(ctx context.Context, d image.Description) error {
+	if len(p.update.Put) == maxPublished || p.bytes > maxPublishedBytes {
+		if err := p.publish(ctx, p.update); err != nil {
+			return err
+		}
+		p.update, p.bytes = index.Update{}, 0
+	}
+	p.update.Put = append(p.update.Put, d)
+	p.bytes += weight(d)
+	return nil
+}
+
+// weight is roughly what a description takes in the index, in bytes.
+func weight(d image.Description) int {
+	const digestBytes, entryBytes = 80, 1 << 10
+	n := entryBytes + digestBytes*(len(d.Children)+2*len(d.Blobs))
+	for name, value := range d.Annotations {
+		n += len(name) + len(value)
+	}
+	if d.Image == nil {
+		return n
+	}
+	for _, p := range d.Image.Platforms {
+		n += entryBytes
+		for _, arg := range p.Args {
+			n += len(arg)
+		}
+	}
+	return n
+}
+
+// maxRelinked bounds how often an update is described again because blobs have
+// been linked meanwhile.
+const maxRelinked = 10
+
+// publish publishes one update. A blob that it says is missing may have been
+// linked since it was looked for; it is then described again.
+func (p *publication) publish(ctx context.Context, u index.Update) error {
+	for range maxRelinked {
+		if err := p.unlinkMissing(ctx, &u); err != nil {
+			return err
+		}
+		_, err := p.tx.catalog.index.Publish(ctx, p.tx.lease, u)
+		if !errors.Is(err, index.ErrLinked) {
+			return err
+		}
+		for i, old := range u.Put {
+			if u.Put[i], err = p.tx.describe(ctx, old.Digest); err != nil {
+				return err
+			}
+		}
+	}
+	return index.ErrLinked
+}
+
+// unlinkMissing takes off the index the links of blobs that are not stored: of
+// the two, storage is right.
+func (p *publication) unlinkMissing(ctx context.Context, u *index.Update) error {
+	for _, d := range u.Put {
+		for _, blob := range d.Blobs {
+			if blob.Size > 0 {
+				continue
+			}
+			size, found, err := p.tx.catalog.index.Linked(ctx, p.tx.lease.Repository, blob.Digest)
+			if err != nil {
+				return err
+			}
+			if !found || size == 0 {
+				continue
+			}
+			_, err = p.tx.stored().Size(ctx, blob.Digest)
+			if errors.Is(err, storage.ErrNotFound) {
+				u.Unlink = append(u.Unlink, blob.Digest)
+			} else if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

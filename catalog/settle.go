@@ -1,0 +1,250 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/catalog/index"
+)
+
+// A change that ends without being published leaves its intent in the index. It
+// is completed by whoever takes the repository next: its next change, or the
+// task in the background, which looks for such intents when a change has
+// failed, now and then, and after the start. Until then nobody sees any of it.
+//
+// Two things an intent does not say, and they are kept here: that a blob has
+// been linked in storage and could not be published, and that an intent was
+// refused, so that it must not be completed, should it be durable all the same.
+
+// unsettled is what has to be done in a repository before its next change. The
+// fields are guarded by Catalog.mu.
+type unsettled struct {
+	// refused is the fence of the change whose intent may be durable although
+	// its owner was told that it is not.
+	refused uint64
+	// whole says that the repository has to be read again from storage: an
+	// earlier process ended while its blobs were changing.
+	whole bool
+	// blobs have to be looked up again.
+	blobs map[digest.Digest]struct{}
+}
+
+// at returns what is unsettled in a repository, made if needed. The caller holds
+// mu.
+func (c *Catalog) at(repository string) *unsettled {
+	u := c.unsettled[repository]
+	if u == nil {
+		u = &unsettled{blobs: make(map[digest.Digest]struct{})}
+		c.unsettled[repository] = u
+	}
+	return u
+}
+
+// refuse notes that the intent of a change must not happen.
+func (c *Catalog) refuse(l index.Lease) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at(l.Repository).refused = l.Fence
+	c.wakeUp()
+}
+
+// leaveBlob notes that a blob has to be looked up again.
+func (c *Catalog) leaveBlob(repository string, d digest.Digest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at(repository).blobs[d] = struct{}{}
+	c.wakeUp()
+}
+
+func (c *Catalog) isUnsettled(repository string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.unsettled[repository] != nil
+}
+
+// wakeUp has the background look for what is unfinished.
+func (c *Catalog) wakeUp() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// settle completes what was begun in the repository, and does what is unsettled.
+func (tx *Tx) settle(ctx context.Context) error {
+	c, repository := tx.catalog, tx.lease.Repository
+	c.mu.Lock()
+	u := c.unsettled[repository]
+	delete(c.unsettled, repository) // what goes wrong meanwhile puts it on again
+	c.mu.Unlock()
+	if u == nil && tx.lease.Left == nil {
+		return nil
+	}
+	if u == nil {
+		u = &unsettled{}
+	}
+	err := tx.settleLeft(ctx, u.refused)
+	if err == nil && u.whole {
+		if err = tx.reconcile(ctx); err == nil {
+			c.dirty.adopt(repository)
+			c.log.Info("repository read again after an unclean stop", "repository", repository)
+		}
+	}
+	for d := range u.blobs {
+		if err == nil && !u.whole {
+			err = tx.relink(ctx, d)
+		}
+	}
+	if err != nil {
+		c.restore(repository, u)
+	}
+	return err
+}
+
+// settleLeft completes the intent that an earlier owner left, or withdraws it if
+// that owner was told that it would not happen.
+func (tx *Tx) settleLeft(ctx context.Context, refused uint64) error {
+	left := tx.lease.Left
+	if left == nil {
+		return nil
+	}
+	if left.Fence == refused {
+		_, err := tx.catalog.index.Publish(ctx, tx.lease, index.Update{Done: true})
+		return err
+	}
+	return tx.complete(ctx, left.Intent, "")
+}
+
+// restore puts back what could not be done.
+func (c *Catalog) restore(repository string, u *unsettled) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.at(repository)
+	now.whole = now.whole || u.whole
+	if now.refused == 0 {
+		now.refused = u.refused
+	}
+	maps.Copy(now.blobs, u.blobs)
+	c.wakeUp()
+}
+
+// Recover takes up what an earlier process left unfinished. It returns once it
+// knows what that is, which is little; it is done in the background, and before
+// the next change of each repository. Answers are those from before the
+// unfinished changes until then.
+func (c *Catalog) Recover(ctx context.Context) error {
+	for intent, err := range c.index.Abandoned(ctx) {
+		if err != nil {
+			return fmt.Errorf("read unfinished changes: %w", err)
+		}
+		if isDirty := intent.Put == "" && len(intent.Untag)+len(intent.Delete)+len(intent.Unlink) == 0; isDirty {
+			c.mu.Lock()
+			c.at(intent.Repository).whole = true
+			c.mu.Unlock()
+		}
+	}
+	c.wakeUp()
+	return nil
+}
+
+const (
+	// firstRetry and lastRetry are how long the background waits after it could
+	// not settle something: longer and longer.
+	firstRetry = 250 * time.Millisecond
+	lastRetry  = 10 * time.Second
+)
+
+// background settles what is unsettled, and removes the notes of repositories
+// that have come to rest.
+func (c *Catalog) background(ctx context.Context) {
+	defer close(c.done)
+	rest := time.NewTicker(restAfter)
+	defer rest.Stop()
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	wait := firstRetry
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-rest.C:
+			if err := c.dirty.clear(now.Add(-restAfter), c.isUnsettled); err != nil {
+				c.log.Error("notes of settled repositories are not removed", "error", err)
+			}
+			continue
+		case <-c.wake:
+		case <-retry.C:
+		}
+		if err := c.settleAll(ctx); err == nil || ctx.Err() != nil {
+			wait = firstRetry
+			continue
+		} else if wait == firstRetry {
+			c.log.Error("a change cannot be completed yet; it is tried again", "error", err)
+		}
+		// Failing again has woken this task, and must not keep it busy.
+		select {
+		case <-c.wake:
+		default:
+		}
+		retry.Reset(wait)
+		wait = min(2*wait, lastRetry)
+	}
+}
+
+// settleAll settles every repository that somebody has left unfinished, and
+// returns the errors of those that it could not.
+func (c *Catalog) settleAll(ctx context.Context) error {
+	c.mu.Lock()
+	repositories := slices.Sorted(maps.Keys(c.unsettled))
+	c.mu.Unlock()
+	for intent, err := range c.index.Abandoned(ctx) {
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(repositories, intent.Repository) {
+			repositories = append(repositories, intent.Repository)
+		}
+	}
+	var errs []error
+	for _, repository := range repositories {
+		if ctx.Err() != nil {
+			break
+		}
+		tx, err := c.Begin(ctx, repository)
+		if err == nil {
+			tx.Close()
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// withdrawAll tries once more, before the end, to take back what was refused: a
+// later process could not know.
+func (c *Catalog) withdrawAll() {
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c.mu.Lock()
+	var refused []string
+	for repository, u := range c.unsettled {
+		if u.refused != 0 {
+			refused = append(refused, repository)
+		}
+	}
+	c.mu.Unlock()
+	for _, repository := range refused {
+		tx, err := c.Begin(ctx, repository)
+		if err != nil {
+			c.log.Error("a change that was refused may still happen after the next start", "repository", repository, "error", err)
+			continue
+		}
+		tx.Close()
+	}
+}

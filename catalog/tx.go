@@ -1,0 +1,155 @@
+package catalog
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage"
+)
+
+// Tx is one change of one repository, from its lease to its revision. While it
+// is open no other change of the repository happens. It is used by one
+// goroutine.
+type Tx struct {
+	catalog *Catalog
+	lease   index.Lease
+}
+
+// Begin waits until the repository is free, and takes it; what an earlier change
+// left unfinished is completed first. The caller closes the Tx in any case.
+func (c *Catalog) Begin(ctx context.Context, repository string) (*Tx, error) {
+	lease, err := c.index.Acquire(ctx, repository)
+	if err != nil {
+		return nil, failed("take", repository, err)
+	}
+	tx := &Tx{catalog: c, lease: lease}
+	if err := tx.settle(ctx); err != nil {
+		tx.Close()
+		return nil, failed("complete an earlier change of", repository, err)
+	}
+	return tx, nil
+}
+
+// Close frees the repository.
+func (tx *Tx) Close() {
+	// A lease that cannot be given up ends by itself; nothing here depends on it.
+	if err := tx.catalog.index.Release(context.Background(), tx.lease); err != nil {
+		tx.catalog.log.Warn("the lease of a repository ends late", "repository", tx.lease.Repository, "error", err)
+	}
+}
+
+// Resolve returns what a tag points to now, or storage.ErrNotFound.
+func (tx *Tx) Resolve(ctx context.Context, tag string) (digest.Digest, error) {
+	return tx.catalog.Resolve(ctx, tx.lease.Repository, tag)
+}
+
+// Put stores a manifest with its tags, as intent has them, and publishes it:
+// when it returns without an error, the next answer has it. write stores the
+// bytes and links them, and is called once the intent is durable; reservation,
+// if it is not "", is what was set aside for it in the namespace (see
+// [index.Index] Reserve), and ends with it. An error of write is returned as it
+// is.
+func (tx *Tx) Put(ctx context.Context, intent storage.Intent, reservation string, write func() error) error {
+	if err := tx.prepare(ctx, &intent); err != nil {
+		return err
+	}
+	if err := write(); err != nil {
+		tx.catalog.wakeUp()
+		return err
+	}
+	// What has happened in storage is published also if the client is gone.
+	return tx.complete(context.WithoutCancel(ctx), intent, reservation)
+}
+
+// remove does an intent that only takes away.
+func (tx *Tx) remove(ctx context.Context, intent storage.Intent) error {
+	if err := tx.prepare(ctx, &intent); err != nil {
+		return err
+	}
+	// From here on it is done to the end, whether the client waits or not.
+	return tx.complete(context.WithoutCancel(ctx), intent, "")
+}
+
+// complete does in storage whatever of an intent is not done yet, and publishes
+// it. Manifests and tags go off the index before they go out of storage, so that
+// whatever is shown is there; what refers to them is described again after, when
+// storage no longer has them.
+func (tx *Tx) complete(ctx context.Context, intent storage.Intent, reservation string) error {
+	err := tx.unpublish(ctx, intent)
+	if err == nil {
+		err = tx.catalog.store.Complete(ctx, intent)
+	}
+	if err == nil {
+		p := publication{tx: tx, update: updateOf(intent), gone: goneBy(intent), last: index.Update{Done: true}}
+		p.update.Reservation = reservation
+		err = p.run(ctx, intent)
+	}
+	if err != nil {
+		tx.catalog.wakeUp()
+		return failed("complete the change of", tx.lease.Repository, err)
+	}
+	return nil
+}
+
+// unpublish takes off the index the tags and manifests that an intent is about to
+// delete.
+func (tx *Tx) unpublish(ctx context.Context, intent storage.Intent) error {
+	if len(intent.Untag)+len(intent.Delete) == 0 {
+		return nil
+	}
+	_, err := tx.catalog.index.Publish(ctx, tx.lease, updateOf(storage.Intent{Untag: intent.Untag, Delete: intent.Delete}))
+	return err
+}
+
+// prepare notes what is about to happen. If that fails, nothing has happened and
+// nothing will: should the note have become durable all the same, it is
+// withdrawn.
+func (tx *Tx) prepare(ctx context.Context, intent *storage.Intent) error {
+	intent.Repository = tx.lease.Repository
+	if err := tx.catalog.index.Prepare(ctx, tx.lease, *intent); err != nil {
+		tx.catalog.refuse(tx.lease)
+		return failed("note the change of", tx.lease.Repository, err)
+	}
+	return nil
+}
+
+// updateOf is what an intent that has happened does to the index, but for the
+// descriptions.
+func updateOf(intent storage.Intent) index.Update {
+	u := index.Update{Untag: intent.Untag, Unlink: intent.Unlink}
+	for _, d := range intent.Delete {
+		if d.Algorithm() == digest.Canonical {
+			u.Delete = append(u.Delete, d)
+		} else {
+			u.Unalias = append(u.Unalias, d)
+		}
+	}
+	if intent.As != "" {
+		u.Alias = map[digest.Digest]digest.Digest{intent.As: intent.Put}
+	}
+	if len(intent.Tags) > 0 {
+		u.Tag = make(map[string]digest.Digest, len(intent.Tags))
+	}
+	for _, tag := range intent.Tags {
+		u.Tag[tag] = intent.Named()
+	}
+	return u
+}
+
+// goneBy are the digests that no longer name a manifest, or name another: the
+// indexes that refer to them have to be described again.
+func goneBy(intent storage.Intent) []digest.Digest {
+	var gone []digest.Digest
+	for _, d := range intent.Delete {
+		if d.Algorithm() == digest.Canonical {
+			gone = append(gone, d)
+		}
+	}
+	if intent.As != "" {
+		// An index may have named the manifest by this digest before it came.
+		gone = append(gone, intent.As)
+	}
+	return gone
+}

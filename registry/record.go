@@ -1,0 +1,76 @@
+package registry
+
+import (
+	"context"
+	"errors"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/storage"
+)
+
+// record is what the hook and the handler of one request tell each other:
+// between them is distribution, which passes on only a context, and has room
+// for few errors.
+type record struct {
+	// push is the manifest on its way in, nil for other requests.
+	push *push
+	// err is why the request failed, if distribution would tell the client
+	// something else.
+	err error
+	// known is the size of the blob that an upload says it is, if its namespace
+	// stores it already: so many bytes add nothing.
+	known int64
+	// discard is the upload whose remains are to be removed, once distribution
+	// has let go of it.
+	discard string
+}
+
+// push is a manifest on its way in.
+type push struct {
+	tx Tx
+	// as is another digest under which the client pushes, and tags are the tags
+	// that it sets.
+	as   digest.Digest
+	tags []string
+	// counted ends what the quota has set aside for it.
+	counted func()
+}
+
+// end is called once the push is over, in whichever way.
+func (p *push) end() {
+	p.tx.Close()
+	p.counted()
+}
+
+type recordKey struct{}
+
+// withRecord gives a request its record.
+func withRecord(ctx context.Context, r *record) context.Context {
+	return context.WithValue(ctx, recordKey{}, r)
+}
+
+// recordOf is the request's record, or one that nobody looks at.
+func recordOf(ctx context.Context) *record {
+	if r, ok := ctx.Value(recordKey{}).(*record); ok {
+		return r
+	}
+	return &record{}
+}
+
+// note records err in the context's record, since distribution drops its code,
+// and returns it. Errors that distribution knows itself, or makes, are left to
+// it.
+func note(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	var known *storage.Error
+	var one *problem
+	var several *problems
+	if r := recordOf(ctx); r.err == nil &&
+		(errors.As(err, &known) || errors.As(err, &one) || errors.As(err, &several) || storage.CodeOf(err) == storage.Full) {
+		r.err = err
+	}
+	return err
+}
