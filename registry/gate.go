@@ -8,6 +8,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 
 	"github.com/berth-oci/berth/registry/access"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // asked is a request that was understood: who wants to do what, where. It is
@@ -86,7 +87,7 @@ var unknownRepository = &problem{http.StatusNotFound, "NAME_UNKNOWN", "there is 
 // fits refuses an official folder that has the name of an account: the short
 // form of what lies in it would mean the account's.
 func (g *Registry) fits(w http.ResponseWriter, r *http.Request, a *asked) bool {
-	folder := folderOf(a.name)
+	folder := reference.Folder(a.name)
 	if !a.write || folder == "" || !g.names.namespace(folder) {
 		return true
 	}

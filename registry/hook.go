@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // middlewareName is under which distribution finds the hook.
@@ -190,7 +191,7 @@ func (b hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 func (b hookedBlobs) Resume(ctx context.Context, id string) (distribution.BlobWriter, error) {
 	writer, err := b.BlobStore.Resume(ctx, id)
 	if err == nil {
-		b.registry.quotas.received(namespaceOf(b.repository), id, writer.Size())
+		b.registry.quotas.received(reference.Namespace(b.repository), id, writer.Size())
 	}
 	return b.wrap(ctx, writer, err)
 }
@@ -199,7 +200,7 @@ func (b hookedBlobs) wrap(ctx context.Context, writer distribution.BlobWriter, e
 	if err != nil {
 		return nil, err
 	}
-	if namespace := namespaceOf(b.repository); b.registry.quotas.limit(namespace) > 0 {
+	if namespace := reference.Namespace(b.repository); b.registry.quotas.limit(namespace) > 0 {
 		writer = &meteredWriter{writer, ctx, b.registry.quotas, namespace}
 	}
 	return hookedWriter{writer, b}, nil

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/distribution/distribution/v3"
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // quotas keeps namespaces within what they may store.
@@ -50,11 +51,6 @@ func newQuotas(limit func(string) int64, c Catalog) *quotas {
 		limit: limit, stored: c.StoredBytes, unused: c.Unused,
 		uploads: make(map[string]map[string]*upload), pushing: make(map[string]*pushing),
 	}
-}
-
-func namespaceOf(repository string) string {
-	namespace, _, _ := strings.Cut(repository, "/")
-	return namespace
 }
 
 // exceeded is what a client is told, in words that nobody takes for a lack of
@@ -232,7 +228,7 @@ func (q *quotas) enter(namespace string) (leave func()) {
 // refers to yet, or returns an error. done is called once the manifest is
 // stored and counted, or is not.
 func (q *quotas) admit(ctx context.Context, repository string, m distribution.Manifest, blobs distribution.BlobStatter) (done func(), err error) {
-	namespace := namespaceOf(repository)
+	namespace := reference.Namespace(repository)
 	if q.limit(namespace) == 0 {
 		return func() {}, nil
 	}

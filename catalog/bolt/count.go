@@ -5,6 +5,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // repository is what the index counts of a repository.
@@ -52,7 +53,7 @@ func (a *applying) countImage(image *image.Image, n int64) error {
 // use counts the blobs of a manifest that came or went.
 func (a *applying) use(blobs []image.Blob, n int64) error {
 	var delta int64
-	bucket, space := a.tx.Bucket(bucketUses), namespaceOf(a.repository)
+	bucket, space := a.tx.Bucket(bucketUses), reference.Namespace(a.repository)
 	for _, blob := range blobs {
 		var u use
 		k := key(space, blob.Digest.String())
@@ -91,7 +92,7 @@ func (a *applying) count(change func(*index.Stats, *repository, *index.Usage)) e
 		space index.Usage
 	)
 	meta, repos, spaces := a.tx.Bucket(bucketMeta), a.tx.Bucket(bucketRepositories), a.tx.Bucket(bucketNamespaces)
-	repoKey, spaceKey := []byte(a.repository), []byte(namespaceOf(a.repository))
+	repoKey, spaceKey := []byte(a.repository), []byte(reference.Namespace(a.repository))
 	if _, err := get(meta, keyStats, &stats); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // relist makes the list hold a manifest if, and only if, it is an entry: an
@@ -62,7 +63,7 @@ func (a *applying) listed(m image.Description) bool {
 // byTime calls fn with both keys of an image in the order by time.
 func (a *applying) byTime(m image.Description, fn func(*bbolt.Bucket, []byte) error) error {
 	id := index.ImageUUID(a.repository, m.Digest)
-	for _, namespace := range []string{"", namespaceOf(a.repository)} {
+	for _, namespace := range []string{"", reference.Namespace(a.repository)} {
 		if err := fn(a.tx.Bucket(bucketByTime), byTimeKey(namespace, m.Image.Created, id)); err != nil {
 			return err
 		}

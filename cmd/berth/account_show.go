@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-oci/berth/config"
 	"github.com/berth-oci/berth/registry/access"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // accountForm is an account in JSON.
@@ -149,7 +150,7 @@ func (f accountForm) print(w io.Writer) {
 	if f.Used != nil {
 		fmt.Fprintf(w, "used    %s in %s\n", sizeText(f.Used.Bytes), count(f.Used.Images, "image"))
 	}
-	reads := slices.Concat([]string{f.Name, access.Official}, f.Read, f.Write)
+	reads := slices.Concat([]string{f.Name, reference.Official}, f.Read, f.Write)
 	slices.Sort(reads)
 	reads = slices.Compact(reads)
 	fmt.Fprintf(w, "reads   %s\n", names(reads))

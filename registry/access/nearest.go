@@ -1,11 +1,15 @@
 package access
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/berth-oci/berth/storage/reference"
+)
 
 // meant names the known name that is nearest to one that is not known, as the
 // end of a message; "" if none is near.
 func meant(name string, known []string) string {
-	if len(name) > maxRepository {
+	if len(name) > reference.MaxName {
 		return ""
 	}
 	best, least := "", 0
