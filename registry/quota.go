@@ -11,6 +11,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/config/size"
 	"github.com/berth-oci/berth/storage/reference"
 )
 
@@ -58,20 +59,7 @@ func newQuotas(limit func(string) int64, c Catalog) *quotas {
 func exceeded(namespace string, used, limit, needed int64) error {
 	return errcode.ErrorCodeDenied.WithMessage(fmt.Sprintf(
 		"the storage quota of %s would be exceeded: %s of %s used, %s more needed; delete images that are no longer wanted, or ask for a larger quota",
-		namespace, size(used), size(limit), size(needed)))
-}
-
-// size writes bytes for people, exactly where it matters.
-func size(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, exp := float64(n)/unit, 0
-	for value >= unit && exp < 4 {
-		value, exp = value/unit, exp+1
-	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[exp])
+		namespace, size.Text(used), size.Text(limit), size.Text(needed)))
 }
 
 // room returns an error if the namespace cannot take so many bytes more.
