@@ -99,7 +99,7 @@ func (g *Registry) fits(w http.ResponseWriter, r *http.Request, a *asked) bool {
 // unauthorized answers wrong credentials, slower and slower.
 func (g *Registry) unauthorized(w http.ResponseWriter, r *http.Request, a *asked, err error) {
 	if slow := g.gate.Slow(r.Context(), r); slow != nil {
-		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Retry-After", access.RetryAfter(slow))
 		g.fail(w, r, &problem{http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many failed attempts from this address; wait a moment"})
 		return
 	}
