@@ -3,45 +3,19 @@ package config
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/berth-oci/berth/config/size"
 )
 
 // Size is a number of bytes. In the file and the environment it is a plain
-// number, or one with the unit KiB, MiB or GiB.
+// number, or one with a unit from KiB to TiB.
 type Size int64
 
-var units = []struct {
-	name string
-	size Size
-}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
-
 // String writes the size with the largest unit that divides it.
-func (s Size) String() string {
-	for _, u := range units {
-		if s != 0 && s%u.size == 0 {
-			return fmt.Sprintf("%d%s", s/u.size, u.name)
-		}
-	}
-	return strconv.FormatInt(int64(s), 10)
-}
-
-func parseSize(text string) (Size, error) {
-	unit := Size(1)
-	for _, u := range units {
-		if number, ok := strings.CutSuffix(text, u.name); ok {
-			text, unit = strings.TrimSpace(number), u.size
-			break
-		}
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 0 || n > math.MaxInt64/int64(unit) {
-		return 0, errors.New("not a size")
-	}
-	return Size(n) * unit, nil
-}
+func (s Size) String() string { return size.Format(int64(s)) }
 
 // kind says in words what a field accepts.
 func kind(field any) string {
@@ -77,7 +51,9 @@ func parse(field any, text string) error {
 	case *time.Duration:
 		*f, err = time.ParseDuration(text)
 	case *Size:
-		*f, err = parseSize(text)
+		var n int64
+		n, err = size.Parse(text)
+		*f = Size(n)
 	}
 	if err != nil {
 		return fmt.Errorf("%q is not %s", text, kind(field))

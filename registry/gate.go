@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/berth-oci/berth/registry/access"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // asked is a request that was understood: who wants to do what, where. It is
@@ -84,7 +85,7 @@ var unknownRepository = &problem{http.StatusNotFound, "NAME_UNKNOWN", "there is 
 // fits refuses an official folder that has the name of an account: the short
 // form of what lies in it would mean the account's.
 func (g *Registry) fits(w http.ResponseWriter, r *http.Request, a *asked) bool {
-	folder := folderOf(a.name)
+	folder := reference.Folder(a.name)
 	if !a.write || folder == "" || !g.names.namespace(folder) {
 		return true
 	}
@@ -96,7 +97,7 @@ func (g *Registry) fits(w http.ResponseWriter, r *http.Request, a *asked) bool {
 // unauthorized answers wrong credentials, slower and slower.
 func (g *Registry) unauthorized(w http.ResponseWriter, r *http.Request, a *asked, err error) {
 	if slow := g.gate.Slow(r.Context(), r); slow != nil {
-		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Retry-After", access.RetryAfter(slow))
 		g.fail(w, r, &problem{http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many failed attempts from this address; wait a moment"})
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // Harbor serves the two routes of the Harbor API that the legacy kraft client
@@ -25,11 +26,11 @@ func (g *Registry) Harbor() http.Handler {
 		project = projectName(project)
 		repository, isRepository := strings.CutPrefix(rest, "repositories/")
 		switch {
-		case rest == "summary" && wellFormed(project) && !strings.Contains(project, "/"):
+		case rest == "summary" && reference.IsComponent(project):
 			g.harbor(w, r, http.MethodGet, route{name: project}, g.harborSummary)
 		case isRepository && !strings.Contains(repository, "/"):
 			name := project + "/" + unescaped(unescaped(repository))
-			if !wellFormed(name) {
+			if !reference.IsName(name) {
 				g.fail(w, r, &problem{http.StatusBadRequest, "NAME_INVALID", "repository name is not valid"})
 				return
 			}

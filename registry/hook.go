@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // middlewareName is under which distribution finds the hook.
@@ -140,7 +141,7 @@ func (b hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 func (b hookedBlobs) Resume(ctx context.Context, id string) (distribution.BlobWriter, error) {
 	writer, err := b.BlobStore.Resume(ctx, id)
 	if err == nil {
-		err = b.registry.quotas.resumed(ctx, namespaceOf(b.repository), id, writer.Size())
+		err = b.registry.quotas.resumed(ctx, reference.Namespace(b.repository), id, writer.Size())
 	}
 	return b.wrap(ctx, writer, err)
 }
@@ -149,7 +150,7 @@ func (b hookedBlobs) wrap(ctx context.Context, writer distribution.BlobWriter, e
 	if err != nil {
 		return nil, note(ctx, err)
 	}
-	if namespace := namespaceOf(b.repository); b.registry.quotas.limit(namespace) > 0 {
+	if namespace := reference.Namespace(b.repository); b.registry.quotas.limit(namespace) > 0 {
 		writer = &meteredWriter{writer, ctx, b.registry.quotas, namespace}
 	}
 	return hookedWriter{writer, ctx, b}, nil

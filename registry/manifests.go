@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 var unknownManifest = &problem{http.StatusNotFound, "MANIFEST_UNKNOWN", "the repository has no such manifest"}
@@ -120,7 +121,7 @@ func tagsFor(r *http.Request, a *asked) ([]string, *problem) {
 		return nil, &problem{http.StatusBadRequest, "TAG_INVALID", "a push may set " + strconv.Itoa(maxTagParameters) + " tags at most"}
 	}
 	for _, tag := range tags {
-		if !tagForm.MatchString(tag) {
+		if !reference.IsTag(tag) {
 			return nil, &problem{http.StatusBadRequest, "TAG_INVALID", wrongTag}
 		}
 	}

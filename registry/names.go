@@ -4,7 +4,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/berth-oci/berth/registry/access"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // names turns the names that clients use into those under which repositories
@@ -18,18 +18,16 @@ type names struct {
 	folders map[string]struct{} // the official folders; guarded by mu
 }
 
-const officialPrefix = access.Official + "/"
-
 // long is the long form of a name.
 func (n *names) long(name string) string {
 	first, _, deep := strings.Cut(name, "/")
 	if !deep {
-		return officialPrefix + name
+		return reference.Long(name)
 	}
-	if first == access.Official || n.namespace(first) || !n.isFolder(first) {
+	if first == reference.Official || n.namespace(first) || !n.isFolder(first) {
 		return name
 	}
-	return officialPrefix + name
+	return reference.Long(name)
 }
 
 func (n *names) isFolder(name string) bool {
@@ -39,19 +37,9 @@ func (n *names) isFolder(name string) bool {
 	return ok
 }
 
-// folderOf is the official folder that a repository lies in, "" for none.
-func folderOf(repository string) string {
-	below, ok := strings.CutPrefix(repository, officialPrefix)
-	folder, _, deep := strings.Cut(below, "/")
-	if !ok || !deep {
-		return ""
-	}
-	return folder
-}
-
 // stored notes that there is an image in a repository.
 func (n *names) stored(repository string) {
-	folder := folderOf(repository)
+	folder := reference.Folder(repository)
 	if folder == "" || n.isFolder(folder) {
 		return
 	}

@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/distribution/distribution/v3"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/config/size"
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // quotas keeps namespaces within what they may store.
@@ -45,30 +46,12 @@ func newQuotas(limit func(string) int64, c Catalog) *quotas {
 	return &quotas{limit: limit, catalog: c, pushing: make(map[string]*pushing)}
 }
 
-func namespaceOf(repository string) string {
-	namespace, _, _ := strings.Cut(repository, "/")
-	return namespace
-}
-
 // exceeded is what a client is told, in words that nobody takes for a lack of
 // rights.
 func exceeded(namespace string, used, limit, needed int64) error {
 	return &storage.Error{Code: storage.Quota, Message: fmt.Sprintf(
 		"the storage quota of %s would be exceeded: %s of %s used, %s more needed; delete images that are no longer wanted, or ask for a larger quota",
-		namespace, size(used), size(limit), size(needed))}
-}
-
-// size writes bytes for people, exactly where it matters.
-func size(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, exp := float64(n)/unit, 0
-	for value >= unit && exp < 4 {
-		value, exp = value/unit, exp+1
-	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[exp])
+		namespace, size.Text(used), size.Text(limit), size.Text(needed))}
 }
 
 // reserve sets aside what an upload has and so many bytes more, or returns an
@@ -145,7 +128,7 @@ func (q *quotas) enter(namespace string) (leave func()) {
 // refers to yet, or returns an error. done is called once the manifest is
 // stored and counted, or is not; it is never nil.
 func (q *quotas) admit(ctx context.Context, repository string, m distribution.Manifest, blobs distribution.BlobStatter) (done func(), err error) {
-	namespace := namespaceOf(repository)
+	namespace := reference.Namespace(repository)
 	if q.limit(namespace) == 0 {
 		return func() {}, nil
 	}

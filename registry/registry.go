@@ -18,6 +18,7 @@ import (
 
 	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // Tx is one change of one repository, under way. See catalog.Tx, which fits it.
@@ -247,7 +248,7 @@ func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // learnFolders finds the official folders that there are already.
 func (g *Registry) learnFolders(ctx context.Context) error {
 	for after := ""; ; {
-		names, err := g.catalog.Repositories(ctx, []string{access.Official}, after, maxRepositories)
+		names, err := g.catalog.Repositories(ctx, []string{reference.Official}, after, maxRepositories)
 		if err != nil || len(names) == 0 {
 			return err
 		}

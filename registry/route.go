@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // kind is an endpoint of the distribution specification, by its table of
@@ -57,10 +59,7 @@ var endpoints = map[kind]endpoint{
 	},
 }
 
-var (
-	tagForm    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
-	uploadForm = regexp.MustCompile(`^[A-Za-z0-9_.=-]{1,128}$`)
-)
+var uploadForm = regexp.MustCompile(`^[A-Za-z0-9_.=-]{1,128}$`)
 
 // parse understands a request's path. Repositories may be named like parts of
 // the API (a/tags/list is a fine name), so a path is read from its end.
@@ -103,7 +102,9 @@ func parse(r *http.Request) (route, *problem) {
 	if p != nil {
 		return route{}, p
 	}
-	if !wellFormed(found.name) {
+	// The specification's name ("Pulling manifests"), without a host: distribution
+	// itself takes one for the first part, with capitals and a port.
+	if !reference.IsName(found.name) {
 		return route{}, &problem{http.StatusBadRequest, "NAME_INVALID",
 			"repository name is not valid: it wants lower-case letters, digits and single separators (._-) in parts divided by /, 255 characters at most"}
 	}
@@ -134,7 +135,7 @@ func parseReference(method, name, ref string) (route, *problem) {
 		found.digest = d
 		return found, p
 	}
-	if found.tag = ref; tagForm.MatchString(ref) {
+	if found.tag = ref; reference.IsTag(ref) {
 		return found, nil
 	}
 	if method == http.MethodPut {
@@ -164,7 +165,7 @@ func parseUpload(name, id string) (route, *problem) {
 }
 
 func parseDigest(s string) (digest.Digest, *problem) {
-	d, err := digest.Parse(s)
+	d, err := reference.ParseDigest(s)
 	if err != nil {
 		return "", &problem{http.StatusBadRequest, "DIGEST_INVALID",
 			"digest is not valid: it wants an algorithm and lower-case hexadecimal digits, like sha256:<64 digits>"}
@@ -193,12 +194,3 @@ func (r route) path() string {
 		return "/v2/"
 	}
 }
-
-// nameForm is the specification's ("Pulling manifests"). distribution's own
-// also takes a host for the first part, with capitals and a port.
-var nameForm = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-
-const maxName = 255
-
-// wellFormed says whether a repository can have the name.
-func wellFormed(name string) bool { return len(name) <= maxName && nameForm.MatchString(name) }

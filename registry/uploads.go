@@ -13,10 +13,9 @@ import (
 	"regexp"
 	"strconv"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // upload passes on a step of a blob's upload: its start, a chunk, its end.
@@ -192,7 +191,7 @@ var rangeForm = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})$`)
 
 // discard removes what is left of an upload that was refused.
 func (g *Registry) discard(ctx context.Context, repository, id string) {
-	err := g.quotas.ended(ctx, namespaceOf(repository), id)
+	err := g.quotas.ended(ctx, reference.Namespace(repository), id)
 	if err := errors.Join(err, g.store.RemoveUpload(context.WithoutCancel(ctx), repository, id)); err != nil {
 		g.log.WarnContext(ctx, "a refused upload stays until it is purged", "error", err)
 	}
@@ -204,7 +203,7 @@ func (g *Registry) discard(ctx context.Context, repository, id string) {
 // if the blob did not exist.
 func (g *Registry) mount(out *http.Request, caller access.Caller) error {
 	query := out.URL.Query()
-	blob, err := digest.Parse(query.Get("mount"))
+	blob, err := reference.ParseDigest(query.Get("mount"))
 	if err != nil {
 		query.Del("mount")
 		query.Del("from")
@@ -219,7 +218,7 @@ func (g *Registry) mount(out *http.Request, caller access.Caller) error {
 			return err
 		}
 	default:
-		if from = g.names.long(from); !wellFormed(from) || !caller.MayRead(from) {
+		if from = g.names.long(from); !reference.IsName(from) || !caller.MayRead(from) {
 			from = ""
 		}
 	}
@@ -236,11 +235,11 @@ func (g *Registry) mount(out *http.Request, caller access.Caller) error {
 // fitsQuota refuses a body that is declared larger than what there is room for,
 // before it is read. Bytes that the namespace stores already add nothing.
 func (g *Registry) fitsQuota(r *http.Request, a *asked, rec *record) error {
-	namespace := namespaceOf(a.name)
+	namespace := reference.Namespace(a.name)
 	if g.quotas.limit(namespace) == 0 {
 		return nil
 	}
-	if d, err := digest.Parse(r.URL.Query().Get("digest")); err == nil {
+	if d, err := reference.ParseDigest(r.URL.Query().Get("digest")); err == nil {
 		if rec.known, err = g.catalog.InUse(r.Context(), namespace, d); err != nil {
 			return err
 		}

@@ -3,13 +3,14 @@ package storage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+
+	"github.com/berth-oci/berth/storage/fsync"
 )
 
 // durable makes what the filesystem driver writes survive a power cut.
@@ -105,16 +106,8 @@ func (d *durable) full(path string) string { return filepath.Join(d.root, path) 
 // syncDir makes the entries of a directory durable. A directory that is gone
 // has nothing to sync.
 func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	defer f.Close()
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("sync directory %s: %w", dir, err)
+	if err := fsync.Dir(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

@@ -5,21 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // MaxManifestBytes is the largest manifest that berth takes and reads: 4 MiB,
 // the size that the distribution specification tells registries to support.
 const MaxManifestBytes = 4 << 20
-
-// component is one part of a repository's name. Whatever else lies in the
-// folder (a file manager's droppings, lost+found) is no repository.
-var component = regexp.MustCompile(`^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$`)
 
 // Repositories calls fn with the name of every repository, in the order of
 // their path components, and returns the first error.
@@ -39,8 +36,8 @@ func (s *Store) walk(ctx context.Context, name string, fn func(string) error) er
 		}
 	}
 	for _, child := range children {
-		if !component.MatchString(child) {
-			continue
+		if !reference.IsComponent(child) {
+			continue // a file manager's droppings, or lost+found
 		}
 		if err := s.walk(ctx, strings.TrimPrefix(name+"/"+child, "/"), fn); err != nil {
 			return err

@@ -61,6 +61,8 @@ import (
 
 	bbolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/berth-oci/berth/storage/fsync"
 )
 
 // schema is the version of the layout that this code reads and writes.
@@ -166,7 +168,7 @@ func Build(path, identity string, fill func(*Index) error) (*Index, error) {
 	if err := os.Rename(temporary, path); err != nil {
 		return nil, err
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := fsync.Dir(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	return Open(path, identity)
@@ -267,13 +269,4 @@ func put(b *bbolt.Bucket, key []byte, v any) error {
 		return err
 	}
 	return b.Put(key, data)
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }

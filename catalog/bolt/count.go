@@ -5,6 +5,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // repository is what the index counts of a repository.
@@ -52,7 +53,7 @@ func (t *repoTx) countImage(image *image.Image, n int64) error {
 // use counts the blobs of a manifest that came or went.
 func (t *repoTx) use(blobs []image.Blob, n int64) error {
 	var delta int64
-	bucket, space := t.tx.Bucket(bucketUses), namespaceOf(t.repository)
+	bucket, space := t.tx.Bucket(bucketUses), reference.Namespace(t.repository)
 	for _, blob := range blobs {
 		var u use
 		k := key(space, blob.Digest.String())
@@ -108,7 +109,7 @@ func (t *repoTx) count(change func(*index.Stats, *repository, *index.Usage)) err
 		space index.Usage
 	)
 	meta, repos, spaces := t.tx.Bucket(bucketMeta), t.tx.Bucket(bucketRepositories), t.tx.Bucket(bucketNamespaces)
-	repoKey, spaceKey := []byte(t.repository), []byte(namespaceOf(t.repository))
+	repoKey, spaceKey := []byte(t.repository), []byte(reference.Namespace(t.repository))
 	if _, err := get(meta, keyStats, &stats); err != nil {
 		return err
 	}

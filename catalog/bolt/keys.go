@@ -73,9 +73,3 @@ func byNameParts(k []byte) (repository string, d digest.Digest) {
 func byTimeKey(namespace string, created time.Time, id uuid.UUID) []byte {
 	return append(append(prefix(namespace), timeKey(created)...), id[:]...)
 }
-
-// namespaceOf is the first component of a repository's name.
-func namespaceOf(repository string) string {
-	namespace, _, _ := strings.Cut(repository, "/")
-	return namespace
-}

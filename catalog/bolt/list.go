@@ -6,6 +6,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // relist makes the list hold a manifest if, and only if, it is an entry: an
@@ -62,7 +63,7 @@ func (t *repoTx) listed(m image.Description) bool {
 // byTime calls fn with both keys of an image in the order by time.
 func (t *repoTx) byTime(m image.Description, fn func(*bbolt.Bucket, []byte) error) error {
 	id := index.ImageUUID(t.repository, m.Digest)
-	for _, namespace := range []string{"", namespaceOf(t.repository)} {
+	for _, namespace := range []string{"", reference.Namespace(t.repository)} {
 		if err := fn(t.tx.Bucket(bucketByTime), byTimeKey(namespace, m.Image.Created, id)); err != nil {
 			return err
 		}

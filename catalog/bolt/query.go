@@ -12,6 +12,7 @@ import (
 	bbolt "go.etcd.io/bbolt"
 
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // maxScanned bounds how many images one batch looks at, so that a filter that
@@ -164,14 +165,14 @@ func (s *span) seek(k []byte) {
 // are known by the name below official/, so theirs are a span of their own,
 // merged into the others.
 func byName(tx *bbolt.Tx, q index.Query, after []byte) merge {
-	const official = index.Official + "/"
+	const official = reference.Official + "/"
 	type bounds struct{ start, prefix, end, strip string }
 	var all []bounds
 	if q.Within == nil {
 		all = []bounds{
 			{end: official},
 			{prefix: official, strip: official},
-			{start: index.Official + "0"}, // the first that follows all of official/
+			{start: reference.Official + "0"}, // the first that follows all of official/
 		}
 	}
 	for _, ns := range outermost(q.Within) {
@@ -180,7 +181,7 @@ func byName(tx *bbolt.Tx, q index.Query, after []byte) merge {
 			strip = official
 		}
 		below := bounds{prefix: ns + "/", strip: strip}
-		if ns == index.Official {
+		if ns == reference.Official {
 			strip = ""
 		}
 		all = append(all, bounds{prefix: ns + separator, strip: strip}, below)
@@ -218,7 +219,7 @@ func byName(tx *bbolt.Tx, q index.Query, after []byte) merge {
 }
 
 // inOrder is the part of a key of byname that counts for the order.
-func inOrder(k string) string { return strings.TrimPrefix(k, index.Official+"/") }
+func inOrder(k string) string { return reference.Short(k) }
 
 // byTime reads the listed images in the order of their creation.
 func byTime(tx *bbolt.Tx, q index.Query, after []byte) merge {
@@ -226,7 +227,7 @@ func byTime(tx *bbolt.Tx, q index.Query, after []byte) merge {
 	if q.Within != nil {
 		spaces = nil
 		for _, ns := range q.Within {
-			if space := namespaceOf(ns); !slices.Contains(spaces, space) {
+			if space := reference.Namespace(ns); !slices.Contains(spaces, space) {
 				spaces = append(spaces, space)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // Recall implements image.Memory.
@@ -36,7 +37,7 @@ func (x *Index) Remember(d digest.Digest, parts image.Parts) {
 
 // Publish implements index.Index.
 func (x *Index) Publish(_ context.Context, l index.Lease, u index.Update) (revision index.Revision, err error) {
-	err = x.reservations.ending(namespaceOf(l.Repository), u.Reservation, func() error {
+	err = x.reservations.ending(reference.Namespace(l.Repository), u.Reservation, func() error {
 		return x.update("publish", func(tx *bbolt.Tx) error {
 			if err := x.leases.check(l); err != nil {
 				return err

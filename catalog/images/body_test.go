@@ -78,7 +78,7 @@ func TestParseBody(t *testing.T) {
 		{name: "large JSON", body: `{"x":"` + strings.Repeat("x", maxYAML) + `","tag":"alice/app:v1"}`, want: []item{b}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := parseBody([]byte(test.body), ownHosts("registry.example.com"))
+			got, err := parseBody([]byte(test.body), hosts{"registry.example.com"})
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {
 					t.Errorf("got %+v, error %v, want an error with %q", got, err, test.err)
@@ -125,7 +125,7 @@ func FuzzParseBody(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		own := ownHosts("registry.example.com")
+		own := hosts{"registry.example.com"}
 		items, err := parseBody(body, own)
 		if err != nil {
 			if _, ok := err.(*failure); !ok || !strings.HasPrefix(err.Error(), "body: ") || len(err.Error()) > 2000 {

@@ -23,7 +23,7 @@ func (h *handler) identify(w http.ResponseWriter, r *http.Request) (access.Calle
 	why := &failure{http.StatusUnauthorized, "authorization: an account is wanted; send its token as Bearer base64(user:secret), or as Basic"}
 	if err != nil {
 		if slow := h.opts.Gate.Slow(r.Context(), r); slow != nil {
-			w.Header().Set("Retry-After", "1")
+			w.Header().Set("Retry-After", access.RetryAfter(slow))
 			h.fail(w, r, &failure{http.StatusTooManyRequests, "authorization: too many failed attempts from this address; wait a moment"})
 			return access.Caller{}, false
 		}

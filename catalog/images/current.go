@@ -1,11 +1,11 @@
 package images
 
 import (
-	"strings"
 	"time"
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // entryCurrent is an image as the platform's current API has it; the order of
@@ -32,7 +32,7 @@ func formCurrent(c *call, e index.Entry) any {
 	var owner string
 	var users []string
 	if c.caller.Admin() {
-		owner, _, _ = strings.Cut(e.Repository, "/")
+		owner = reference.Namespace(e.Repository)
 		users = c.opts.Accounts.Current().Readers(e.Repository)
 	}
 	return entryCurrent{

@@ -183,7 +183,7 @@ type call struct {
 // read reads the query and the body. Whatever the client got wrong is a
 // *failure.
 func (h *handler) read(w http.ResponseWriter, r *http.Request) (*call, error) {
-	c := &call{handler: h, w: w, r: r, hosts: ownHosts(h.opts.PublicHost, r.Host)}
+	c := &call{handler: h, w: w, r: r, hosts: hosts{h.opts.PublicHost, r.Host}}
 	var err error
 	if c.query, err = parseQuery(r.URL.RawQuery, c.hosts); err != nil {
 		return nil, err

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // maxHeld is the size in bytes up to which the entries of a lookup are held
@@ -224,9 +224,8 @@ func (c *call) named(ctx context.Context, w want, try func(index.Entry) (bool, e
 // inFolder says whether an official repository, which a name may mean beside
 // itself, can be there: nothing lies in a folder that does not exist.
 func (c *call) inFolder(repository string) bool {
-	below, official := strings.CutPrefix(repository, index.Official+"/")
-	folder, _, deep := strings.Cut(below, "/")
-	return !official || !deep || c.opts.Folder == nil || c.opts.Folder(folder)
+	folder := reference.Folder(repository)
+	return folder == "" || c.opts.Folder == nil || c.opts.Folder(folder)
 }
 
 // passes says whether the filters let an image through. It is the one place

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 const (
@@ -105,7 +107,7 @@ func parseQuery(raw string, own hosts) (query, error) {
 		return q, err
 	}
 	if value, ok := p.one("namespace"); ok {
-		if !nameOK(value) {
+		if !reference.IsName(value) {
 			return q, malformed("query parameter namespace: %s is not a namespace; want user, user/app or official; %s", shown(value), nameForm)
 		}
 		q.namespace = value

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 const (
@@ -100,7 +102,7 @@ func TestParseQuery(t *testing.T) {
 		{raw: "from=a/b@sha256:12", err: "query parameter from: \"a/b@sha256:12\" is not a digest"},
 		{raw: "from=" + uuidA + "&from=" + uuidB, err: "from"},
 	} {
-		got, err := parseQuery(test.raw, ownHosts("registry.example.com"))
+		got, err := parseQuery(test.raw, hosts{"registry.example.com"})
 		if test.err != "" {
 			if err == nil || !strings.Contains(err.Error(), test.err) {
 				t.Errorf("%q: got %+v, error %v, want an error with %q", test.raw, got, err, test.err)
@@ -121,7 +123,7 @@ func FuzzParseQuery(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		own := ownHosts("registry.example.com")
+		own := hosts{"registry.example.com"}
 		q, err := parseQuery(raw, own)
 		if err != nil {
 			if _, ok := err.(*failure); !ok || !strings.Contains(err.Error(), "want ") {
@@ -135,7 +137,7 @@ func FuzzParseQuery(f *testing.F) {
 				t.Errorf("%q: uuid %q", raw, it.uuid)
 			}
 		}
-		if q.count < 0 || q.count > maxCount || q.namespace != "" && !nameOK(q.namespace) {
+		if q.count < 0 || q.count > maxCount || q.namespace != "" && !reference.IsName(q.namespace) {
 			t.Errorf("%q: %+v", raw, q)
 		}
 	})

@@ -1,19 +1,15 @@
 package images
 
 import (
-	"regexp"
+	"cmp"
+	"errors"
 	"slices"
 	"strings"
 
-	// The algorithms that a digest may name; go-digest only knows those that
-	// are linked in.
-	_ "crypto/sha256"
-	_ "crypto/sha512"
-
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 const (
@@ -42,112 +38,66 @@ type want struct {
 	digest digest.Digest
 }
 
-// hosts are the names, in lower case, that this registry goes by.
+// hosts are the names that this registry goes by.
 type hosts []string
 
-func ownHosts(names ...string) hosts {
-	var own hosts
-	for _, name := range names {
-		if name != "" {
-			own = append(own, strings.ToLower(name))
-		}
-	}
-	return own
-}
-
-var hostAndPort = regexp.MustCompile(`^.+:[0-9]+$`)
-
-// cut takes the registry's host off a name. A host with a port is taken off
-// whatever it is, for a name cannot hold a colon there.
-func (h hosts) cut(name string) (rest, host string) {
-	first, rest, ok := strings.Cut(name, "/")
-	if ok && (slices.Contains(h, strings.ToLower(first)) || hostAndPort.MatchString(first)) {
-		return rest, first
-	}
-	return name, ""
-}
-
-// repositories returns where an image of this name may be: as it stands, and
-// below official/.
-func repositories(name, host string) []string {
-	found := []string{name, index.Official + "/" + name}
-	if host != "" && !strings.ContainsAny(host, ".:") {
+// repositories returns where the image of a reference may be: as its name
+// stands, and below official/.
+func repositories(ref reference.Reference) []string {
+	found := []string{ref.Repository, reference.Long(ref.Repository)}
+	if ref.Host != "" && !strings.ContainsAny(ref.Host, ".:") {
 		// A host of one word may as well be an account.
-		found = append(found, strings.ToLower(host)+"/"+name)
+		found = append(found, strings.ToLower(ref.Host)+"/"+ref.Repository)
 	}
 	return found
 }
 
-// nameOK checks a repository's name by the grammar of the distribution
-// specification, without a host.
-func nameOK(name string) bool {
-	if len(name) > reference.RepositoryNameTotalLengthMax {
-		return false
-	}
-	// With a host in front, the rest must be a plain name.
-	_, err := reference.WithName("host:1/" + name)
-	return err == nil
-}
-
-var tagPattern = regexp.MustCompile(`^(?:` + reference.TagRegexp.String() + `)$`)
-
 // byDigest reads the value of a digest field: [host/]sha256:…, or
 // [host/]name[:tag]@sha256:…
 func (h hosts) byDigest(field, value string) (want, error) {
-	name, dgst, named := strings.Cut(value, "@")
-	name, host := h.cut(name)
-	if !named {
-		name, dgst = "", name
-	}
-	parsed, err := digest.Parse(dgst)
-	if err != nil {
-		return want{}, malformed("%s: %s is not a digest; %s", field, shown(value), digestForm)
-	}
-	if !named {
-		return want{anywhere: true, digest: parsed}, nil
-	}
-	w := want{digest: parsed}
-	name, tag, tagged := strings.Cut(name, ":")
-	if tagged {
-		if !tagPattern.MatchString(tag) {
-			return want{}, malformed("%s: %s has a malformed tag; want user/app:tag@sha256:…, the tag of at most 128 letters, digits and . _ -", field, shown(value))
+	if !strings.Contains(value, "@") {
+		_, alone := reference.CutHost(value, h...)
+		d, err := reference.ParseDigest(alone)
+		if err != nil {
+			return want{}, notDigest(field, value)
 		}
-		w.tags = []string{tag}
+		return want{anywhere: true, digest: d}, nil
 	}
-	if !nameOK(name) {
+	ref, err := reference.Parse(value, h...)
+	switch {
+	case errors.Is(err, reference.ErrDigest):
+		return want{}, notDigest(field, value)
+	case errors.Is(err, reference.ErrTag):
+		return want{}, malformed("%s: %s has a malformed tag; want user/app:tag@sha256:…, the tag of at most 128 letters, digits and . _ -", field, shown(value))
+	case err != nil:
 		return want{}, malformed("%s: %s does not begin with an image's name; %s; %s", field, shown(value), digestForm, nameForm)
 	}
-	w.repositories = repositories(name, host)
+	w := want{digest: ref.Digest, repositories: repositories(ref)}
+	if ref.Tag != "" {
+		w.tags = []string{ref.Tag}
+	}
 	return w, nil
+}
+
+func notDigest(field, value string) error {
+	return malformed("%s: %s is not a digest; %s", field, shown(value), digestForm)
 }
 
 // byTag reads the value of a tag field: [host/]name[:tag][@sha256:…]. A digest
 // needs a tag in front: without one it belongs in the digest field.
 func (h hosts) byTag(field, value string) (want, error) {
-	name, dgst, digested := strings.Cut(value, "@")
-	name, host := h.cut(name)
-	name, tag, tagged := strings.Cut(name, ":")
-	if digested && !tagged {
+	ref, err := reference.Parse(value, h...)
+	switch {
+	case errors.Is(err, reference.ErrTag):
+		return want{}, malformed("%s: %s has a malformed tag; %s, the tag of at most 128 letters, digits and . _ -", field, shown(value), tagForm)
+	case errors.Is(err, reference.ErrName):
+		return want{}, malformed("%s: %s does not begin with an image's name; %s; %s", field, shown(value), tagForm, nameForm)
+	case err != nil:
+		return want{}, malformed("%s: %s has a malformed digest; %s", field, shown(value), digestForm)
+	case ref.Digest != "" && ref.Tag == "":
 		return want{}, malformed("%s: %s holds a digest and no tag; %s, or put it into digest", field, shown(value), tagForm)
 	}
-	if !tagged {
-		tag = "latest"
-	}
-	if !tagPattern.MatchString(tag) {
-		return want{}, malformed("%s: %s has a malformed tag; %s, the tag of at most 128 letters, digits and . _ -", field, shown(value), tagForm)
-	}
-	if !nameOK(name) {
-		return want{}, malformed("%s: %s does not begin with an image's name; %s; %s", field, shown(value), tagForm, nameForm)
-	}
-	w := want{tags: []string{tag}, repositories: repositories(name, host)}
-	if digested {
-		parsed, err := digest.Parse(dgst)
-		if err != nil {
-			return want{}, malformed("%s: %s has a malformed digest; %s", field, shown(value), digestForm)
-		}
-		w.digest = parsed
-	}
-	return w, nil
+	return want{tags: []string{cmp.Or(ref.Tag, reference.Latest)}, repositories: repositories(ref), digest: ref.Digest}, nil
 }
 
 // want reads an item that is not a UUID.

@@ -16,7 +16,7 @@ const (
 )
 
 func TestByDigest(t *testing.T) {
-	own := ownHosts("registry.example.com", "", "Berth")
+	own := hosts{"registry.example.com", "", "Berth"}
 	app := []string{"alice/app", "official/alice/app"}
 	for _, test := range []struct {
 		value string
@@ -69,7 +69,7 @@ func TestByDigest(t *testing.T) {
 }
 
 func TestByTag(t *testing.T) {
-	own := ownHosts("registry.example.com")
+	own := hosts{"registry.example.com"}
 	app := []string{"alice/app", "official/alice/app"}
 	for _, test := range []struct {
 		value string
@@ -117,7 +117,7 @@ func checkWant(t *testing.T, value string, got want, err error, expected want, m
 }
 
 func TestBoth(t *testing.T) {
-	own := ownHosts()
+	own := hosts{}
 	official := newImage("official/app", 1, "latest", "v1")
 	for _, test := range []struct {
 		digest, tag string
@@ -147,7 +147,7 @@ func FuzzReference(f *testing.F) {
 	for _, seed := range []string{"alice/app@" + shaA, shaA, "localhost:5000/app:v1", "[::1]:5000/a/b:c@" + shaB, "a@b@c", "//", ":"} {
 		f.Add(seed)
 	}
-	own := ownHosts("registry.example.com")
+	own := hosts{"registry.example.com"}
 	f.Fuzz(func(t *testing.T, value string) {
 		for _, parse := range []func(string, string) (want, error){own.byDigest, own.byTag} {
 			w, err := parse("field", value)

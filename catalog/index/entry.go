@@ -5,15 +5,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/berth-oci/berth/catalog/image"
-
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
-)
 
-// Official is the namespace of the official images, which are known by the
-// name below it: official/app is called app.
-const Official = "official"
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/storage/reference"
+)
 
 // Entry is one image of one repository, as the images API lists it.
 type Entry struct {
@@ -29,7 +26,7 @@ type Entry struct {
 }
 
 // Name is the name by which the image is known: the repository, less official/.
-func (e Entry) Name() string { return ShortName(e.Repository) }
+func (e Entry) Name() string { return reference.Short(e.Repository) }
 
 // Has reports whether a digest is the image's, or another one of its bytes.
 func (e Entry) Has(dgst digest.Digest) bool {
@@ -38,12 +35,6 @@ func (e Entry) Has(dgst digest.Digest) bool {
 
 // UUID identifies the image: it is the same after a rebuild and on another node.
 func (e Entry) UUID() uuid.UUID { return ImageUUID(e.Repository, e.Digest) }
-
-// ShortName turns the long form of a repository's name into the one by which
-// it is known: official/app into app, any other into itself.
-func ShortName(repository string) string {
-	return strings.TrimPrefix(repository, Official+"/")
-}
 
 // ImageUUID is the version 5 UUID, in the URL namespace of RFC 9562, of
 // oci://<repository>@<digest>, the repository in its long form.

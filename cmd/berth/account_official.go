@@ -9,8 +9,8 @@ import (
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 
 	"github.com/berth-oci/berth/config"
-	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // officialFolder says whether official images lie below a folder of that name,
@@ -28,7 +28,7 @@ func officialFolder(ctx context.Context, c *config.Config, name string) (bool, e
 	if err != nil {
 		return false, err
 	}
-	found, err := store.Driver().List(ctx, "/docker/registry/v2/repositories/"+access.Official+"/"+name)
+	found, err := store.Driver().List(ctx, "/docker/registry/v2/repositories/"+reference.Long(name))
 	if errors.As(err, new(storagedriver.PathNotFoundError)) {
 		return false, nil
 	}

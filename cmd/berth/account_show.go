@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/berth-oci/berth/config"
+	"github.com/berth-oci/berth/config/size"
 	"github.com/berth-oci/berth/registry/access"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // accountForm is an account in JSON.
@@ -147,9 +149,9 @@ func (f accountForm) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "quota   %s\n", quotaText(f.Quota))
 	if f.Used != nil {
-		fmt.Fprintf(w, "used    %s in %s\n", sizeText(f.Used.Bytes), count(f.Used.Images, "image"))
+		fmt.Fprintf(w, "used    %s in %s\n", size.Text(f.Used.Bytes), count(f.Used.Images, "image"))
 	}
-	reads := slices.Concat([]string{f.Name, access.Official}, f.Read, f.Write)
+	reads := slices.Concat([]string{f.Name, reference.Official}, f.Read, f.Write)
 	slices.Sort(reads)
 	reads = slices.Compact(reads)
 	fmt.Fprintf(w, "reads   %s\n", names(reads))
@@ -161,21 +163,7 @@ func quotaText(quota *int64) string {
 	if quota == nil {
 		return "none"
 	}
-	return access.FormatQuota(*quota)
-}
-
-// sizeText writes a number of bytes for people: 1.5GiB.
-func sizeText(n int64) string {
-	size, unit := float64(n), 0
-	for units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}; ; unit++ {
-		if size < 1024 || unit == len(units)-1 {
-			if unit == 0 {
-				return count(n, "byte")
-			}
-			return fmt.Sprintf("%.1f%s", size, units[unit])
-		}
-		size /= 1024
-	}
+	return size.Format(*quota)
 }
 
 func names(list []string) string {

@@ -26,6 +26,7 @@ import (
 	"github.com/berth-oci/berth/registry"
 	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/fsync"
 )
 
 // berth is everything below the listener, opened and wired together.
@@ -205,7 +206,7 @@ func uploadSecret(c *config.Config) (string, error) {
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails
 	secret := hex.EncodeToString(random[:])
-	if err := writePrivate(secretFile(c), secret+"\n"); err != nil {
+	if err := fsync.Replace(secretFile(c), []byte(secret+"\n"), nil); err != nil {
 		return "", fmt.Errorf("upload secret: %w", err)
 	}
 	return secret, nil
@@ -225,20 +226,3 @@ func keptSecret(c *config.Config) (string, error) {
 }
 
 func secretFile(c *config.Config) string { return filepath.Join(c.Data, "upload.secret") }
-
-// writePrivate writes a file that only its owner may read, whole or not at all.
-func writePrivate(path, content string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(content)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
-}

@@ -18,10 +18,6 @@ import (
 	"time"
 )
 
-// Official is the namespace of the official images, which every account may
-// read. No account has this name.
-const Official = "official"
-
 // Account is a name, what it may do beside its own namespace, and the tokens
 // by which it is known.
 type Account struct {

@@ -1,6 +1,10 @@
 package access
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/berth-oci/berth/storage/reference"
+)
 
 // Caller is who a request comes from, with the rights of that moment: a change
 // of the accounts holds for the requests that come after it. The zero value is
@@ -85,7 +89,7 @@ func (c Caller) Readable() []string {
 	case c.account != nil:
 		return slices.Clone(c.account.readable)
 	case c.official:
-		return []string{Official}
+		return []string{reference.Official}
 	default:
 		return []string{}
 	}

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // TokenPath is where [Gate.TokenHandler] is to be reached: challenges say so.
@@ -28,7 +30,7 @@ func (g *Gate) Challenge(r *http.Request, repository, action string) string {
 	switch {
 	case repository == "_catalog":
 		b.WriteString(`,scope="registry:catalog:*"`)
-	case repository != "" && len(repository) <= maxRepository && grantForm.MatchString(repository):
+	case reference.IsName(repository):
 		b.WriteString(`,scope="repository:` + repository + `:` + actions(action) + `"`)
 	}
 	if HasCredentials(r) {

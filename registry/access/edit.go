@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/berth-oci/berth/storage/fsync"
 )
 
 // lockWait is how long an edit waits for others, which take milliseconds.
@@ -85,33 +87,11 @@ func lock(path string) (unlock func() error, err error) {
 // replace puts a file in the place of the one at path, which need not be
 // there, with its mode and owner.
 func replace(path string, text []byte) error {
-	folder := filepath.Dir(path)
-	f, err := os.CreateTemp(folder, filepath.Base(path)+".*") // 0600
-	if err != nil {
-		return err
-	}
-	like := folder
-	if info, statErr := os.Stat(path); statErr == nil {
-		like = path
-		err = f.Chmod(info.Mode().Perm())
-	}
-	if err == nil {
-		_, err = f.Write(text)
-	}
-	err = errors.Join(err, f.Sync(), f.Close(), adopt(f.Name(), like))
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncFolder(folder)
-}
-
-func syncFolder(folder string) error {
-	f, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return fsync.Replace(path, text, func(f *os.File) error {
+		info, err := os.Stat(path)
+		if err != nil {
+			return adopt(f.Name(), filepath.Dir(path))
+		}
+		return errors.Join(f.Chmod(info.Mode().Perm()), adopt(f.Name(), path))
+	})
 }

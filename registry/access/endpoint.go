@@ -116,7 +116,7 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, why error) {
 		return // nobody waits for an answer
 	}
 	if err != nil {
-		w.Header().Set("Retry-After", RetryAfter)
+		w.Header().Set("Retry-After", RetryAfter(err))
 		writeErrors(w, http.StatusTooManyRequests, "TOOMANYREQUESTS", err.Error())
 		return
 	}

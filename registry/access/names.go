@@ -2,21 +2,14 @@ package access
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 const (
-	maxName       = 64  // of an account
-	maxRepository = 255 // of a grant, as the distribution specification has it
-	maxLabel      = 64
-)
-
-const component = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
-
-var (
-	nameForm  = regexp.MustCompile(`^` + component + `$`)
-	grantForm = regexp.MustCompile(`^` + component + `(?:/` + component + `)*$`)
+	maxName  = 64 // of an account
+	maxLabel = 64
 )
 
 // CheckName says what is wrong with the name of an account: it is one part of a
@@ -24,10 +17,10 @@ var (
 // images.
 func CheckName(name string) error {
 	switch {
-	case len(name) > maxName || !nameForm.MatchString(name):
+	case len(name) > maxName || !reference.IsComponent(name):
 		return fmt.Errorf("%s is no name for an account: it wants lower-case letters and digits with single separators (. _ -) between them, %d characters at most", quoted(name), maxName)
-	case name == Official:
-		return fmt.Errorf("no account can be called %s: that is where the official images are", Official)
+	case name == reference.Official:
+		return fmt.Errorf("no account can be called %s: that is where the official images are", reference.Official)
 	case name == "localhost":
 		return fmt.Errorf("no account can be called %s: clients take that for a host", name)
 	}
@@ -36,7 +29,7 @@ func CheckName(name string) error {
 
 // CheckGrant says what is wrong with a namespace or repository that is granted.
 func CheckGrant(name string) error {
-	if len(name) > maxRepository || !grantForm.MatchString(name) {
+	if !reference.IsName(name) {
 		return fmt.Errorf("%s is no namespace or repository: it wants something like team or bob/app, in lower case, without a host or tag", quoted(name))
 	}
 	return nil

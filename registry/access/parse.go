@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/berth-oci/berth/config/size"
 )
 
 // maxFile bounds the accounts file: an account with a few tokens takes about a
@@ -37,7 +39,7 @@ func readFile(path string) ([]byte, fs.FileInfo, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(text) > maxFile {
-		err = fmt.Errorf("%s is larger than %s", path, FormatQuota(maxFile))
+		err = fmt.Errorf("%s is larger than %s", path, size.Format(maxFile))
 	}
 	return text, info, err
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/berth-oci/berth/config/size"
 )
 
 const aHash = "2873ff455ae776de9463d89f573ca3e5407f5366a0e5e29bae8fb43e51d51352"
@@ -161,8 +163,8 @@ func TestQuota(t *testing.T) {
 			t.Errorf("%q: got %d, %v", text, got, err)
 		}
 		if err == nil {
-			if again, err := ParseQuota(FormatQuota(got)); err != nil || again != got {
-				t.Errorf("%q: %s reads as %d, %v", text, FormatQuota(got), again, err)
+			if again, err := ParseQuota(size.Format(got)); err != nil || again != got {
+				t.Errorf("%q: %s reads as %d, %v", text, size.Format(got), again, err)
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -15,15 +16,21 @@ const (
 	failureEvery   = 100 * time.Millisecond // of one address, after these
 	longestWait    = 3 * time.Second
 	knownAddresses = 10_000
-
-	// RetryAfter is the value of the header Retry-After that goes with
-	// [ErrTooManyFailures].
-	RetryAfter = "3"
 )
 
 // ErrTooManyFailures is the error when a client has failed so often that it is
 // to be answered with 429.
 var ErrTooManyFailures = errors.New("too many failed logins from this address; try again later")
+
+// RetryAfter is the header Retry-After of an answer of 429 or 503 with that
+// cause, in seconds: nobody else decides how long a client is told to wait.
+func RetryAfter(cause error) string {
+	wait := time.Second
+	if errors.Is(cause, ErrTooManyFailures) {
+		wait = longestWait // until all that wait now have been answered
+	}
+	return strconv.Itoa(int(wait / time.Second))
+}
 
 // slowing spaces the failures of an address. It knows nothing of successes.
 type slowing struct {

@@ -120,3 +120,14 @@ func TestSlow(t *testing.T) {
 	}
 	noSecret(t, fmt.Sprint(l))
 }
+
+func TestRetryAfter(t *testing.T) {
+	for want, cause := range map[string]error{
+		"3": fmt.Errorf("login: %w", ErrTooManyFailures),
+		"1": context.DeadlineExceeded,
+	} {
+		if got := RetryAfter(cause); got != want {
+			t.Errorf("%v: got %q, want %q", cause, got, want)
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // Snapshot is what the accounts file said at one moment. It never changes.
@@ -28,7 +30,7 @@ type member struct {
 // scope is a set of namespaces and repositories, each with what lies below it.
 type scope map[string]struct{}
 
-var officialOnly = scope{Official: {}}
+var officialOnly = scope{reference.Official: {}}
 
 // covers asks for the name and everything above it: what that costs depends on
 // how deep the name is, not on how much is granted.
@@ -63,7 +65,7 @@ func newSnapshot(accounts []Account) *Snapshot {
 	}
 	slices.SortFunc(s.accounts, func(a, b Account) int { return strings.Compare(a.Name, b.Name) })
 	for _, a := range s.accounts {
-		m := &member{Account: a, reads: scope{a.Name: {}, Official: {}}, writes: scope{a.Name: {}}}
+		m := &member{Account: a, reads: scope{a.Name: {}, reference.Official: {}}, writes: scope{a.Name: {}}}
 		for _, name := range a.Write {
 			m.writes[name], m.reads[name] = struct{}{}, struct{}{}
 		}
@@ -73,7 +75,7 @@ func newSnapshot(accounts []Account) *Snapshot {
 		m.readable = m.reads.sorted()
 		s.members[a.Name] = m
 		for name := range m.reads {
-			if name != Official {
+			if name != reference.Official {
 				s.readers[name] = append(s.readers[name], a.Name)
 			}
 		}
@@ -82,8 +84,7 @@ func newSnapshot(accounts []Account) *Snapshot {
 		}
 		s.namespaces[a.Name] = true
 		for _, name := range slices.Concat(a.Read, a.Write) {
-			namespace, _, _ := strings.Cut(name, "/")
-			s.namespaces[namespace] = true
+			s.namespaces[reference.Namespace(name)] = true
 		}
 	}
 	return s

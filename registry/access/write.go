@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/berth-oci/berth/config/size"
 )
 
 const header = `# The accounts of a berth registry: who may log in, and what each may do.
@@ -55,7 +57,7 @@ func render(accounts []Account) ([]byte, error) {
 	for _, a := range accounts {
 		f := accountForm{Name: a.Name, Admin: a.Admin, Read: a.Read, Write: a.Write}
 		if a.Quota != 0 {
-			f.Quota = FormatQuota(a.Quota)
+			f.Quota = size.Format(a.Quota)
 		}
 		for _, t := range a.Tokens {
 			f.Tokens = append(f.Tokens, tokenForm{t.Label, hex.EncodeToString(t.Hash[:]), timeForm(t.Created), timeForm(t.Expires), t.ReadOnly})
