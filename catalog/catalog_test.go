@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/distribution/distribution/v3/configuration"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -68,9 +68,7 @@ func (f *failing) Touch(ctx context.Context, repository string) error {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := storage.Open(t.Context(), configuration.Storage{
-		"filesystem": configuration.Parameters{"rootdirectory": filepath.Join(dir, "storage")},
-	})
+	store, err := storage.Open(t.Context(), "filesystem", map[string]any{"rootdirectory": filepath.Join(dir, "storage")})
 	if err != nil {
 		t.Fatal(err)
 	}

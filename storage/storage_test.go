@@ -12,7 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/distribution/distribution/v3/configuration"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/s3-aws"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -20,10 +22,10 @@ import (
 func stores(t *testing.T) map[string]*Store {
 	t.Helper()
 	out := map[string]*Store{}
-	for kind, parameters := range map[string]configuration.Parameters{
+	for kind, parameters := range map[string]map[string]any{
 		"filesystem": {"rootdirectory": t.TempDir()}, "inmemory": {},
 	} {
-		s, err := Open(t.Context(), configuration.Storage{kind: parameters})
+		s, err := Open(t.Context(), kind, parameters)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,17 +180,17 @@ func TestComplete(t *testing.T) {
 }
 
 func TestIdentity(t *testing.T) {
-	open := func(kind string, p configuration.Parameters) string {
+	open := func(kind string, p map[string]any) string {
 		return identity(kind, p)
 	}
-	same := open("s3", configuration.Parameters{"bucket": "a", "secretkey": "hunter2", "region": "x"})
-	if same != open("s3", configuration.Parameters{"region": "x", "bucket": "a", "secretkey": "other"}) {
+	same := open("s3", map[string]any{"bucket": "a", "secretkey": "hunter2", "region": "x"})
+	if same != open("s3", map[string]any{"region": "x", "bucket": "a", "secretkey": "other"}) {
 		t.Error("the secret makes another place")
 	}
 	if strings.Contains(same, "hunter2") {
 		t.Error("the identity holds a secret")
 	}
-	if same == open("s3", configuration.Parameters{"bucket": "b", "region": "x"}) {
+	if same == open("s3", map[string]any{"bucket": "b", "region": "x"}) {
 		t.Error("two buckets are one place")
 	}
 	if first, second := open("inmemory", nil), open("inmemory", nil); first == second {
@@ -198,10 +200,10 @@ func TestIdentity(t *testing.T) {
 
 // TestRedirects checks that clients are sent to a bucket for bytes alone.
 func TestRedirects(t *testing.T) {
-	s, err := Open(t.Context(), configuration.Storage{"s3": {
+	s, err := Open(t.Context(), "s3", map[string]any{
 		"regionendpoint": "http://127.0.0.1:1", "region": "us-east-1", "forcepathstyle": true,
 		"bucket": "images", "accesskey": "a", "secretkey": "b",
-	}})
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,8 +221,8 @@ func TestOpenFails(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for kind, p := range map[string]configuration.Parameters{"nonesuch": {}, "filesystem": {"rootdirectory": file}} {
-		if _, err := Open(context.Background(), configuration.Storage{kind: p}); err == nil {
+	for kind, p := range map[string]map[string]any{"nonesuch": {}, "filesystem": {"rootdirectory": file}} {
+		if _, err := Open(context.Background(), kind, p); err == nil {
 			t.Errorf("%s opens", kind)
 		}
 	}

@@ -14,14 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/distribution/distribution/v3/configuration"
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
-
-	// The drivers that berth has compiled in.
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/s3-aws"
 )
 
 // Store is an opened storage driver and what berth reads through it. It is
@@ -31,10 +25,10 @@ type Store struct {
 	identity string
 }
 
-// Open opens the driver of a storage section. The section has exactly one
-// driver; the keys beside it (delete, redirect, …) are not read here.
-func Open(ctx context.Context, section configuration.Storage) (*Store, error) {
-	kind, parameters := section.Type(), section.Parameters()
+// Open opens the driver of a kind with its parameters, as distribution names
+// both. It must be compiled in: whoever builds a program imports the drivers
+// that it has.
+func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, error) {
 	driver, err := factory.Create(ctx, kind, parameters)
 	if err != nil {
 		return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
@@ -73,7 +67,7 @@ func (s *Store) Ready(ctx context.Context) error {
 
 // identity is made of the parameters that say where data is. An in-memory
 // store is another one each time.
-func identity(kind string, parameters configuration.Parameters) string {
+func identity(kind string, parameters map[string]any) string {
 	if kind == "inmemory" {
 		return kind + ":" + rand.Text()
 	}
