@@ -207,46 +207,52 @@ func (r Repository) linked(ctx context.Context, path string, link func(digest.Di
 // stored. One larger than [MaxManifestBytes] is ErrTooLarge.
 func (r Repository) Manifest(ctx context.Context, d digest.Digest) (content []byte, modified time.Time, err error) {
 	target, err := r.follow(ctx, d, revisionLink)
+	if err == nil {
+		content, modified, err = r.whole(ctx, target)
+	}
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("manifest %s@%s: %w", r.name, d, err)
 	}
-	info, err := r.store.driver.Stat(ctx, blobPath(target))
-	if err == nil && info.Size() > MaxManifestBytes {
-		err = ErrTooLarge
-	}
-	if err == nil {
-		content, err = r.store.driver.GetContent(ctx, blobPath(target))
-	}
+	return content, modified, nil
+}
+
+func (r Repository) whole(ctx context.Context, target digest.Digest) (content []byte, modified time.Time, err error) {
+	f, info, err := r.store.content.Open(ctx, target)
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("manifest %s@%s: %w", r.name, d, translate(err))
+		return nil, time.Time{}, err
 	}
-	return content, info.ModTime().UTC(), nil
+	defer f.Close()
+	if info.Size > MaxManifestBytes {
+		return nil, time.Time{}, ErrTooLarge
+	}
+	content, err = io.ReadAll(f)
+	return content, info.Modified, err
 }
 
 // Size is the size in bytes of a blob that the repository links.
 func (r Repository) Size(ctx context.Context, d digest.Digest) (int64, error) {
-	target, err := r.follow(ctx, d, layerLink)
+	target, err := r.Canonical(ctx, d)
+	if err != nil {
+		return 0, err
+	}
+	info, err := r.store.content.Stat(ctx, target)
 	if err != nil {
 		return 0, fmt.Errorf("blob %s@%s: %w", r.name, d, err)
 	}
-	info, err := r.store.driver.Stat(ctx, blobPath(target))
-	if err != nil {
-		return 0, fmt.Errorf("blob %s@%s: %w", r.name, d, translate(err))
-	}
-	return info.Size(), nil
+	return info.Size, nil
 }
 
 // Open reads a blob that the repository links; the caller closes it.
 func (r Repository) Open(ctx context.Context, d digest.Digest) (io.ReadSeekCloser, error) {
-	target, err := r.follow(ctx, d, layerLink)
+	target, err := r.Canonical(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	f, _, err := r.store.content.Open(ctx, target)
 	if err != nil {
 		return nil, fmt.Errorf("blob %s@%s: %w", r.name, d, err)
 	}
-	info, err := r.store.driver.Stat(ctx, blobPath(target))
-	if err != nil {
-		return nil, fmt.Errorf("blob %s@%s: %w", r.name, d, translate(err))
-	}
-	return &reader{ctx: ctx, driver: r.store.driver, path: blobPath(target), size: info.Size()}, nil
+	return f, nil
 }
 
 // follow resolves a link of the repository. Content is only ever reached
@@ -268,11 +274,4 @@ func (r Repository) readLink(ctx context.Context, path string) (digest.Digest, e
 		return "", fmt.Errorf("link %s: %w", path, ErrDamaged)
 	}
 	return d, nil
-}
-
-func translate(err error) error {
-	if notFound(err) {
-		return ErrNotFound
-	}
-	return err
 }

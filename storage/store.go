@@ -9,7 +9,6 @@ package storage
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -22,6 +21,7 @@ import (
 // safe for concurrent use; it orders nothing by itself.
 type Store struct {
 	driver   storagedriver.StorageDriver
+	content  Content
 	identity string
 }
 
@@ -44,6 +44,7 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 		}
 		s.driver = newDurable(driver, dir)
 	}
+	s.content = driverContent{s.driver}
 	return s, nil
 }
 
@@ -106,9 +107,4 @@ func (s *Store) list(ctx context.Context, path string) ([]string, error) {
 		names = append(names, p[strings.LastIndexByte(p, '/')+1:])
 	}
 	return names, err
-}
-
-func notFound(err error) bool {
-	var missing storagedriver.PathNotFoundError
-	return errors.As(err, &missing)
 }
