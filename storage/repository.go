@@ -17,9 +17,16 @@ import (
 // the size that the distribution specification tells registries to support.
 const MaxManifestBytes = 4 << 20
 
-// component is one part of a repository's name. Whatever else lies in the
-// folder (a file manager's droppings, lost+found) is no repository.
-var component = regexp.MustCompile(`^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$`)
+// component is one part of a repository's name, and tagName a tag's, as the
+// distribution specification says ("Pulling manifests"). Whatever else lies in
+// the folders (a file manager's droppings, lost+found) is neither.
+var (
+	component = regexp.MustCompile(`^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$`)
+	tagName   = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+)
+
+// algorithms are those that a digest may have.
+var algorithms = []digest.Algorithm{digest.SHA256, digest.SHA384, digest.SHA512}
 
 // Repositories calls fn with the name of every repository, in the order of
 // their path components, and returns the first error.
@@ -33,7 +40,7 @@ func (s *Store) walk(ctx context.Context, name string, fn func(string) error) er
 		return fmt.Errorf("list repositories: %w", err)
 	}
 	slices.Sort(children)
-	if slices.Contains(children, "_manifests") || slices.Contains(children, "_layers") {
+	if name != "" && (slices.Contains(children, "_manifests") || slices.Contains(children, "_layers")) {
 		if err := fn(name); err != nil {
 			return err
 		}
@@ -59,9 +66,9 @@ type Repository struct {
 	name  string
 }
 
-// Tags returns the digest that each tag points to. A tag that a crash left
-// without one is removed: it was never acknowledged, and would be listed
-// without being there.
+// Tags returns the digest that each tag points to. A tag without one is left
+// out: it is damaged, or a crash cut its change in two, which [Store.Complete]
+// finishes.
 func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) {
 	names, err := r.store.list(ctx, tagsPath(r.name))
 	if err != nil {
@@ -69,14 +76,11 @@ func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) 
 	}
 	tags := make(map[string]digest.Digest, len(names))
 	for _, tag := range names {
-		target, err := r.readLink(ctx, tagCurrentLink(r.name, tag))
-		if errors.Is(err, ErrDamaged) {
+		if !tagName.MatchString(tag) {
 			continue
 		}
+		target, err := r.readLink(ctx, tagCurrentLink(r.name, tag))
 		if errors.Is(err, ErrNotFound) {
-			if err := r.store.remove(ctx, tagPath(r.name, tag)); err != nil {
-				return nil, fmt.Errorf("remove unfinished tag %s:%s: %w", r.name, tag, err)
-			}
 			continue
 		}
 		if err != nil {
@@ -132,7 +136,10 @@ func (r Repository) Canonical(ctx context.Context, d digest.Digest) (digest.Dige
 // are few.
 func (r Repository) BlobAliases(ctx context.Context, canonical digest.Digest) ([]digest.Digest, error) {
 	var aliases []digest.Digest
-	for _, algorithm := range []digest.Algorithm{digest.SHA384, digest.SHA512} {
+	for _, algorithm := range algorithms {
+		if algorithm == digest.Canonical {
+			continue
+		}
 		path := layersPath(r.name) + "/" + string(algorithm)
 		encoded, err := r.store.list(ctx, path)
 		if err != nil {
@@ -175,12 +182,15 @@ func (r Repository) Blobs(ctx context.Context) (map[digest.Digest]int64, error) 
 
 // linked lists the digests that have a link below path/<algorithm>/<hex>/.
 func (r Repository) linked(ctx context.Context, path string, link func(digest.Digest) string) ([]digest.Digest, error) {
-	algorithms, err := r.store.list(ctx, path)
+	found, err := r.store.list(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", path, err)
 	}
 	var digests []digest.Digest
-	for _, algorithm := range algorithms {
+	for _, algorithm := range found {
+		if !slices.Contains(algorithms, digest.Algorithm(algorithm)) {
+			continue
+		}
 		encoded, err := r.store.list(ctx, path+"/"+algorithm)
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", path, err)
@@ -191,7 +201,7 @@ func (r Repository) linked(ctx context.Context, path string, link func(digest.Di
 				continue
 			}
 			// A deletion removes the link and leaves its folder.
-			there, err := r.store.exists(ctx, link(d))
+			there, err := r.store.isFile(ctx, link(d))
 			if err != nil {
 				return nil, fmt.Errorf("read link of %s: %w", d, err)
 			}
@@ -266,6 +276,12 @@ func (r Repository) follow(ctx context.Context, d digest.Digest, link func(strin
 
 func (r Repository) readLink(ctx context.Context, path string) (digest.Digest, error) {
 	content, err := r.store.driver.GetContent(ctx, path)
+	if err != nil && !notFound(err) {
+		// Not every driver has an error of its own for a folder.
+		if info, asked := r.store.driver.Stat(ctx, path); asked == nil && info.IsDir() {
+			return "", notAFile(ctx, r.store.driver, path)
+		}
+	}
 	if err != nil {
 		return "", translate(err)
 	}

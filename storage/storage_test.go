@@ -140,12 +140,23 @@ func TestTags(t *testing.T) {
 				t.Errorf("%s: tags %v, %v", kind, tags, err)
 			}
 		}
-		if there, err := s.exists(t.Context(), tagPath("a/b", "half")); err != nil || there {
-			t.Errorf("%s: the unfinished tag is still there: %v", kind, err)
+		// It is not listed, stays as it is, and its change finishes it.
+		if there, err := s.isFile(t.Context(), tagIndexLink("a/b", "half", d)); err != nil || !there {
+			t.Errorf("%s: reading removes the unfinished tag: %v", kind, err)
+		}
+		put(t, s, revisionLink("a/b", d), d.String())
+		if err := s.Complete(t.Context(), Intent{Repository: "a/b", Put: d, Tags: []string{"half"}}); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if tags, err := s.Repository("a/b").Tags(t.Context()); err != nil || len(tags) != 2 || tags["half"] != d {
+			t.Errorf("%s: the unfinished tag is not finished: %v, %v", kind, tags, err)
+		}
+		if err := s.Complete(t.Context(), Intent{Repository: "a/b", Untag: []string{"half"}}); err != nil {
+			t.Errorf("%s: %v", kind, err)
 		}
 		put(t, s, tagCurrentLink("a/b", "bad"), "no digest")
 		tags, err := s.Repository("a/b").Tags(t.Context())
-		there, err2 := s.exists(t.Context(), tagPath("a/b", "bad"))
+		there, err2 := s.isFile(t.Context(), tagCurrentLink("a/b", "bad"))
 		if err != nil || err2 != nil || len(tags) != 1 || !there {
 			t.Errorf("%s: a damaged tag stops the others, or is removed: %v, %v, %v, %v", kind, tags, err, there, err2)
 		}

@@ -81,12 +81,13 @@ func identity(kind string, parameters map[string]any) string {
 	return strings.Join(parts, " ")
 }
 
-func (s *Store) exists(ctx context.Context, path string) (bool, error) {
-	_, err := s.driver.Stat(ctx, path)
+// isFile reports whether there is a file at path.
+func (s *Store) isFile(ctx context.Context, path string) (bool, error) {
+	info, err := s.driver.Stat(ctx, path)
 	if notFound(err) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil && !info.IsDir(), err
 }
 
 func (s *Store) remove(ctx context.Context, path string) error {
@@ -96,15 +97,22 @@ func (s *Store) remove(ctx context.Context, path string) error {
 	return nil
 }
 
-// list returns the names directly below path, none if there is no such path.
+// list returns the names directly below path, none if there is no such folder.
 func (s *Store) list(ctx context.Context, path string) ([]string, error) {
 	paths, err := s.driver.List(ctx, path)
-	if notFound(err) {
+	if err != nil && !notFound(err) {
+		// Not every driver has an error of its own for a file.
+		info, asked := s.driver.Stat(ctx, path)
+		if asked == nil && info.IsDir() || asked != nil && !notFound(asked) {
+			return nil, translate(err)
+		}
+	}
+	if err != nil {
 		return nil, nil
 	}
 	names := make([]string, 0, len(paths))
 	for _, p := range paths {
 		names = append(names, p[strings.LastIndexByte(p, '/')+1:])
 	}
-	return names, err
+	return names, nil
 }
