@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory" // for indextest
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog/bolt"
@@ -69,7 +70,11 @@ func (w *world) settled() {
 		for range w.Index.Index.Abandoned(context.Background()) {
 			return false
 		}
-		return true
+		// Nothing is, or somebody is at it.
+		l, err := w.Index.Index.Acquire(context.Background(), repository)
+		w.must(err)
+		w.must(w.Index.Index.Release(context.Background(), l))
+		return l.Left == nil
 	})
 }
 

@@ -177,7 +177,6 @@ func (c *Catalog) background(ctx context.Context) {
 			if err := c.dirty.clear(now.Add(-restAfter), c.isUnsettled); err != nil {
 				c.log.Error("notes of settled repositories are not removed", "error", err)
 			}
-			continue
 		case <-c.wake:
 		case <-retry.C:
 		}

@@ -72,7 +72,7 @@ func (i Intent) Named() digest.Digest {
 }
 
 func (s *Store) completePut(ctx context.Context, i Intent) error {
-	stored, err := s.exists(ctx, revisionLink(i.Repository, i.Put))
+	stored, err := s.isFile(ctx, revisionLink(i.Repository, i.Put))
 	if err != nil || !stored {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/distribution/distribution/v3/configuration"
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
 )
@@ -14,8 +13,8 @@ import (
 const OpenedDriver = "opened"
 
 // OpenedParameters are the parameters that go with [OpenedDriver].
-func (s *Store) OpenedParameters() configuration.Parameters {
-	return configuration.Parameters{"driver": s.driver}
+func (s *Store) OpenedParameters() map[string]any {
+	return map[string]any{"driver": s.driver}
 }
 
 func init() { factory.Register(OpenedDriver, openedFactory{}) }

@@ -3,12 +3,14 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 )
 
-// reader reads a stored file from any offset. It opens the file where reading
+// reader reads a stored file from any offset, up to the size that it had when
+// it was opened. It opens the file where reading
 // goes on after a seek, so that skipping costs nothing.
 type reader struct {
 	ctx    context.Context
@@ -31,8 +33,17 @@ func (r *reader) Read(p []byte) (int, error) {
 		}
 		r.open = f
 	}
+	if rest := r.size - r.offset; int64(len(p)) > rest {
+		p = p[:rest]
+	}
 	n, err := r.open.Read(p)
 	r.offset += int64(n)
+	switch {
+	case err == io.EOF && r.offset < r.size:
+		err = &Error{Code: Unavailable, Err: fmt.Errorf("%s: %w after %d of %d bytes", r.path, io.ErrUnexpectedEOF, r.offset, r.size)}
+	case err != nil && err != io.EOF:
+		err = translate(err)
+	}
 	return n, err
 }
 

@@ -18,6 +18,9 @@ import (
 // the size that the distribution specification tells registries to support.
 const MaxManifestBytes = 4 << 20
 
+// algorithms are those that a digest may have.
+var algorithms = []digest.Algorithm{digest.SHA256, digest.SHA384, digest.SHA512}
+
 // Repositories calls fn with the name of every repository, in the order of
 // their path components, and returns the first error.
 func (s *Store) Repositories(ctx context.Context, fn func(name string) error) error {
@@ -30,7 +33,7 @@ func (s *Store) walk(ctx context.Context, name string, fn func(string) error) er
 		return fmt.Errorf("list repositories: %w", err)
 	}
 	slices.Sort(children)
-	if slices.Contains(children, "_manifests") || slices.Contains(children, "_layers") {
+	if name != "" && (slices.Contains(children, "_manifests") || slices.Contains(children, "_layers")) {
 		if err := fn(name); err != nil {
 			return err
 		}
@@ -56,9 +59,9 @@ type Repository struct {
 	name  string
 }
 
-// Tags returns the digest that each tag points to. A tag that a crash left
-// without one is removed: it was never acknowledged, and would be listed
-// without being there.
+// Tags returns the digest that each tag points to. A tag without one is left
+// out: it is damaged, or a crash cut its change in two, which [Store.Complete]
+// finishes.
 func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) {
 	names, err := r.store.list(ctx, tagsPath(r.name))
 	if err != nil {
@@ -66,14 +69,11 @@ func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) 
 	}
 	tags := make(map[string]digest.Digest, len(names))
 	for _, tag := range names {
-		target, err := r.readLink(ctx, tagCurrentLink(r.name, tag))
-		if errors.Is(err, ErrDamaged) {
+		if !reference.IsTag(tag) {
 			continue
 		}
+		target, err := r.readLink(ctx, tagCurrentLink(r.name, tag))
 		if errors.Is(err, ErrNotFound) {
-			if err := r.store.remove(ctx, tagPath(r.name, tag)); err != nil {
-				return nil, fmt.Errorf("remove unfinished tag %s:%s: %w", r.name, tag, err)
-			}
 			continue
 		}
 		if err != nil {
@@ -129,7 +129,10 @@ func (r Repository) Canonical(ctx context.Context, d digest.Digest) (digest.Dige
 // are few.
 func (r Repository) BlobAliases(ctx context.Context, canonical digest.Digest) ([]digest.Digest, error) {
 	var aliases []digest.Digest
-	for _, algorithm := range []digest.Algorithm{digest.SHA384, digest.SHA512} {
+	for _, algorithm := range algorithms {
+		if algorithm == digest.Canonical {
+			continue
+		}
 		path := layersPath(r.name) + "/" + string(algorithm)
 		encoded, err := r.store.list(ctx, path)
 		if err != nil {
@@ -172,12 +175,15 @@ func (r Repository) Blobs(ctx context.Context) (map[digest.Digest]int64, error) 
 
 // linked lists the digests that have a link below path/<algorithm>/<hex>/.
 func (r Repository) linked(ctx context.Context, path string, link func(digest.Digest) string) ([]digest.Digest, error) {
-	algorithms, err := r.store.list(ctx, path)
+	found, err := r.store.list(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", path, err)
 	}
 	var digests []digest.Digest
-	for _, algorithm := range algorithms {
+	for _, algorithm := range found {
+		if !slices.Contains(algorithms, digest.Algorithm(algorithm)) {
+			continue
+		}
 		encoded, err := r.store.list(ctx, path+"/"+algorithm)
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", path, err)
@@ -188,7 +194,7 @@ func (r Repository) linked(ctx context.Context, path string, link func(digest.Di
 				continue
 			}
 			// A deletion removes the link and leaves its folder.
-			there, err := r.store.exists(ctx, link(d))
+			there, err := r.store.isFile(ctx, link(d))
 			if err != nil {
 				return nil, fmt.Errorf("read link of %s: %w", d, err)
 			}
@@ -204,46 +210,52 @@ func (r Repository) linked(ctx context.Context, path string, link func(digest.Di
 // stored. One larger than [MaxManifestBytes] is ErrTooLarge.
 func (r Repository) Manifest(ctx context.Context, d digest.Digest) (content []byte, modified time.Time, err error) {
 	target, err := r.follow(ctx, d, revisionLink)
+	if err == nil {
+		content, modified, err = r.whole(ctx, target)
+	}
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("manifest %s@%s: %w", r.name, d, err)
 	}
-	info, err := r.store.driver.Stat(ctx, blobPath(target))
-	if err == nil && info.Size() > MaxManifestBytes {
-		err = ErrTooLarge
-	}
-	if err == nil {
-		content, err = r.store.driver.GetContent(ctx, blobPath(target))
-	}
+	return content, modified, nil
+}
+
+func (r Repository) whole(ctx context.Context, target digest.Digest) (content []byte, modified time.Time, err error) {
+	f, info, err := r.store.content.Open(ctx, target)
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("manifest %s@%s: %w", r.name, d, translate(err))
+		return nil, time.Time{}, err
 	}
-	return content, info.ModTime().UTC(), nil
+	defer f.Close()
+	if info.Size > MaxManifestBytes {
+		return nil, time.Time{}, ErrTooLarge
+	}
+	content, err = io.ReadAll(f)
+	return content, info.Modified, err
 }
 
 // Size is the size in bytes of a blob that the repository links.
 func (r Repository) Size(ctx context.Context, d digest.Digest) (int64, error) {
-	target, err := r.follow(ctx, d, layerLink)
+	target, err := r.Canonical(ctx, d)
+	if err != nil {
+		return 0, err
+	}
+	info, err := r.store.content.Stat(ctx, target)
 	if err != nil {
 		return 0, fmt.Errorf("blob %s@%s: %w", r.name, d, err)
 	}
-	info, err := r.store.driver.Stat(ctx, blobPath(target))
-	if err != nil {
-		return 0, fmt.Errorf("blob %s@%s: %w", r.name, d, translate(err))
-	}
-	return info.Size(), nil
+	return info.Size, nil
 }
 
 // Open reads a blob that the repository links; the caller closes it.
 func (r Repository) Open(ctx context.Context, d digest.Digest) (io.ReadSeekCloser, error) {
-	target, err := r.follow(ctx, d, layerLink)
+	target, err := r.Canonical(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	f, _, err := r.store.content.Open(ctx, target)
 	if err != nil {
 		return nil, fmt.Errorf("blob %s@%s: %w", r.name, d, err)
 	}
-	info, err := r.store.driver.Stat(ctx, blobPath(target))
-	if err != nil {
-		return nil, fmt.Errorf("blob %s@%s: %w", r.name, d, translate(err))
-	}
-	return &reader{ctx: ctx, driver: r.store.driver, path: blobPath(target), size: info.Size()}, nil
+	return f, nil
 }
 
 // follow resolves a link of the repository. Content is only ever reached
@@ -257,6 +269,12 @@ func (r Repository) follow(ctx context.Context, d digest.Digest, link func(strin
 
 func (r Repository) readLink(ctx context.Context, path string) (digest.Digest, error) {
 	content, err := r.store.driver.GetContent(ctx, path)
+	if err != nil && !notFound(err) {
+		// Not every driver has an error of its own for a folder.
+		if info, asked := r.store.driver.Stat(ctx, path); asked == nil && info.IsDir() {
+			return "", notAFile(ctx, r.store.driver, path)
+		}
+	}
 	if err != nil {
 		return "", translate(err)
 	}
@@ -265,11 +283,4 @@ func (r Repository) readLink(ctx context.Context, path string) (digest.Digest, e
 		return "", fmt.Errorf("link %s: %w", path, ErrDamaged)
 	}
 	return d, nil
-}
-
-func translate(err error) error {
-	if notFound(err) {
-		return ErrNotFound
-	}
-	return err
 }

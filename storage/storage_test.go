@@ -12,7 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/distribution/distribution/v3/configuration"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/s3-aws"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -20,10 +22,10 @@ import (
 func stores(t *testing.T) map[string]*Store {
 	t.Helper()
 	out := map[string]*Store{}
-	for kind, parameters := range map[string]configuration.Parameters{
+	for kind, parameters := range map[string]map[string]any{
 		"filesystem": {"rootdirectory": t.TempDir()}, "inmemory": {},
 	} {
-		s, err := Open(t.Context(), configuration.Storage{kind: parameters})
+		s, err := Open(t.Context(), kind, parameters)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,12 +140,23 @@ func TestTags(t *testing.T) {
 				t.Errorf("%s: tags %v, %v", kind, tags, err)
 			}
 		}
-		if there, err := s.exists(t.Context(), tagPath("a/b", "half")); err != nil || there {
-			t.Errorf("%s: the unfinished tag is still there: %v", kind, err)
+		// It is not listed, stays as it is, and its change finishes it.
+		if there, err := s.isFile(t.Context(), tagIndexLink("a/b", "half", d)); err != nil || !there {
+			t.Errorf("%s: reading removes the unfinished tag: %v", kind, err)
+		}
+		put(t, s, revisionLink("a/b", d), d.String())
+		if err := s.Complete(t.Context(), Intent{Repository: "a/b", Put: d, Tags: []string{"half"}}); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if tags, err := s.Repository("a/b").Tags(t.Context()); err != nil || len(tags) != 2 || tags["half"] != d {
+			t.Errorf("%s: the unfinished tag is not finished: %v, %v", kind, tags, err)
+		}
+		if err := s.Complete(t.Context(), Intent{Repository: "a/b", Untag: []string{"half"}}); err != nil {
+			t.Errorf("%s: %v", kind, err)
 		}
 		put(t, s, tagCurrentLink("a/b", "bad"), "no digest")
 		tags, err := s.Repository("a/b").Tags(t.Context())
-		there, err2 := s.exists(t.Context(), tagPath("a/b", "bad"))
+		there, err2 := s.isFile(t.Context(), tagCurrentLink("a/b", "bad"))
 		if err != nil || err2 != nil || len(tags) != 1 || !there {
 			t.Errorf("%s: a damaged tag stops the others, or is removed: %v, %v, %v, %v", kind, tags, err, there, err2)
 		}
@@ -178,17 +191,17 @@ func TestComplete(t *testing.T) {
 }
 
 func TestIdentity(t *testing.T) {
-	open := func(kind string, p configuration.Parameters) string {
+	open := func(kind string, p map[string]any) string {
 		return identity(kind, p)
 	}
-	same := open("s3", configuration.Parameters{"bucket": "a", "secretkey": "hunter2", "region": "x"})
-	if same != open("s3", configuration.Parameters{"region": "x", "bucket": "a", "secretkey": "other"}) {
+	same := open("s3", map[string]any{"bucket": "a", "secretkey": "hunter2", "region": "x"})
+	if same != open("s3", map[string]any{"region": "x", "bucket": "a", "secretkey": "other"}) {
 		t.Error("the secret makes another place")
 	}
 	if strings.Contains(same, "hunter2") {
 		t.Error("the identity holds a secret")
 	}
-	if same == open("s3", configuration.Parameters{"bucket": "b", "region": "x"}) {
+	if same == open("s3", map[string]any{"bucket": "b", "region": "x"}) {
 		t.Error("two buckets are one place")
 	}
 	if first, second := open("inmemory", nil), open("inmemory", nil); first == second {
@@ -198,10 +211,10 @@ func TestIdentity(t *testing.T) {
 
 // TestRedirects checks that clients are sent to a bucket for bytes alone.
 func TestRedirects(t *testing.T) {
-	s, err := Open(t.Context(), configuration.Storage{"s3": {
+	s, err := Open(t.Context(), "s3", map[string]any{
 		"regionendpoint": "http://127.0.0.1:1", "region": "us-east-1", "forcepathstyle": true,
 		"bucket": "images", "accesskey": "a", "secretkey": "b",
-	}})
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,8 +232,8 @@ func TestOpenFails(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for kind, p := range map[string]configuration.Parameters{"nonesuch": {}, "filesystem": {"rootdirectory": file}} {
-		if _, err := Open(context.Background(), configuration.Storage{kind: p}); err == nil {
+	for kind, p := range map[string]map[string]any{"nonesuch": {}, "filesystem": {"rootdirectory": file}} {
+		if _, err := Open(context.Background(), kind, p); err == nil {
 			t.Errorf("%s opens", kind)
 		}
 	}

@@ -9,32 +9,26 @@ package storage
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 
-	"github.com/distribution/distribution/v3/configuration"
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
-
-	// The drivers that berth has compiled in.
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/s3-aws"
 )
 
 // Store is an opened storage driver and what berth reads through it. It is
 // safe for concurrent use; it orders nothing by itself.
 type Store struct {
 	driver   storagedriver.StorageDriver
+	content  Content
 	identity string
 }
 
-// Open opens the driver of a storage section. The section has exactly one
-// driver; the keys beside it (delete, redirect, …) are not read here.
-func Open(ctx context.Context, section configuration.Storage) (*Store, error) {
-	kind, parameters := section.Type(), section.Parameters()
+// Open opens the driver of a kind with its parameters, as distribution names
+// both. It must be compiled in: whoever builds a program imports the drivers
+// that it has.
+func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, error) {
 	driver, err := factory.Create(ctx, kind, parameters)
 	if err != nil {
 		return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
@@ -50,6 +44,7 @@ func Open(ctx context.Context, section configuration.Storage) (*Store, error) {
 		}
 		s.driver = newDurable(driver, dir)
 	}
+	s.content = driverContent{s.driver}
 	return s, nil
 }
 
@@ -73,7 +68,7 @@ func (s *Store) Ready(ctx context.Context) error {
 
 // identity is made of the parameters that say where data is. An in-memory
 // store is another one each time.
-func identity(kind string, parameters configuration.Parameters) string {
+func identity(kind string, parameters map[string]any) string {
 	if kind == "inmemory" {
 		return kind + ":" + rand.Text()
 	}
@@ -86,12 +81,13 @@ func identity(kind string, parameters configuration.Parameters) string {
 	return strings.Join(parts, " ")
 }
 
-func (s *Store) exists(ctx context.Context, path string) (bool, error) {
-	_, err := s.driver.Stat(ctx, path)
+// isFile reports whether there is a file at path.
+func (s *Store) isFile(ctx context.Context, path string) (bool, error) {
+	info, err := s.driver.Stat(ctx, path)
 	if notFound(err) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil && !info.IsDir(), err
 }
 
 func (s *Store) remove(ctx context.Context, path string) error {
@@ -101,20 +97,22 @@ func (s *Store) remove(ctx context.Context, path string) error {
 	return nil
 }
 
-// list returns the names directly below path, none if there is no such path.
+// list returns the names directly below path, none if there is no such folder.
 func (s *Store) list(ctx context.Context, path string) ([]string, error) {
 	paths, err := s.driver.List(ctx, path)
-	if notFound(err) {
+	if err != nil && !notFound(err) {
+		// Not every driver has an error of its own for a file.
+		info, asked := s.driver.Stat(ctx, path)
+		if asked == nil && info.IsDir() || asked != nil && !notFound(asked) {
+			return nil, translate(err)
+		}
+	}
+	if err != nil {
 		return nil, nil
 	}
 	names := make([]string, 0, len(paths))
 	for _, p := range paths {
 		names = append(names, p[strings.LastIndexByte(p, '/')+1:])
 	}
-	return names, err
-}
-
-func notFound(err error) bool {
-	var missing storagedriver.PathNotFoundError
-	return errors.As(err, &missing)
+	return names, nil
 }

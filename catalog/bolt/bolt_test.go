@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory" // for indextest
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 

@@ -24,7 +24,7 @@ func officialFolder(ctx context.Context, c *config.Config, name string) (bool, e
 	if err != nil {
 		return false, err
 	}
-	store, err := storage.Open(ctx, section)
+	store, err := storage.Open(ctx, section.Type(), section.Parameters())
 	if err != nil {
 		return false, err
 	}

@@ -75,7 +75,7 @@ func readUsed(ctx context.Context, c *config.Config, name string) (*usage, error
 	if err != nil || section.Type() == "inmemory" {
 		return nil, err
 	}
-	store, err := storage.Open(ctx, section)
+	store, err := storage.Open(ctx, section.Type(), section.Parameters())
 	if err != nil {
 		return nil, err
 	}

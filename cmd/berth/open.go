@@ -74,7 +74,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	if err != nil {
 		return err
 	}
-	if b.store, err = storage.Open(ctx, section); err != nil {
+	if b.store, err = storage.Open(ctx, section.Type(), section.Parameters()); err != nil {
 		return err
 	}
 	b.where = c.Data + " (" + section.Type() + ")"

@@ -187,7 +187,7 @@ func newMatrixBerth(t *testing.T, anonymousOfficial bool) *matrixBerth {
 
 	b := &matrixBerth{t: t, calls: &matrixCalls{}}
 	section := configuration.Storage{"matrix": configuration.Parameters{"calls": b.calls}, "delete": configuration.Parameters{"enabled": true}}
-	store, err := storage.Open(ctx, section)
+	store, err := storage.Open(ctx, section.Type(), section.Parameters())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/distribution/distribution/v3/configuration"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog"
@@ -37,7 +38,7 @@ func newFuzzed(tb testing.TB) fuzzed {
 		tb.Fatal(err)
 	}
 	section := configuration.Storage{"inmemory": configuration.Parameters{}, "delete": configuration.Parameters{"enabled": true}}
-	store, err := storage.Open(ctx, section)
+	store, err := storage.Open(ctx, section.Type(), section.Parameters())
 	if err != nil {
 		tb.Fatal(err)
 	}

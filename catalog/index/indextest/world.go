@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/distribution/distribution/v3/configuration"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory" // where the content is
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -31,10 +29,10 @@ type World struct {
 }
 
 // NewWorld returns a catalog over x, which is empty; it is closed at the end of
-// the test, and x is not.
+// the test, and x is not. Whoever runs it compiles in the driver "inmemory".
 func NewWorld(t testing.TB, x index.Index) *World {
 	t.Helper()
-	store, err := storage.Open(t.Context(), configuration.Storage{"inmemory": configuration.Parameters{}})
+	store, err := storage.Open(t.Context(), "inmemory", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
