@@ -10,6 +10,7 @@ import (
 	storagelib "github.com/distribution/distribution/v3/registry/storage"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -55,6 +56,8 @@ type push struct {
 	// that it sets.
 	as   digest.Digest
 	tags []string
+	// document is what the manifest says.
+	document image.Document
 }
 
 type pushKey struct{}
@@ -95,7 +98,7 @@ func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 		return "", err
 	}
 	registry, name := m.repository.registry, m.repository.Named().Name()
-	if err := registry.verify(ctx, name, manifest); err != nil {
+	if err := registry.verify(ctx, name, manifest, in.document); err != nil {
 		return "", refused(ctx, err)
 	}
 	in.counted, err = registry.quotas.admit(ctx, name, manifest, m.repository.Repository.Blobs(ctx))
