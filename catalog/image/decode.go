@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"slices"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -79,43 +78,17 @@ type descriptors struct {
 
 // UnmarshalJSON never fails: what is wrong stays empty.
 func (l *descriptors) UnmarshalJSON(b []byte) error {
-	list, more, _ := decodeList(b, l.list)
-	l.list, l.present, l.tooMany = list, true, l.tooMany || more
+	kept, more := truncate(b, MaxDescriptors)
+	l.present, l.tooMany = true, l.tooMany || more
+	if b[0] != '[' {
+		l.list = nil
+		return nil
+	}
+	// The syntax has been checked: it can only be a wrong type, whose field
+	// stays empty.
+	_ = json.Unmarshal(kept, &l.list)
 	return nil
 }
-
-// decodeList does what encoding/json does with a slice, decoding over the
-// elements that earlier, equal keys left (also those beyond the length of the
-// last one), but for a bound on its length: it stops at the first element that
-// is too many. wrong is the first element, or
-// the list itself, that has the wrong type; the rest is decoded all the same.
-func decodeList[T any](b []byte, earlier []T) (list []T, tooMany bool, wrong error) {
-	switch b[0] {
-	case '[':
-	case 'n':
-		return nil, false, nil
-	default:
-		return nil, false, errNoArray
-	}
-	list = earlier[:0]
-	for element := range elements(b) {
-		if len(list) == MaxDescriptors {
-			return list, true, wrong
-		}
-		list = slices.Grow(list, 1)[:len(list)+1]
-		// The syntax has been checked: it can only be a wrong type, whose
-		// field stays empty.
-		if err := json.Unmarshal(element, &list[len(list)-1]); err != nil && wrong == nil {
-			wrong = err
-		}
-	}
-	if len(list) == 0 {
-		list = []T{}
-	}
-	return list, false, wrong
-}
-
-var errNoArray = errors.New("not an array")
 
 // outline is whether there is a list, and whether it is an array: empty, but
 // not nil, if it is.
@@ -149,9 +122,9 @@ func Descriptors(body []byte) []v1.Descriptor {
 type entries []v1.Descriptor
 
 // UnmarshalJSON fails if anything has the wrong type.
-func (e *entries) UnmarshalJSON(b []byte) (err error) {
-	*e, _, err = decodeList(b, *e)
-	return err
+func (e *entries) UnmarshalJSON(b []byte) error {
+	kept, _ := truncate(b, MaxDescriptors)
+	return json.Unmarshal(kept, (*[]v1.Descriptor)(e))
 }
 
 // Marks are the annotations that berth reads of a descriptor. A map of all would

@@ -10,18 +10,22 @@ import (
 // blanks are what JSON allows between its tokens.
 const blanks = " \t\r\n"
 
-// elements are those of a JSON array whose syntax has been checked, in place: a
-// json.Decoder would copy each.
-func elements(b []byte) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for i := skip(b, 1, blanks); b[i] != ']'; i = skip(b, i, blanks+",") {
-			end := valueEnd(b, i)
-			if !yield(b[i:end]) {
-				return
-			}
-			i = end
-		}
+// truncate leaves the first n elements of a JSON array whose syntax has been
+// checked, and reports whether there are more: encoding/json has no bound for
+// what a list of three bytes an element becomes. Anything else stays.
+func truncate(b []byte, n int) (kept []byte, more bool) {
+	if b[0] != '[' {
+		return b, false
 	}
+	end := 1
+	for i := skip(b, 1, blanks); b[i] != ']'; i = skip(b, end, blanks+",") {
+		if n == 0 {
+			return append(bytes.Clone(b[:end]), ']'), true
+		}
+		n--
+		end = valueEnd(b, i)
+	}
+	return b, false
 }
 
 // members are the keys and values of a JSON object whose syntax has been
