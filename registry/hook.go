@@ -63,7 +63,7 @@ func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 		return "", err
 	}
 	registry, name := m.repository.registry, m.repository.Named().Name()
-	if err := registry.verify(ctx, name, manifest); err != nil {
+	if err := registry.verify(ctx, name, manifest, in.document); err != nil {
 		return "", note(ctx, err)
 	}
 	in.counted, err = registry.quotas.admit(ctx, name, manifest, m.repository.Repository.Blobs(ctx))

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/reference"
 )
@@ -25,8 +25,9 @@ var unknownManifest = &problem{http.StatusNotFound, "MANIFEST_UNKNOWN", "the rep
 // client named is done beside it, in the same change.
 func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked) {
 	body, p := readManifest(w, r)
+	var document image.Document
 	if p == nil {
-		p = checkManifest(body)
+		document, p = parseManifest(body)
 	}
 	var tags []string
 	if p == nil {
@@ -44,7 +45,7 @@ func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked)
 		g.failWith(w, r, err)
 		return
 	}
-	in := &push{tx: tx, counted: func() {}, tags: tags}
+	in := &push{tx: tx, counted: func() {}, tags: tags, document: document}
 	defer in.end()
 	if err := precondition(r, a, tx); err != nil {
 		g.failWith(w, r, err)
@@ -61,7 +62,7 @@ func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked)
 	out.ContentLength = int64(len(body))
 	out.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	if contentType := r.Header.Get("Content-Type"); contentType == "" || isForm(contentType) {
-		out.Header.Set("Content-Type", mediaTypeIn(body))
+		out.Header.Set("Content-Type", document.Stated)
 	}
 	guarded := g.guard(w, a)
 	guarded.created = func(h http.Header) {
@@ -72,8 +73,8 @@ func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked)
 				h.Add("OCI-Tag", tag)
 			}
 		}
-		if subject := subjectOf(body); subject != "" {
-			h.Set("OCI-Subject", subject.String())
+		if document.Subject != "" { // ("Pushing Manifests with Subject")
+			h.Set("OCI-Subject", document.Subject.String())
 		}
 	}
 	g.app.ServeHTTP(guarded, out)
@@ -160,81 +161,21 @@ func hasETag(list string, d digest.Digest) bool {
 	return false
 }
 
-// subjectOf is what a manifest refers to as an artifact, which the answer to its
-// push says ("Pushing Manifests with Subject").
-func subjectOf(body []byte) digest.Digest {
-	var m struct {
-		Subject struct {
-			Digest digest.Digest `json:"digest"`
-		} `json:"subject"`
-	}
-	_ = json.Unmarshal(body, &m)
-	if m.Subject.Digest.Validate() != nil {
-		return ""
-	}
-	return m.Subject.Digest
-}
-
 var tooLarge = &problem{http.StatusRequestEntityTooLarge, "SIZE_INVALID",
 	"a manifest may have " + strconv.Itoa(storage.MaxManifestBytes) + " bytes at most"}
 
-// maxDescriptors is how many layers, or manifests of an index, a manifest may
-// have. distribution reports every one that is wrong, at a cost of time and
-// memory that a small manifest of a million empty ones makes unbearable.
-const maxDescriptors = 16384
-
-// checkManifest refuses what distribution would take for a fault of its own, or
-// choke on.
-func checkManifest(body []byte) *problem {
-	var m struct {
-		SchemaVersion json.RawMessage `json:"schemaVersion"`
-		Layers        descriptors     `json:"layers"`
-		Manifests     descriptors     `json:"manifests"`
+// parseManifest reads the body of a push, once for all who need it.
+func parseManifest(body []byte) (image.Document, *problem) {
+	document, err := image.Parse(body)
+	if err == nil {
+		return document, nil
 	}
-	err := json.Unmarshal(body, &m)
-	switch {
-	case errors.Is(err, errTooManyDescriptors):
-		return &problem{http.StatusBadRequest, "MANIFEST_INVALID",
-			"a manifest may have " + strconv.Itoa(maxDescriptors) + " layers or manifests at most"}
-	case err != nil:
-		return &problem{http.StatusBadRequest, "MANIFEST_INVALID", "the manifest is not a JSON object of the form that the image specification gives it"}
-	case string(m.SchemaVersion) != "2":
-		return &problem{http.StatusBadRequest, "MANIFEST_INVALID", "the manifest's schemaVersion is not 2"}
+	p := &problem{http.StatusBadRequest, "MANIFEST_INVALID", "the manifest cannot be read"}
+	var refused *storage.Error
+	if errors.As(err, &refused) {
+		p.message = refused.Message
 	}
-	return nil
-}
-
-// descriptors counts the elements of a list.
-type descriptors int
-
-var errTooManyDescriptors = errors.New("too many descriptors")
-
-// UnmarshalJSON stops at the first element that is too many.
-func (n *descriptors) UnmarshalJSON(list []byte) error {
-	*n = 0
-	d := json.NewDecoder(bytes.NewReader(list))
-	if open, err := d.Token(); err != nil || open != json.Delim('[') {
-		return err // null, or something that distribution refuses
-	}
-	for d.More() {
-		var element json.RawMessage
-		if err := d.Decode(&element); err != nil {
-			return err
-		}
-		if *n++; *n > maxDescriptors {
-			return errTooManyDescriptors
-		}
-	}
-	return nil
-}
-
-// mediaTypeIn is what a manifest says it is, for clients that send none.
-func mediaTypeIn(body []byte) string {
-	var m struct {
-		MediaType string `json:"mediaType"`
-	}
-	_ = json.Unmarshal(body, &m)
-	return m.MediaType
+	return document, p
 }
 
 // deleteManifest deletes a tag, or a manifest with the tags that point to it

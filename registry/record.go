@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -33,6 +34,8 @@ type push struct {
 	// that it sets.
 	as   digest.Digest
 	tags []string
+	// document is what the manifest says.
+	document image.Document
 	// counted ends what the quota has set aside for it.
 	counted func()
 }

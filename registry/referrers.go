@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -14,6 +13,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -153,11 +153,7 @@ func (g *Registry) addFallback(r *http.Request, a *asked, list *referrerList) er
 	if err != nil {
 		return err
 	}
-	var index v1.Index
-	if json.NewDecoder(bytes.NewReader(body)).Decode(&index) != nil {
-		return nil
-	}
-	for _, d := range index.Manifests {
+	for _, d := range image.Descriptors(body) {
 		_, err := g.catalog.Canonical(r.Context(), a.name, d.Digest)
 		if errors.Is(err, storage.ErrNotFound) {
 			continue

@@ -2,7 +2,7 @@ package registry
 
 import (
 	"bytes"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"net/http"
 	"time"
@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -42,7 +43,8 @@ func (g *Registry) getManifest(w http.ResponseWriter, r *http.Request, a *asked)
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", typeOf(body))
+	// What does not say what it is, is what clients ask for first.
+	h.Set("Content-Type", cmp.Or(image.MediaType(body), v1.MediaTypeImageManifest))
 	h.Set("Docker-Content-Digest", named.String())
 	h.Set("ETag", `"`+named.String()+`"`)
 	guarded := &guard{ResponseWriter: w}
@@ -57,19 +59,4 @@ func (g *Registry) manifest(r *http.Request, repository string, d digest.Digest)
 	}
 	body, _, err := g.store.Repository(repository).Manifest(r.Context(), canonical)
 	return body, err
-}
-
-// typeOf is the media type of a stored manifest. One that does not say is an
-// OCI index if it lists manifests, else an OCI manifest.
-func typeOf(body []byte) string {
-	if mediaType := mediaTypeIn(body); mediaType != "" {
-		return mediaType
-	}
-	var m struct {
-		Manifests json.RawMessage `json:"manifests"`
-	}
-	if json.Unmarshal(body, &m) == nil && m.Manifests != nil {
-		return v1.MediaTypeImageIndex
-	}
-	return v1.MediaTypeImageManifest
 }

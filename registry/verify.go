@@ -11,6 +11,7 @@ import (
 	"github.com/distribution/distribution/v3/manifest/ocischema"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -18,8 +19,9 @@ import (
 // them ("Pushing Manifests"). Two things may be missing: what an index refers
 // to, which may come later or never (a sparse index), and layers that are not
 // distributed, which clients fetch from somewhere else. distribution's own
-// check knows neither, and fails on an address that it does not like.
-func (g *Registry) verify(ctx context.Context, repository string, m distribution.Manifest) error {
+// check knows neither, and fails on an address that it does not like. m says
+// what the client pushes it as, document what is in it.
+func (g *Registry) verify(ctx context.Context, repository string, m distribution.Manifest, document image.Document) error {
 	switch m.(type) {
 	case *manifestlist.DeserializedManifestList, *ocischema.DeserializedImageIndex:
 		return nil
@@ -27,7 +29,7 @@ func (g *Registry) verify(ctx context.Context, repository string, m distribution
 	stored := g.store.Repository(repository)
 	checked := make(map[string]bool)
 	var missing []digest.Digest
-	for _, d := range m.References() {
+	for _, d := range document.Blobs() {
 		if checked[d.Digest.String()] || len(missing) == maxErrors {
 			continue
 		}

@@ -14,6 +14,16 @@ type Manifest struct {
 	Bytes  []byte
 	// Modified is the modification time of the stored bytes.
 	Modified time.Time
+	// Parsed is what [Parse] or [Read] made of these bytes, so that nobody reads
+	// them twice; it may be empty.
+	Parsed Document
+}
+
+func (m Manifest) document() Document {
+	if m.Parsed.object {
+		return m.Parsed
+	}
+	return Read(m.Bytes)
 }
 
 // Content reads what one repository holds. Its methods return an error that

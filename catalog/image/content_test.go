@@ -247,7 +247,7 @@ func mustImage(t testing.TB, c *memContent, m image.Manifest) *image.Image {
 }
 
 // layout reads a fixture: its content, and the index that its tag points to.
-func layout(t *testing.T, name string) (*memContent, image.Manifest) {
+func layout(t testing.TB, name string) (*memContent, image.Manifest) {
 	t.Helper()
 	root := filepath.Join("..", "..", "test", "testdata", name)
 	c := newContent()

@@ -51,8 +51,8 @@ func Describe(ctx context.Context, m Manifest, content Content, memory LayerCach
 	if err := ctx.Err(); err != nil {
 		return Description{}, fmt.Errorf("describing %s: %w", m.Digest, err)
 	}
-	doc, ok := readDocument(m.Bytes)
-	if !ok {
+	doc := m.document()
+	if !doc.object {
 		return desc, nil
 	}
 	d := newDescriber(content, memory)
@@ -97,11 +97,11 @@ func newDescriber(content Content, memory LayerCache) *describer {
 }
 
 // describe fills desc from a manifest that could be parsed.
-func (d *describer) describe(ctx context.Context, m Manifest, doc document, desc *Description) error {
+func (d *describer) describe(ctx context.Context, m Manifest, doc Document, desc *Description) error {
 	kind := doc.kind()
-	desc.MediaType = doc.mediaType()
+	desc.MediaType = doc.MediaType()
 	if kind != kindManifest {
-		desc.Children = doc.Manifests.digests()
+		desc.Children = digests(doc.Manifests)
 	}
 	if kind != kindIndex {
 		blobs, err := d.blobs(ctx, doc)
@@ -110,37 +110,18 @@ func (d *describer) describe(ctx context.Context, m Manifest, doc document, desc
 		}
 		desc.Blobs = blobs
 	}
-	desc.refer(doc, m.Bytes)
+	if desc.Subject = doc.Subject; desc.Subject != "" {
+		desc.ArtifactType, desc.Annotations = doc.Referrer()
+	}
 	image, err := d.image(ctx, m, doc, kind)
 	desc.Image = image
 	return err
 }
 
-// refer says what the manifest is a referrer of. An artifact without a type has
-// that of its config.
-func (desc *Description) refer(doc document, b []byte) {
-	if doc.Subject.Digest.Validate() != nil {
-		return
-	}
-	desc.Subject = doc.Subject.Digest
-	if desc.ArtifactType = doc.ArtifactType; desc.ArtifactType == "" {
-		desc.ArtifactType = doc.Config.MediaType
-	}
-	var all struct {
-		Annotations map[string]string `json:"annotations"`
-	}
-	if decode(b, &all) {
-		desc.Annotations = all.Annotations
-	}
-}
-
 // blobs lists the config and the layers, each once.
-func (d *describer) blobs(ctx context.Context, doc document) ([]Blob, error) {
-	refs := make(descriptors, 0, 1+len(doc.Layers))
-	refs = append(refs, doc.Config)
-	refs = append(refs, doc.Layers...)
+func (d *describer) blobs(ctx context.Context, doc Document) ([]Blob, error) {
 	var blobs []Blob
-	for _, dgst := range refs.digests() {
+	for _, dgst := range digests(doc.Blobs()) {
 		size, err := d.size(ctx, dgst)
 		if err != nil {
 			return nil, err
@@ -172,24 +153,24 @@ func (d *describer) size(ctx context.Context, dgst digest.Digest) (blobSize, err
 
 // manifest reads a child manifest; ok is false if it is not stored, or if
 // enough has been read.
-func (d *describer) manifest(ctx context.Context, dgst digest.Digest) (doc document, ok bool, err error) {
+func (d *describer) manifest(ctx context.Context, dgst digest.Digest) (doc Document, ok bool, err error) {
 	if err := ctx.Err(); err != nil {
-		return document{}, false, err
+		return Document{}, false, err
 	}
 	if d.json <= 0 {
-		return document{}, false, nil
+		return Document{}, false, nil
 	}
 	m, err := d.content.Manifest(ctx, dgst)
 	if errors.Is(err, storage.ErrNotFound) {
-		return document{}, false, nil
+		return Document{}, false, nil
 	}
 	if err != nil {
-		return document{}, false, fmt.Errorf("reading manifest %s: %w", dgst, err)
+		return Document{}, false, fmt.Errorf("reading manifest %s: %w", dgst, err)
 	}
 	d.json -= int64(len(m.Bytes))
 	if d.json < 0 {
-		return document{}, false, nil
+		return Document{}, false, nil
 	}
-	doc, ok = readDocument(m.Bytes)
-	return doc, ok, nil
+	doc = m.document()
+	return doc, doc.object, nil
 }

@@ -1,16 +1,16 @@
 package image
 
 import (
-	"bytes"
 	// Descriptors may use any digest that go-digest knows, and it knows only
 	// those whose hash is linked in.
 	_ "crypto/sha256"
 	_ "crypto/sha512"
-	"encoding/json"
-	"errors"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/berth-oci/berth/storage"
 )
 
 const (
@@ -18,10 +18,137 @@ const (
 	dockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
 )
 
-// maxDescriptors bounds a list of descriptors. 4 MiB of JSON hold at most
-// 50,000 that have a digest; what is beyond is filler such as [{},{},…], of
-// which every three bytes would become a struct.
-const maxDescriptors = 1 << 16
+// MaxDescriptors is how many layers, or manifests of an index, are read of a
+// manifest, and how many one may have that is pushed. Of a small manifest of a
+// million empty ones, every three bytes would become a struct, and distribution
+// reports each as an error of its own.
+const MaxDescriptors = 16384
+
+// Document is what a manifest or an index says, as far as berth needs it. It
+// keeps nothing of the bytes that it was read from.
+type Document struct {
+	// Stated is the media type that the manifest gives itself, "" for none.
+	Stated string
+	Config Descriptor
+	// Layers and Manifests are nil where there is no array.
+	Layers    []Descriptor
+	Manifests []Descriptor
+	// Subject is what the manifest refers to as an artifact, "" for nothing
+	// that could be stored (image specification 1.1).
+	Subject digest.Digest
+
+	artifactType string
+	created      string // the annotation
+	annotations  []byte // their JSON: see annotations
+	// named reports whether there is something called manifests, array or not.
+	named bool
+	// object reports whether it was read from a JSON object.
+	object bool
+}
+
+// Descriptor is a reference to content (OCI image specification, descriptor).
+// Its size is left out: some tools write a wrong one.
+type Descriptor struct {
+	MediaType string        `json:"mediaType"`
+	Digest    digest.Digest `json:"digest"` // as it stands: perhaps invalid
+	Marks     Marks         `json:"annotations"`
+	Machine   Machine       `json:"platform"`
+}
+
+// Machine is what a descriptor says that its manifest runs on.
+type Machine struct {
+	OS           string `json:"os"`
+	Architecture string `json:"architecture"`
+}
+
+// What a client is told of a body that is no manifest.
+var (
+	errNoManifest error = &storage.Error{Code: storage.Invalid,
+		Message: "the manifest is not a JSON object of the form that the image specification gives it"}
+	errTooManyDescriptors error = &storage.Error{Code: storage.Invalid,
+		Message: "a manifest may have " + strconv.Itoa(MaxDescriptors) + " layers or manifests at most"}
+	errSchemaVersion error = &storage.Error{Code: storage.Invalid, Message: "the manifest's schemaVersion is not 2"}
+)
+
+// Parse reads a manifest that is being pushed, and refuses what distribution
+// would take for a fault of its own, or choke on: the error is then a
+// [storage.Error] with code [storage.Invalid] and a message for the client. A
+// field of the wrong type is empty, as with [Read]; distribution refuses it.
+func Parse(body []byte) (Document, error) {
+	var f form
+	switch ok := isObject(body) && decode(body, &f); {
+	case !ok:
+		return Document{}, errNoManifest
+	case f.Layers.tooMany || f.Manifests.tooMany:
+		return Document{}, errTooManyDescriptors
+	case !bool(f.SchemaVersion):
+		return Document{}, errSchemaVersion
+	}
+	return f.document(), nil
+}
+
+// Read reads as much of stored bytes as can be understood, whoever wrote them:
+// what is wrong, or beyond [MaxDescriptors], is left out.
+func Read(body []byte) Document {
+	var f form
+	if !isObject(body) || !decode(body, &f) {
+		return Document{}
+	}
+	return f.document()
+}
+
+// MediaType is [Document.MediaType] of stored bytes, without reading the rest
+// of them into memory.
+func MediaType(body []byte) string {
+	var f struct {
+		MediaType string     `json:"mediaType"`
+		Config    Descriptor `json:"config"`
+		Layers    outline    `json:"layers"`
+		Manifests outline    `json:"manifests"`
+	}
+	if !isObject(body) || !decode(body, &f) {
+		return ""
+	}
+	return Document{
+		Stated: f.MediaType, Config: f.Config, Layers: f.Layers.array, Manifests: f.Manifests.array,
+		named: f.Manifests.present, object: true,
+	}.MediaType()
+}
+
+// MediaType is the media type under which the manifest is served: what it
+// states, else what its form says. It is "" where that says nothing.
+func (d Document) MediaType() string {
+	switch {
+	case !d.object:
+		return ""
+	case d.Stated != "":
+		return d.Stated
+	}
+	switch d.kind() {
+	case kindManifest:
+		return v1.MediaTypeImageManifest
+	case kindIndex:
+		return v1.MediaTypeImageIndex
+	case kindOther:
+	}
+	return ""
+}
+
+// Blobs are the config, whether there is one or not, and the layers.
+func (d Document) Blobs() []Descriptor {
+	blobs := make([]Descriptor, 0, 1+len(d.Layers))
+	return append(append(blobs, d.Config), d.Layers...)
+}
+
+// Referrer is what the list of referrers shows of a manifest that has a
+// subject. An artifact without a type has that of its config ("Listing
+// Referrers" in the distribution specification). The map is made by each call.
+func (d Document) Referrer() (artifactType string, annotations map[string]string) {
+	if artifactType = d.artifactType; artifactType == "" {
+		artifactType = d.Config.MediaType
+	}
+	return artifactType, annotationsOf(d.annotations)
+}
 
 // kind is what a manifest is.
 type kind int
@@ -34,137 +161,39 @@ const (
 	kindIndex
 )
 
-// document is what a manifest or an index says, as far as berth needs it.
-//
-// It is decoded the way distribution decodes the same bytes when it checks
-// that what a manifest refers to is there: encoding/json into a struct, which
-// matches keys in any case and, of equal keys, decodes the later over the
-// earlier one. With rules of our own, however much stricter, a manifest with
-// both "layers" and "Layers" would mean one thing to the registry, which
-// verifies, and another to the index, which counts and collects: a way to
-// hide content from one of them.
-type document struct {
-	MediaType   string      `json:"mediaType"`
-	Config      descriptor  `json:"config"`
-	Layers      descriptors `json:"layers"`
-	Manifests   descriptors `json:"manifests"`
-	Annotations annotations `json:"annotations"`
-	// Subject and ArtifactType make it a referrer (image specification 1.1).
-	Subject      descriptor `json:"subject"`
-	ArtifactType string     `json:"artifactType"`
-}
-
-// descriptor is a reference to content (OCI image specification, descriptor).
-// Its size is left out: some tools write a wrong one.
-type descriptor struct {
-	MediaType   string        `json:"mediaType"`
-	Digest      digest.Digest `json:"digest"`
-	Annotations annotations   `json:"annotations"`
-	Platform    platform      `json:"platform"`
-}
-
-type platform struct {
-	OS           string `json:"os"`
-	Architecture string `json:"architecture"`
-}
-
-// readDocument reads as much as can be understood; ok is false where the bytes
-// are not a JSON object.
-func readDocument(b []byte) (doc document, ok bool) {
-	if !isObject(b) {
-		return document{}, false
-	}
-	return doc, decode(b, &doc)
-}
-
-// decode reads JSON into v. A value of the wrong type leaves its field empty
-// and the others readable: encoding/json goes on after such an error. It
-// reports false if b is not JSON, and v is untouched then.
-func decode(b []byte, v any) bool {
-	err := json.Unmarshal(b, v)
-	var wrongType *json.UnmarshalTypeError
-	return err == nil || errors.As(err, &wrongType)
-}
-
-func isObject(b []byte) bool {
-	b = bytes.TrimLeft(b, " \t\r\n")
-	return len(b) > 0 && b[0] == '{'
-}
-
 // kind says what the document is, as distribution decides it when it reads a
 // manifest from storage.
-func (doc document) kind() kind {
-	switch doc.MediaType {
+func (d Document) kind() kind {
+	switch d.Stated {
 	case v1.MediaTypeImageManifest, dockerManifest:
 		return kindManifest
 	case v1.MediaTypeImageIndex, dockerManifestList:
 		return kindIndex
 	case "":
-		return doc.guess()
+		return d.guess()
 	}
 	return kindOther
 }
 
 // guess says what a document without a media type is: an index if it has an
 // array of manifests, even an empty one. With layers beside them it is neither,
-// and distribution refuses it.
-func (doc document) guess() kind {
+// and distribution refuses it. Programs write null for an empty array: that
+// makes an index of what has nothing else.
+func (d Document) guess() kind {
+	bare := d.Layers == nil && d.Config == Descriptor{}
 	switch {
-	case doc.Manifests == nil:
-		return kindManifest
-	case doc.Layers == nil && doc.Config == descriptor{}:
+	case d.named && bare:
 		return kindIndex
+	case d.Manifests == nil:
+		return kindManifest
 	}
 	return kindOther
 }
 
-func (doc document) mediaType() string {
-	if doc.MediaType != "" {
-		return doc.MediaType
-	}
-	switch doc.kind() {
-	case kindManifest:
-		return v1.MediaTypeImageManifest
-	case kindIndex:
-		return v1.MediaTypeImageIndex
-	case kindOther:
-	}
-	return ""
-}
-
-// descriptors is a list of them, nil where there is no array.
-type descriptors []descriptor
-
-// UnmarshalJSON does what encoding/json does with a slice, decoding over the
-// elements that an earlier, equal key left, but for a bound on its length.
-func (l *descriptors) UnmarshalJSON(b []byte) error {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	if start, err := dec.Token(); err != nil || start != json.Delim('[') {
-		*l = nil
-		return nil //nolint:nilerr // A wrong type is an empty list, and ends nothing else.
-	}
-	list := (*l)[:0:cap(*l)]
-	for dec.More() && len(list) < maxDescriptors {
-		if n := len(list); n < len(*l) {
-			list = (*l)[:n+1]
-		} else {
-			list = append(list, descriptor{})
-		}
-		// The syntax has been checked: it can only be a wrong type, whose
-		// field stays empty.
-		_ = dec.Decode(&list[len(list)-1])
-	}
-	if list == nil {
-		list = descriptors{}
-	}
-	*l = list
-	return nil
-}
-
 // valid leaves out what has no digest that anything could be stored under.
-func (l descriptors) valid() descriptors {
-	var valid descriptors
-	for _, desc := range l {
+func valid(list []Descriptor) []Descriptor {
+	var valid []Descriptor
+	for _, desc := range list {
 		if desc.Digest.Validate() == nil {
 			valid = append(valid, desc)
 		}
@@ -173,55 +202,14 @@ func (l descriptors) valid() descriptors {
 }
 
 // digests are the valid digests, each once, in order.
-func (l descriptors) digests() []digest.Digest {
+func digests(list []Descriptor) []digest.Digest {
 	var digests []digest.Digest
 	seen := make(map[digest.Digest]bool)
-	for _, desc := range l {
+	for _, desc := range list {
 		if !seen[desc.Digest] && desc.Digest.Validate() == nil {
 			seen[desc.Digest] = true
 			digests = append(digests, desc.Digest)
 		}
 	}
 	return digests
-}
-
-// annotations holds those that berth reads. A map of all would cost ten times
-// their JSON in memory.
-type annotations struct {
-	created string
-	// marks are the parts that the annotations of a layer claim it holds.
-	marks Parts
-	debug bool
-}
-
-// UnmarshalJSON never fails; what is not a string is no annotation.
-func (a *annotations) UnmarshalJSON(b []byte) error {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
-		return nil //nolint:nilerr // A wrong type means no annotations, and ends nothing else.
-	}
-	for dec.More() {
-		key, err := dec.Token()
-		if err != nil {
-			return nil //nolint:nilerr // As above.
-		}
-		var value *string
-		if err := dec.Decode(&value); err == nil && value != nil {
-			a.set(key, *value)
-		}
-	}
-	return nil
-}
-
-func (a *annotations) set(key json.Token, value string) {
-	switch key {
-	case "org.unikraft.kernel.image":
-		a.marks |= PartKernel
-	case "org.unikraft.kernel.initrd":
-		a.marks |= PartInitrd
-	case "org.unikraft.kernel.imagedbg":
-		a.debug = true
-	case v1.AnnotationCreated:
-		a.created = value
-	}
 }

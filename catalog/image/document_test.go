@@ -72,6 +72,8 @@ func TestKinds(t *testing.T) {
 		{"another type", "application/vnd.example+json", []object{manifests, layers}, "application/vnd.example+json", false, true, true},
 		{"empty index", "", []object{{"manifests": []object{}}}, ociIndex, false, false, false},
 		{"nothing", "", nil, ociManifest, false, false, false},
+		{"null for an empty array", "", []object{{"manifests": nil}}, ociIndex, false, false, false},
+		{"null beside layers", "", []object{{"manifests": nil}, layers}, ociManifest, true, true, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := object{"schemaVersion": 2}
@@ -115,6 +117,11 @@ func TestReadsAsDistribution(t *testing.T) {
 		`"layers":[{"digest":"A"}],"layers":[{},{"digest":"B"}]`,
 		`"layers":[{"digest":"A"}],"layers":[]`,
 		`"layers":[{"digest":"A"}],"layers":null`,
+		`"layers":[{"digest":"A"},{"digest":"X"}],"layers":[{}],"layers":[{},{}]`,
+		`"layers":[{"digest":"A"},{"digest":"X"},{"digest":"B"}],"layers":[{}],"layers":[{},{},{},{}]`,
+		`"layers":[{"digest":"A"},{"digest":"X"}],"layers":[],"layers":[{},{}]`,
+		`"layers":[{"digest":"A"}],"layers":[],"layers":[{}]`,
+		`"layers":[{"digest":"A"}],"layers":null,"layers":[{}]`,
 		`"layers":[{"digest":"A","Digest":"B"}]`,
 		`"layers":[{"DIGEST":"A"}]`,
 		`"config":{"digest":"X"},"Config":{"digest":"A"}`,

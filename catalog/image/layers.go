@@ -48,18 +48,18 @@ var tarTypes = map[string]bool{
 
 // mark says what the manifest claims a layer to hold, and whether it claims
 // anything. A debug kernel is marked, and is no part to boot from.
-func (desc descriptor) mark() (parts Parts, marked bool) {
-	if desc.Annotations.debug {
+func (desc Descriptor) mark() (parts Parts, marked bool) {
+	if desc.Marks.debug {
 		return 0, true
 	}
 	mediaType := strings.TrimSuffix(strings.TrimSuffix(desc.MediaType, "+gzip"), "+zstd")
-	parts = desc.Annotations.marks | unikraftTypes[mediaType]
+	parts = desc.Marks.parts | unikraftTypes[mediaType]
 	return parts, parts != 0
 }
 
 // parts says what each of the layers holds: by their marks if there is any,
 // else by what is in them.
-func (d *describer) parts(ctx context.Context, layers descriptors) ([]Parts, error) {
+func (d *describer) parts(ctx context.Context, layers []Descriptor) ([]Parts, error) {
 	parts := make([]Parts, len(layers))
 	anyMark := false
 	for i, layer := range layers {
@@ -75,7 +75,7 @@ func (d *describer) parts(ctx context.Context, layers descriptors) ([]Parts, err
 
 // lookInto fills parts from the tar headers of the layers, until a layer shows
 // that this is an ordinary container, or until enough has been looked at.
-func (d *describer) lookInto(ctx context.Context, layers descriptors, parts []Parts) error {
+func (d *describer) lookInto(ctx context.Context, layers []Descriptor, parts []Parts) error {
 	opened, unpacked := 0, int64(0)
 	for i, layer := range layers {
 		if !tarTypes[layer.MediaType] {

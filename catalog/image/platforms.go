@@ -24,7 +24,7 @@ func (c candidate) bootable() bool {
 }
 
 // image reads the unikernel image that doc is; nil if it is none.
-func (d *describer) image(ctx context.Context, m Manifest, doc document, kind kind) (*Image, error) {
+func (d *describer) image(ctx context.Context, m Manifest, doc Document, kind kind) (*Image, error) {
 	var err error
 	switch kind {
 	case kindManifest:
@@ -49,8 +49,8 @@ func (d *describer) bootable() bool {
 }
 
 // walk finds the manifests of an index, and those of the indexes inside it.
-func (d *describer) walk(ctx context.Context, index document, depth int) error {
-	for _, child := range index.Manifests.valid() {
+func (d *describer) walk(ctx context.Context, index Document, depth int) error {
+	for _, child := range valid(index.Manifests) {
 		if d.children == 0 {
 			return nil
 		}
@@ -68,14 +68,14 @@ func (d *describer) walk(ctx context.Context, index document, depth int) error {
 
 // child adds what an index refers to, whether or not it could be read. An
 // index is followed and is no platform by itself.
-func (d *describer) child(ctx context.Context, desc descriptor, doc document, read bool, depth int) error {
+func (d *describer) child(ctx context.Context, desc Descriptor, doc Document, read bool, depth int) error {
 	if !read {
-		doc = document{MediaType: desc.MediaType}
+		doc = Document{Stated: desc.MediaType}
 	}
 	p := Platform{
 		Digest:       desc.Digest,
-		OS:           name(desc.Platform.OS),
-		Architecture: name(desc.Platform.Architecture),
+		OS:           name(desc.Machine.OS),
+		Architecture: name(desc.Machine.Architecture),
 	}
 	switch doc.kind() {
 	case kindManifest:
@@ -85,14 +85,14 @@ func (d *describer) child(ctx context.Context, desc descriptor, doc document, re
 			return d.walk(ctx, doc, depth+1)
 		}
 	case kindOther:
-		return d.add(ctx, document{}, p)
+		return d.add(ctx, Document{}, p)
 	}
 	return nil
 }
 
 // add appends a manifest to those found.
-func (d *describer) add(ctx context.Context, doc document, p Platform) error {
-	layers := doc.Layers.valid()
+func (d *describer) add(ctx context.Context, doc Document, p Platform) error {
+	layers := valid(doc.Layers)
 	parts, err := d.parts(ctx, layers)
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func (d *describer) add(ctx context.Context, doc document, p Platform) error {
 		p.Size += size.bytes
 		p.boot(Part{Digest: layer.Digest, Size: size.bytes, MediaType: layer.MediaType}, parts[i])
 	}
-	d.found = append(d.found, candidate{platform: p, config: doc.Config.Digest, created: doc.Annotations.created})
+	d.found = append(d.found, candidate{platform: p, config: doc.Config.Digest, created: doc.created})
 	return nil
 }
 
@@ -125,7 +125,7 @@ func (p *Platform) boot(layer Part, parts Parts) {
 
 // assemble reads the configs of all manifests found and makes an image of
 // them. It comes last, so that nothing is read for ordinary container images.
-func (d *describer) assemble(ctx context.Context, m Manifest, doc document) (*Image, error) {
+func (d *describer) assemble(ctx context.Context, m Manifest, doc Document) (*Image, error) {
 	image := &Image{Platforms: make([]Platform, len(d.found))}
 	var chosen candidate
 	var config imageConfig
@@ -147,7 +147,7 @@ func (d *describer) assemble(ctx context.Context, m Manifest, doc document) (*Im
 	image.Args, image.KernelArgs = p.Args, p.KernelArgs
 	image.Env = environment(config.Config.Env)
 	image.Labels = labels(config.Config.Labels)
-	image.Created = created(m.Modified, config.Created, chosen.created, doc.Annotations.created)
+	image.Created = created(m.Modified, config.Created, chosen.created, doc.created)
 	return image, nil
 }
 
