@@ -112,8 +112,10 @@ func TestAccountsWhilePushing(t *testing.T) {
 		accountsAll(t, b, http.StatusUnauthorized, "the revoked one, still", ci, signed)
 	})
 	t.Run("expiry", func(t *testing.T) {
-		short := accountsToken(t, b, "alice", "short", "--expires", "3s")
-		end := time.Now().Add(3 * time.Second)
+		// Long enough for all that must be answered before, on a slow machine too.
+		const lives = 10 * time.Second
+		end := time.Now().Add(lives)
+		short := accountsToken(t, b, "alice", "short", "--expires", lives.String())
 		signed := accountsSigned(t, b, short.basic())
 		accountsAll(t, b, http.StatusOK, "a token that will expire", short, signed)
 		accountsWrite(accountsClient(b, "Bearer "+signed), "alice/short", func(begun time.Time, err error) bool {

@@ -302,7 +302,7 @@ func TestAccountsQuotaRoomForTwo(t *testing.T) {
 			}
 			wire.send(content[part:])
 			wire.end()
-			if a := wire.answer(10 * time.Second); a.status != http.StatusCreated {
+			if a := wire.answer(time.Minute); a.status != http.StatusCreated {
 				t.Errorf("the slow upload ended with %d %s", a.status, a.body)
 			}
 			accountsUsed(t, b, alice, accountsBytes(image), 256<<10, 1)

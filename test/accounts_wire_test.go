@@ -124,7 +124,7 @@ func TestAccountsQuotaBeforeTheBody(t *testing.T) {
 				}
 			}
 			wire := accountsWireTo(t, b, alice, test.method, target, test.length, test.header...)
-			accountsExceeded(t, test.name, wire.answer(5*time.Second), "256.0 KiB")
+			accountsExceeded(t, test.name, wire.answer(time.Minute), "256.0 KiB")
 			accountsUsed(t, b, alice, accountsBytes(kept), 256<<10, 1)
 			if left := accountsUploads(t, b); len(left) > 0 {
 				t.Errorf("uploads are left: %v", left)
@@ -172,7 +172,7 @@ func TestAccountsQuotaWithoutLength(t *testing.T) {
 					}
 				}
 			}
-			accountsExceeded(t, method, wire.answer(10*time.Second), "3.0 MiB")
+			accountsExceeded(t, method, wire.answer(time.Minute), "3.0 MiB")
 			if sent >= 64<<20 {
 				t.Error("all of it was taken")
 			}

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -79,9 +82,31 @@ func start(t testing.TB, options ...option) *Berth {
 	if b.Data == "" {
 		b.Data = t.TempDir()
 	}
-	b.run("127.0.0.1:0")
+	b.run(freeAddress(t))
 	t.Cleanup(b.stop)
 	return b
+}
+
+// nextPort is where freeAddress looks next.
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(rand.Uint32()) }
+
+// freeAddress is an address that stays a berth's own while it is stopped: below
+// the ports that the system gives to whoever asks for any, and given to no other
+// test.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	const first, count = 20_000, 12_000 // Linux gives those from 32768 on, others higher ones
+	for range count {
+		address := fmt.Sprintf("127.0.0.1:%d", first+nextPort.Add(1)%count)
+		if l, err := net.Listen("tcp", address); err == nil {
+			_ = l.Close()
+			return address
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // cleanEnv is the environment without what berth would take for its settings.

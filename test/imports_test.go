@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"catalog/image":     {"storage"},
 	"catalog/images":    {"catalog/image", "catalog/index", "registry/access", "storage", "storage/reference"},
 	"catalog/index":     {"catalog/image", "storage", "storage/reference"},
-	"storage":           {"storage/reference"},
+	"storage":           {"storage/fsync", "storage/reference"},
 	"storage/fsync":     {},
 	"storage/reference": {},
 	// The suites.

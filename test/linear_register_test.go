@@ -128,7 +128,7 @@ func (r *register) linearizable(reads ...string) porcupine.CheckResult {
 			part = append(part, op)
 		}
 	}
-	return porcupine.CheckOperationsTimeout(registerModel, part, 20*time.Second)
+	return porcupine.CheckOperationsTimeout(registerModel, part, 2*time.Minute)
 }
 
 // TestSharedTagsAreLinearizable has clients change and read the same tags,

@@ -43,7 +43,7 @@ func TestSecondInstance(t *testing.T) {
 	if code != 1 || stdout != "" || !strings.Contains(stderr, "another berth is using "+b.Data) {
 		t.Errorf("exited with %d and said %q, %q", code, stdout, stderr)
 	}
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > 30*time.Second { // the first would run for longer
 		t.Errorf("it took %v to say so", took)
 	}
 	// The first is none the worse for it, and the address is as exclusive.
@@ -59,7 +59,7 @@ func TestListenOpenly(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0"} {
 		begin := time.Now()
 		_, stderr, code := commandLine(t, nil, "serve", "--listen", address, "--data", t.TempDir())
-		if code != 1 || !strings.Contains(stderr, "http.open") || !strings.Contains(stderr, "BERTH_HTTP_OPEN") || time.Since(begin) > 5*time.Second {
+		if code != 1 || !strings.Contains(stderr, "http.open") || !strings.Contains(stderr, "BERTH_HTTP_OPEN") || time.Since(begin) > 30*time.Second {
 			t.Errorf("%s: exited with %d after %v and said %q", address, code, time.Since(begin), stderr)
 		}
 	}

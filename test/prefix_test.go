@@ -1,7 +1,6 @@
 package test
 
 import (
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -16,12 +15,7 @@ import (
 // TestPathPrefix puts a proxy in front that takes a path off: what berth links
 // to is where clients find it.
 func TestPathPrefix(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	inner := &url.URL{Scheme: "http", Host: free.Addr().String()}
-	free.Close()
+	inner := &url.URL{Scheme: "http", Host: freeAddress(t)}
 	proxy := httptest.NewServer(http.StripPrefix("/registry", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		httputil.NewSingleHostReverseProxy(inner).ServeHTTP(w, r)
 	})))

@@ -209,7 +209,7 @@ func TestDrain(t *testing.T) {
 	}
 	select {
 	case <-b.exited:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("berth did not stop after the last request")
 	}
 	if code := b.cmd.ProcessState.ExitCode(); code != 0 {
@@ -260,7 +260,7 @@ func slowUpload(t *testing.T, method, location string, length int) (*io.PipeWrit
 // eventually waits until something holds, for as long as that may take.
 func eventually(t testing.TB, otherwise string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(otherwise)
 		}

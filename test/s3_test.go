@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	mathrand "math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -53,7 +52,7 @@ func startS3(t testing.TB) *s3 {
 		t.Fatalf("the S3 server does not build: %v\n%s", err, err.(*buildError).output)
 	}
 	s := &s3{t: t, access: rand.Text(), secret: rand.Text(), root: t.TempDir()}
-	// It cannot choose a port by itself, and another may take a free one first.
+	// It cannot choose a port by itself, and another may still take this one first.
 	var log *logBuffer
 	for range 5 {
 		if log = s.run(path); log == nil {
@@ -67,12 +66,7 @@ func startS3(t testing.TB) *s3 {
 // run returns what the server said if it did not come up.
 func (s *s3) run(path string) *logBuffer {
 	s.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
+	address := freeAddress(s.t)
 	log := &logBuffer{}
 	server := exec.Command(path, "--port", address, "--quiet", "--keep-alive", "--health", "/healthz", "posix", s.root)
 	server.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.access, "ROOT_SECRET_KEY="+s.secret)

@@ -202,17 +202,18 @@ func TestSpecUploadHeld(t *testing.T) {
 		err error
 	}
 	slow := make(chan outcome, 1)
+	// It sends nothing before berth, which has the upload by then, asks for it.
+	waits := newRawClient(s.b.URL)
+	waits.http.Transport.(*http.Transport).ExpectContinueTimeout = time.Minute
 	go func() {
-		a, err := s.do("PATCH", at.String(), reader)
+		a, err := waits.do("PATCH", at.String(), reader, "Expect", "100-continue")
 		slow <- outcome{a, err}
 	}()
 	if _, err := writer.Write(content[:1000]); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "nothing of the slow upload arrives", func() bool {
-		return s.mustDo("PATCH", at.String()).status == 416
-	})
 	// It is busy, and how far it has come can be asked.
+	s.refuse("RANGE_INVALID", 416, "PATCH", at.String(), nil)
 	s.refuse("RANGE_INVALID", 416, "PUT", withDigest(at, rawDigest(content)), content)
 	s.refuse("RANGE_INVALID", 416, "DELETE", at.String(), nil)
 	s.ask(204, "GET", at.String(), nil)

@@ -89,13 +89,28 @@ func TestContextEnds(t *testing.T) {
 		cancel()
 	}
 
-	c.fail = nil
 	m = imageOf(1 << 40)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
+	reads, late := 0, 0
+	c.fail = func(op string, dgst digest.Digest) error {
+		if op != "read" || len(c.blobs[dgst]) < 100_000 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			late++
+		}
+		if reads++; reads == 2 {
+			<-ctx.Done() // there is more of the bomb to come
+		}
+		return nil
+	}
 	start := time.Now()
 	if _, err := image.Describe(ctx, m, c, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
-	inTime(t, time.Since(start), 200*time.Millisecond)
+	if reads < 2 || late > 0 {
+		t.Errorf("of %d reads, %d came after the context had ended", reads, late)
+	}
+	inTime(t, time.Since(start), 3*time.Second)
 }

@@ -6,16 +6,18 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-// within waits until something holds: what the poll sees, it sees in a second.
+// within lets a second of a synctest bubble pass, and wants something to hold
+// then: what the poll sees, it sees in a second.
 func within(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within a second: %s", what)
-		}
+	time.Sleep(time.Second)
+	synctest.Wait()
+	if !holds() {
+		t.Fatalf("not within a second: %s", what)
 	}
 }
 
@@ -25,7 +27,9 @@ func has(a *Accounts, name string) func() bool {
 
 const one = "accounts: [{name: one}]\n"
 
-func TestReload(t *testing.T) {
+func TestReload(t *testing.T) { synctest.Test(t, testReload) }
+
+func testReload(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts.yaml")
 	a, log := opened(t, path)
 	if a.Closed() {
@@ -57,6 +61,7 @@ func TestReload(t *testing.T) {
 	}
 	within(t, "the loss is logged", func() bool { return problems() == 6 })
 	time.Sleep(3 * pollEvery)
+	synctest.Wait()
 	if problems() != 6 || !a.Closed() || !has(a, "two")() {
 		t.Fatalf("logged %d times, closed %v", problems(), a.Closed())
 	}
@@ -74,13 +79,16 @@ func TestReload(t *testing.T) {
 	a.Close()
 	write(t, path, one)
 	time.Sleep(2 * pollEvery)
+	synctest.Wait()
 	if a.Current() != before {
 		t.Error("still read after it was closed")
 	}
 }
 
 // Kubernetes swaps a link above the file.
-func TestReloadLink(t *testing.T) {
+func TestReloadLink(t *testing.T) { synctest.Test(t, testReloadLink) }
+
+func testReloadLink(t *testing.T) {
 	folder := t.TempDir()
 	for name, account := range map[string]string{"1": "one", "2": "two"} {
 		if err := os.Mkdir(filepath.Join(folder, name), 0o700); err != nil {
