@@ -42,25 +42,26 @@ func (g *Registry) understand(r *http.Request) (asked, *problem) {
 // repository that the caller may not see is answered for without a look at
 // storage or index, so that it makes no difference whether it exists.
 func (g *Registry) allowed(w http.ResponseWriter, r *http.Request, a *asked) bool {
-	caller, err := g.gate.Identify(r)
-	if err != nil {
-		g.unauthorized(w, r, a, err)
+	id := access.Of(r)
+	if id.Err != nil {
+		g.unauthorized(w, r, a, id)
 		return false
 	}
-	a.caller = caller
+	a.caller = id.Caller
+	caller := a.caller
 	switch {
 	case caller.Open():
 		return g.fits(w, r, a)
 	case a.kind == kindBase:
 		// A client shows its credentials only where it is asked for them.
 		if !access.HasCredentials(r) {
-			g.challenge(w, r, a)
+			g.unauthorized(w, r, a, id)
 			return false
 		}
 		return true
 	case a.kind == kindCatalog:
 		if caller.Anonymous() {
-			g.challenge(w, r, a)
+			g.unauthorized(w, r, a, id)
 			return false
 		}
 		return true
@@ -69,7 +70,7 @@ func (g *Registry) allowed(w http.ResponseWriter, r *http.Request, a *asked) boo
 	case !a.write && caller.MayRead(a.name):
 		return true
 	case caller.Anonymous():
-		g.challenge(w, r, a)
+		g.unauthorized(w, r, a, id)
 	case !a.write:
 		g.fail(w, r, unknownRepository)
 	case caller.ReadOnly():
@@ -94,25 +95,18 @@ func (g *Registry) fits(w http.ResponseWriter, r *http.Request, a *asked) bool {
 	return false
 }
 
-// unauthorized answers wrong credentials, slower and slower.
-func (g *Registry) unauthorized(w http.ResponseWriter, r *http.Request, a *asked, err error) {
-	if slow := g.gate.Slow(r.Context(), r); slow != nil {
-		w.Header().Set("Retry-After", access.RetryAfter(slow))
+// unauthorized answers wrong credentials, slower and slower, or asks for some.
+func (g *Registry) unauthorized(w http.ResponseWriter, r *http.Request, a *asked, id *access.Identity) {
+	err := id.Refuse(w, r, a.resource(), a.action())
+	p := &problem{http.StatusUnauthorized, "UNAUTHORIZED", err.Error()}
+	switch {
+	case errors.Is(err, access.ErrTooManyFailures):
 		g.fail(w, r, &problem{http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many failed attempts from this address; wait a moment"})
-		return
+	case errors.Is(err, access.ErrNoCredentials):
+		g.fail(w, r, p)
+	default:
+		g.refuse(w, r, a, p)
 	}
-	w.Header().Set("WWW-Authenticate", g.gate.Challenge(r, a.resource(), a.action()))
-	message := "the credentials are not valid"
-	if errors.Is(err, access.ErrUnauthorized) {
-		message = err.Error()
-	}
-	g.refuse(w, r, a, &problem{http.StatusUnauthorized, "UNAUTHORIZED", message})
-}
-
-// challenge asks for credentials.
-func (g *Registry) challenge(w http.ResponseWriter, r *http.Request, a *asked) {
-	w.Header().Set("WWW-Authenticate", g.gate.Challenge(r, a.resource(), a.action()))
-	g.fail(w, r, &problem{http.StatusUnauthorized, "UNAUTHORIZED", "authentication required"})
 }
 
 // resource is what a challenge is about.

@@ -94,8 +94,8 @@ type Options struct {
 	Begin   func(ctx context.Context, repository string) (Tx, error)
 	Catalog Catalog
 
-	// Gate says who asks, and Accounts which namespaces and quotas there are.
-	Gate     *access.Gate
+	// Accounts says which namespaces and quotas there are. Who asks, access.Of
+	// says: a gate is wrapped around the registry.
 	Accounts *access.Accounts
 	// Audit is told of every push, deletion and refusal; it may be nil.
 	Audit *access.Audit
@@ -118,7 +118,6 @@ type Registry struct {
 	readOnly  bool
 	begin     func(context.Context, string) (Tx, error)
 	catalog   Catalog
-	gate      *access.Gate
 	audit     *access.Audit
 	referrers func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Referrer, error)
 	sparse    bool
@@ -137,7 +136,7 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 		return nil, errors.New("the registry needs a secret for the state of uploads")
 	}
 	g = &Registry{
-		store: o.Store, readOnly: o.ReadOnly, begin: o.Begin, catalog: o.Catalog, gate: o.Gate, audit: o.Audit,
+		store: o.Store, readOnly: o.ReadOnly, begin: o.Begin, catalog: o.Catalog, audit: o.Audit,
 		referrers: o.Referrers, sparse: o.MissingLayers,
 		names: &names{
 			namespace: func(name string) bool { return o.Accounts.Current().Namespace(name) },

@@ -62,16 +62,16 @@ type Options struct {
 	// RequestID returns the ID of the request that a context belongs to, for
 	// error messages and the log. It may be nil, and may return "".
 	RequestID func(context.Context) string
-	// Gate says who asks, and Accounts who may see what; both or neither. With
-	// neither, everybody sees everything.
-	Gate     *access.Gate
+	// Accounts says which namespaces and quotas there are, nil for none. Who
+	// asks, [access.Of] says: a gate is wrapped around the handler; without one
+	// everybody sees everything.
 	Accounts *access.Accounts
 	// Folder says whether there are official images in a folder of that name;
 	// nil means that they are looked for. With it, nothing is asked for about a
 	// name that the caller may not see.
 	Folder func(name string) bool
 	// Used is how many bytes count against a namespace's quota; it is wanted
-	// with Gate.
+	// with Accounts.
 	Used func(ctx context.Context, namespace string) (int64, error)
 }
 
