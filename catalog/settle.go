@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
 )
 
@@ -118,7 +119,7 @@ func (tx *Tx) settleLeft(ctx context.Context, refused uint64) error {
 		_, err := tx.catalog.index.Publish(ctx, tx.lease, index.Update{Done: true})
 		return err
 	}
-	return tx.complete(ctx, left.Intent, "")
+	return tx.complete(ctx, left.Intent, image.Manifest{}, "")
 }
 
 // restore puts back what could not be done.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
@@ -46,12 +47,13 @@ func (tx *Tx) Resolve(ctx context.Context, tag string) (digest.Digest, error) {
 }
 
 // Put stores a manifest with its tags, as intent has them, and publishes it:
-// when it returns without an error, the next answer has it. write stores the
+// when it returns without an error, the next answer has it. m is the manifest as
+// it came, so that nobody reads it again; its Bytes may be nil. write stores the
 // bytes and links them, and is called once the intent is durable; reservation,
 // if it is not "", is what was set aside for it in the namespace (see
 // [index.Index] Reserve), and ends with it. An error of write is returned as it
 // is.
-func (tx *Tx) Put(ctx context.Context, intent storage.Intent, reservation string, write func() error) error {
+func (tx *Tx) Put(ctx context.Context, intent storage.Intent, m image.Manifest, reservation string, write func() error) error {
 	if err := tx.prepare(ctx, &intent); err != nil {
 		return err
 	}
@@ -60,7 +62,7 @@ func (tx *Tx) Put(ctx context.Context, intent storage.Intent, reservation string
 		return err
 	}
 	// What has happened in storage is published also if the client is gone.
-	return tx.complete(context.WithoutCancel(ctx), intent, reservation)
+	return tx.complete(context.WithoutCancel(ctx), intent, m, reservation)
 }
 
 // remove does an intent that only takes away.
@@ -69,20 +71,20 @@ func (tx *Tx) remove(ctx context.Context, intent storage.Intent) error {
 		return err
 	}
 	// From here on it is done to the end, whether the client waits or not.
-	return tx.complete(context.WithoutCancel(ctx), intent, "")
+	return tx.complete(context.WithoutCancel(ctx), intent, image.Manifest{}, "")
 }
 
 // complete does in storage whatever of an intent is not done yet, and publishes
 // it. Manifests and tags go off the index before they go out of storage, so that
 // whatever is shown is there; what refers to them is described again after, when
 // storage no longer has them.
-func (tx *Tx) complete(ctx context.Context, intent storage.Intent, reservation string) error {
+func (tx *Tx) complete(ctx context.Context, intent storage.Intent, pushed image.Manifest, reservation string) error {
 	err := tx.unpublish(ctx, intent)
 	if err == nil {
 		err = tx.catalog.store.Complete(ctx, intent)
 	}
 	if err == nil {
-		p := publication{tx: tx, update: updateOf(intent), gone: goneBy(intent), last: index.Update{Done: true}}
+		p := publication{tx: tx, pushed: pushed, update: updateOf(intent), gone: goneBy(intent), last: index.Update{Done: true}}
 		p.update.Reservation = reservation
 		err = p.run(ctx, intent)
 	}

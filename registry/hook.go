@@ -10,6 +10,7 @@ import (
 	storagelib "github.com/distribution/distribution/v3/registry/storage"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/reference"
 )
@@ -71,7 +72,8 @@ func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 		return "", note(ctx, err)
 	}
 	intent := storage.Intent{Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
-	err = in.tx.Put(ctx, intent, manifestKey, func() error {
+	pushed := image.Manifest{Bytes: payload, Parsed: in.document}
+	err = in.tx.Put(ctx, intent, pushed, manifestKey, func() error {
 		dgst, err = m.ManifestService.Put(ctx, manifest, options...)
 		return err
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/handlers"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/reference"
@@ -26,10 +27,10 @@ type Tx interface {
 	// Resolve returns what a tag points to now, or storage.ErrNotFound.
 	Resolve(ctx context.Context, tag string) (digest.Digest, error)
 	// Put stores a manifest with its tags and publishes it: once it has returned
-	// without an error, the next answer has it. write stores the bytes; an error
-	// of it is returned as it is. reservation is what was set aside for it, see
+	// without an error, the next answer has it. m is the manifest as it came;
+	// write stores its bytes, and an error of it is returned as it is. reservation is what was set aside for it, see
 	// Reserve; it ends with the change.
-	Put(ctx context.Context, intent storage.Intent, reservation string, write func() error) error
+	Put(ctx context.Context, intent storage.Intent, m image.Manifest, reservation string, write func() error) error
 	// Close ends the change, published or not.
 	Close()
 }
