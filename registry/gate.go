@@ -22,16 +22,16 @@ type asked struct {
 
 // understand turns a request into what is asked. What is wrong with it does not
 // depend on what is stored.
-func (g *Registry) understand(r *http.Request) (asked, *problem) {
-	found, p := parse(r)
+func (r *Registry) understand(req *http.Request) (asked, *problem) {
+	found, p := parse(req)
 	if p != nil {
 		return asked{}, p
 	}
 	a := asked{route: found, given: found.name}
 	if found.name != "" {
-		a.name = g.names.long(found.name)
+		a.name = r.names.long(found.name)
 	}
-	reading := r.Method == http.MethodGet || r.Method == http.MethodHead
+	reading := req.Method == http.MethodGet || req.Method == http.MethodHead
 	// An upload is a write from its first step to its last, asking how far it
 	// has come included.
 	a.write = !reading || found.kind == kindUpload
@@ -41,42 +41,42 @@ func (g *Registry) understand(r *http.Request) (asked, *problem) {
 // allowed says whether the caller may do what it asks, and answers if not. A
 // repository that the caller may not see is answered for without a look at
 // storage or index, so that it makes no difference whether it exists.
-func (g *Registry) allowed(w http.ResponseWriter, r *http.Request, a *asked) bool {
-	id := access.Of(r)
+func (r *Registry) allowed(w http.ResponseWriter, req *http.Request, a *asked) bool {
+	id := access.Of(req)
 	if id.Err != nil {
-		g.unauthorized(w, r, a, id)
+		r.unauthorized(w, req, a, id)
 		return false
 	}
 	a.caller = id.Caller
 	caller := a.caller
 	switch {
 	case caller.Open():
-		return g.fits(w, r, a)
+		return r.fits(w, req, a)
 	case a.kind == kindBase:
 		// A client shows its credentials only where it is asked for them.
-		if !access.HasCredentials(r) {
-			g.unauthorized(w, r, a, id)
+		if !access.HasCredentials(req) {
+			r.unauthorized(w, req, a, id)
 			return false
 		}
 		return true
 	case a.kind == kindCatalog:
 		if caller.Anonymous() {
-			g.unauthorized(w, r, a, id)
+			r.unauthorized(w, req, a, id)
 			return false
 		}
 		return true
 	case a.write && caller.MayWrite(a.name):
-		return g.fits(w, r, a)
+		return r.fits(w, req, a)
 	case !a.write && caller.MayRead(a.name):
 		return true
 	case caller.Anonymous():
-		g.unauthorized(w, r, a, id)
+		r.unauthorized(w, req, a, id)
 	case !a.write:
-		g.fail(w, r, unknownRepository)
+		r.fail(w, req, unknownRepository)
 	case caller.ReadOnly():
-		g.refuse(w, r, a, &problem{http.StatusForbidden, "DENIED", "this token may only read"})
+		r.refuse(w, req, a, &problem{http.StatusForbidden, "DENIED", "this token may only read"})
 	default:
-		g.refuse(w, r, a, &problem{http.StatusForbidden, "DENIED", "you may not write to " + a.given})
+		r.refuse(w, req, a, &problem{http.StatusForbidden, "DENIED", "you may not write to " + a.given})
 	}
 	return false
 }
@@ -85,27 +85,27 @@ var unknownRepository = &problem{http.StatusNotFound, "NAME_UNKNOWN", "there is 
 
 // fits refuses an official folder that has the name of an account: the short
 // form of what lies in it would mean the account's.
-func (g *Registry) fits(w http.ResponseWriter, r *http.Request, a *asked) bool {
+func (r *Registry) fits(w http.ResponseWriter, req *http.Request, a *asked) bool {
 	folder := reference.Folder(a.name)
-	if !a.write || folder == "" || !g.names.namespace(folder) {
+	if !a.write || folder == "" || !r.names.namespace(folder) {
 		return true
 	}
-	g.refuse(w, r, a, &problem{http.StatusForbidden, "DENIED",
+	r.refuse(w, req, a, &problem{http.StatusForbidden, "DENIED",
 		"there can be no official folder " + folder + ": it is the name of an account"})
 	return false
 }
 
 // unauthorized answers wrong credentials, slower and slower, or asks for some.
-func (g *Registry) unauthorized(w http.ResponseWriter, r *http.Request, a *asked, id *access.Identity) {
-	err := id.Refuse(w, r, a.resource(), a.action())
+func (r *Registry) unauthorized(w http.ResponseWriter, req *http.Request, a *asked, id *access.Identity) {
+	err := id.Refuse(w, req, a.resource(), a.action())
 	p := &problem{http.StatusUnauthorized, "UNAUTHORIZED", err.Error()}
 	switch {
 	case errors.Is(err, access.ErrTooManyFailures):
-		g.fail(w, r, &problem{http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many failed attempts from this address; wait a moment"})
+		r.fail(w, req, &problem{http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many failed attempts from this address; wait a moment"})
 	case errors.Is(err, access.ErrNoCredentials):
-		g.fail(w, r, p)
+		r.fail(w, req, p)
 	default:
-		g.refuse(w, r, a, p)
+		r.refuse(w, req, a, p)
 	}
 }
 
@@ -126,18 +126,18 @@ func (a *asked) action() string {
 }
 
 // refuse answers what a caller may not do, and writes it down.
-func (g *Registry) refuse(w http.ResponseWriter, r *http.Request, a *asked, p *problem) {
-	e := g.event(r, a, "refused")
+func (r *Registry) refuse(w http.ResponseWriter, req *http.Request, a *asked, p *problem) {
+	e := r.event(req, a, "refused")
 	e.Status, e.Detail = p.status, p.code+": "+p.message
-	g.record(r, e)
-	g.fail(w, r, p)
+	r.record(req, e)
+	r.fail(w, req, p)
 }
 
 // recordRefusal writes down what was refused further in.
-func (g *Registry) recordRefusal(r *http.Request, a *asked, status int, err error) {
-	e := g.event(r, a, "refused")
+func (r *Registry) recordRefusal(req *http.Request, a *asked, status int, err error) {
+	e := r.event(req, a, "refused")
 	e.Status, e.Detail = status, why(err)
-	g.record(r, e)
+	r.record(req, e)
 }
 
 // why is what an error tells the client, for the audit log.
@@ -150,17 +150,17 @@ func why(err error) string {
 }
 
 // event begins a line of the audit log.
-func (g *Registry) event(r *http.Request, a *asked, action string) access.Event {
+func (r *Registry) event(req *http.Request, a *asked, action string) access.Event {
 	return access.Event{
-		Account: a.caller.Name(), Token: a.caller.Label(), Client: r.RemoteAddr, Request: g.requestID(r.Context()),
+		Account: a.caller.Name(), Token: a.caller.Label(), Client: req.RemoteAddr, Request: r.requestID(req.Context()),
 		Action: action, Repository: a.name, Tag: a.tag, Digest: string(a.digest),
 	}
 }
 
 // record writes an event down. An audit log that cannot be written is said
 // loudly, and stops nobody: what happened has happened.
-func (g *Registry) record(r *http.Request, e access.Event) {
-	if err := g.audit.Write(e); err != nil {
-		g.log.ErrorContext(r.Context(), "audit log cannot be written", "error", err, "event", e.Action+" "+e.Repository+" "+strconv.Itoa(e.Status))
+func (r *Registry) record(req *http.Request, e access.Event) {
+	if err := r.audit.Write(e); err != nil {
+		r.log.ErrorContext(req.Context(), "audit log cannot be written", "error", err, "event", e.Action+" "+e.Repository+" "+strconv.Itoa(e.Status))
 	}
 }

@@ -41,8 +41,8 @@ type errorEntry struct {
 	Detail  json.RawMessage `json:"detail,omitempty"`
 }
 
-func (g *Registry) fail(w http.ResponseWriter, r *http.Request, p *problem) {
-	g.write(w, r, p.status, p.body())
+func (r *Registry) fail(w http.ResponseWriter, req *http.Request, p *problem) {
+	r.write(w, req, p.status, p.body())
 }
 
 func (p *problem) body() errorBody {
@@ -50,12 +50,12 @@ func (p *problem) body() errorBody {
 }
 
 // failWith answers with whatever error came up, and returns the status.
-func (g *Registry) failWith(w http.ResponseWriter, r *http.Request, err error) int {
+func (r *Registry) failWith(w http.ResponseWriter, req *http.Request, err error) int {
 	status, body := answerTo(err)
 	if status >= http.StatusInternalServerError {
-		g.log.ErrorContext(r.Context(), "request failed", "error", err)
+		r.log.ErrorContext(req.Context(), "request failed", "error", err)
 	}
-	g.write(w, r, status, body)
+	r.write(w, req, status, body)
 	return status
 }
 
@@ -96,8 +96,8 @@ func answerTo(err error) (status int, body errorBody) {
 }
 
 // write answers with errors, each message ending in the request's ID.
-func (g *Registry) write(w http.ResponseWriter, r *http.Request, status int, body errorBody) {
-	if id := g.requestID(r.Context()); id != "" {
+func (r *Registry) write(w http.ResponseWriter, req *http.Request, status int, body errorBody) {
+	if id := r.requestID(req.Context()); id != "" {
 		for i := range body.Errors {
 			body.Errors[i].Message += fmt.Sprintf(" (request %s)", id)
 		}
@@ -111,7 +111,7 @@ func (g *Registry) write(w http.ResponseWriter, r *http.Request, status int, bod
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(buf.Len()))
 	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
+	if req.Method != http.MethodHead {
 		_, _ = w.Write(buf.Bytes())
 	}
 }
@@ -144,58 +144,58 @@ type guard struct {
 	accepted func(http.Header)
 }
 
-func (w *guard) WriteHeader(status int) {
-	if w.wrote || w.failed != 0 {
+func (g *guard) WriteHeader(status int) {
+	if g.wrote || g.failed != 0 {
 		return
 	}
 	if status < 400 {
-		w.wrote, w.status = true, status
-		if status == http.StatusCreated && w.created != nil {
-			w.created(w.Header())
+		g.wrote, g.status = true, status
+		if status == http.StatusCreated && g.created != nil {
+			g.created(g.Header())
 		}
-		if status == http.StatusAccepted && w.accepted != nil {
-			w.accepted(w.Header())
+		if status == http.StatusAccepted && g.accepted != nil {
+			g.accepted(g.Header())
 		}
-		if location := w.Header().Get("Location"); location != "" {
-			w.Header().Set("Location", strings.Replace(location, "/v2/"+w.long+"/", w.prefix+"/v2/"+w.given+"/", 1))
+		if location := g.Header().Get("Location"); location != "" {
+			g.Header().Set("Location", strings.Replace(location, "/v2/"+g.long+"/", g.prefix+"/v2/"+g.given+"/", 1))
 		}
-		w.ResponseWriter.WriteHeader(status)
+		g.ResponseWriter.WriteHeader(status)
 		return
 	}
-	w.failed = status
+	g.failed = status
 }
 
-func (w *guard) Write(p []byte) (int, error) {
-	if w.failed == 0 {
-		if !w.wrote {
-			w.WriteHeader(http.StatusOK)
+func (g *guard) Write(p []byte) (int, error) {
+	if g.failed == 0 {
+		if !g.wrote {
+			g.WriteHeader(http.StatusOK)
 		}
-		return w.ResponseWriter.Write(p)
+		return g.ResponseWriter.Write(p)
 	}
-	if w.body.Len()+len(p) <= maxErrorBody {
-		w.body.Write(p)
+	if g.body.Len()+len(p) <= maxErrorBody {
+		g.body.Write(p)
 	}
 	return len(p), nil
 }
 
-func (g *Registry) guard(w http.ResponseWriter, a *asked) *guard {
-	return &guard{ResponseWriter: w, long: a.name, given: a.given, prefix: g.prefix}
+func (r *Registry) guard(w http.ResponseWriter, a *asked) *guard {
+	return &guard{ResponseWriter: w, long: a.name, given: a.given, prefix: r.prefix}
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (w *guard) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (g *guard) Unwrap() http.ResponseWriter { return g.ResponseWriter }
 
 // finish answers with the error that was held back, if there is one, and
 // returns the status of the answer.
-func (g *Registry) finish(w *guard, r *http.Request) int {
+func (r *Registry) finish(w *guard, req *http.Request) int {
 	if w.failed == 0 {
 		if !w.wrote {
 			return http.StatusOK // net/http answers so
 		}
 		return w.status
 	}
-	if err := recordOf(r.Context()).err; err != nil {
-		return g.failWith(w.ResponseWriter, r, err)
+	if err := recordOf(req.Context()).err; err != nil {
+		return r.failWith(w.ResponseWriter, req, err)
 	}
 	var body errorBody
 	if json.Unmarshal(w.body.Bytes(), &body) != nil || len(body.Errors) == 0 {
@@ -205,7 +205,7 @@ func (g *Registry) finish(w *guard, r *http.Request) int {
 	if w.failed >= 500 {
 		for i, e := range body.Errors {
 			// The detail is a raw Go error; it is in the log.
-			g.log.ErrorContext(r.Context(), "registry error", "code", e.Code, "message", e.Message, "detail", string(e.Detail))
+			r.log.ErrorContext(req.Context(), "registry error", "code", e.Code, "message", e.Message, "detail", string(e.Detail))
 			body.Errors[i].Detail = nil
 			if e.Code == "UNKNOWN" {
 				body.Errors[i].Message = "the registry could not do this; its log says why"
@@ -218,7 +218,7 @@ func (g *Registry) finish(w *guard, r *http.Request) int {
 		}
 	}
 	w.Header().Del("X-Content-Type-Options")
-	g.write(w.ResponseWriter, r, w.failed, body)
+	r.write(w.ResponseWriter, req, w.failed, body)
 	return w.failed
 }
 

@@ -170,7 +170,7 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 // configuration is what the embedded registry is told. It gets the driver that
 // is already open, and neither accounts, nor notifications, nor a descriptor
 // cache, which would be stale after deletions made beside it.
-func (g *Registry) configuration(o Options) *configuration.Configuration {
+func (r *Registry) configuration(o Options) *configuration.Configuration {
 	c := &configuration.Configuration{Storage: configuration.Storage{
 		storage.OpenedDriver: o.Store.OpenedParameters(),
 	}}
@@ -180,80 +180,80 @@ func (g *Registry) configuration(o Options) *configuration.Configuration {
 		}
 	}
 	c.HTTP.Secret = o.Secret
-	c.HTTP.Host = strings.TrimSuffix(o.PublicURL, g.prefix)
+	c.HTTP.Host = strings.TrimSuffix(o.PublicURL, r.prefix)
 	c.HTTP.RelativeURLs = true
 	// What a manifest refers to is verified in verify.go.
 	c.Validation.Disabled = true
 	c.Middleware = map[string][]configuration.Middleware{
-		"repository": {{Name: middlewareName, Options: configuration.Parameters{"registry": g}}},
+		"repository": {{Name: middlewareName, Options: configuration.Parameters{"registry": r}}},
 	}
 	return c
 }
 
 // Folder says whether there are official images in a folder of that name.
-func (g *Registry) Folder(name string) bool { return g.names.isFolder(name) }
+func (r *Registry) Folder(name string) bool { return r.names.isFolder(name) }
 
 // Used is how many bytes count against a namespace's quota: what is stored, and
 // what has been received of uploads that are not finished.
-func (g *Registry) Used(ctx context.Context, namespace string) (int64, error) {
-	return g.quotas.used(ctx, namespace)
+func (r *Registry) Used(ctx context.Context, namespace string) (int64, error) {
+	return r.quotas.used(ctx, namespace)
 }
 
 // Close stops what runs in the background.
-func (g *Registry) Close() error { return g.app.Shutdown() }
+func (r *Registry) Close() error { return r.app.Shutdown() }
 
 // ServeHTTP implements http.Handler.
-func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
-	a, p := g.understand(r)
+	a, p := r.understand(req)
 	if p != nil {
-		g.fail(w, r, p)
+		r.fail(w, req, p)
 		return
 	}
-	if methods := endpoints[a.kind].methods; !slices.Contains(methods, r.Method) {
+	if methods := endpoints[a.kind].methods; !slices.Contains(methods, req.Method) {
 		w.Header().Set("Allow", strings.Join(methods, ", "))
-		g.fail(w, r, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", r.Method + " is not supported here"})
+		r.fail(w, req, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", req.Method + " is not supported here"})
 		return
 	}
-	if !g.allowed(w, r, &a) {
+	if !r.allowed(w, req, &a) {
 		return
 	}
 	switch {
-	case g.readOnly && a.write:
-		g.fail(w, r, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only at the moment"})
-	case a.kind == kindManifest && r.Method == http.MethodPut:
-		g.putManifest(w, r, &a)
-	case a.kind == kindManifest && r.Method == http.MethodDelete:
-		g.deleteManifest(w, r, &a)
+	case r.readOnly && a.write:
+		r.fail(w, req, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only at the moment"})
+	case a.kind == kindManifest && req.Method == http.MethodPut:
+		r.putManifest(w, req, &a)
+	case a.kind == kindManifest && req.Method == http.MethodDelete:
+		r.deleteManifest(w, req, &a)
 	case a.kind == kindManifest:
-		g.getManifest(w, r, &a)
+		r.getManifest(w, req, &a)
 	case a.kind == kindReferrers:
-		g.listReferrers(w, r, &a)
+		r.listReferrers(w, req, &a)
 	case a.kind == kindTags:
-		g.listTags(w, r, &a)
+		r.listTags(w, req, &a)
 	case a.kind == kindCatalog:
-		g.listRepositories(w, r, &a)
+		r.listRepositories(w, req, &a)
 	case a.kind == kindUploads || a.kind == kindUpload:
-		g.upload(w, r, &a)
+		r.upload(w, req, &a)
 	default:
-		status := g.forward(w, rebuild(r, a.route), &a)
+		status := r.forward(w, rebuild(req, a.route), &a)
 		if a.write {
-			e := g.event(r, &a, "delete")
+			e := r.event(req, &a, "delete")
 			e.Status = status
-			g.record(r, e)
+			r.record(req, e)
 		}
 	}
 }
 
 // learnFolders finds the official folders that there are already.
-func (g *Registry) learnFolders(ctx context.Context) error {
+func (r *Registry) learnFolders(ctx context.Context) error {
 	for after := ""; ; {
-		names, err := g.catalog.Repositories(ctx, []string{reference.Official}, after, maxRepositories)
+		names, err := r.catalog.Repositories(ctx, []string{reference.Official}, after, maxRepositories)
 		if err != nil || len(names) == 0 {
 			return err
 		}
 		for _, name := range names {
-			g.names.stored(name)
+			r.names.stored(name)
 		}
 		after = names[len(names)-1]
 	}
@@ -261,9 +261,9 @@ func (g *Registry) learnFolders(ctx context.Context) error {
 
 // forward lets distribution answer a request that was rebuilt, and returns the
 // status of the answer.
-func (g *Registry) forward(w http.ResponseWriter, r *http.Request, a *asked) int {
+func (r *Registry) forward(w http.ResponseWriter, req *http.Request, a *asked) int {
 	w.Header().Del("Docker-Distribution-API-Version") // distribution adds its own
-	guarded := g.guard(w, a)
-	g.app.ServeHTTP(guarded, r)
-	return g.finish(guarded, r)
+	guarded := r.guard(w, a)
+	r.app.ServeHTTP(guarded, req)
+	return r.finish(guarded, req)
 }

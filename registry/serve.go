@@ -22,24 +22,24 @@ import (
 // come in storage. The index shows nothing that is not stored. distribution
 // would also refuse clients that do not say that they accept the type, which
 // the specification does not ask for.
-func (g *Registry) getManifest(w http.ResponseWriter, r *http.Request, a *asked) {
+func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *asked) {
 	named, err := a.digest, error(nil)
 	if a.tag != "" {
-		named, err = g.catalog.Resolve(r.Context(), a.name, a.tag)
+		named, err = r.catalog.Resolve(req.Context(), a.name, a.tag)
 	}
 	var body []byte
 	if err == nil {
-		body, err = g.manifest(r, a.name, named)
+		body, err = r.manifest(req, a.name, named)
 	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		g.fail(w, r, unknownManifest)
+		r.fail(w, req, unknownManifest)
 		return
 	case errors.Is(err, storage.ErrTooLarge):
-		g.fail(w, r, &problem{http.StatusInternalServerError, "UNKNOWN", "the stored manifest is larger than a manifest may be"})
+		r.fail(w, req, &problem{http.StatusInternalServerError, "UNKNOWN", "the stored manifest is larger than a manifest may be"})
 		return
 	case err != nil:
-		g.failWith(w, r, err)
+		r.failWith(w, req, err)
 		return
 	}
 	h := w.Header()
@@ -48,15 +48,15 @@ func (g *Registry) getManifest(w http.ResponseWriter, r *http.Request, a *asked)
 	h.Set("Docker-Content-Digest", named.String())
 	h.Set("ETag", `"`+named.String()+`"`)
 	guarded := &guard{ResponseWriter: w}
-	http.ServeContent(guarded, r, "", time.Time{}, bytes.NewReader(body))
-	g.finish(guarded, r)
+	http.ServeContent(guarded, req, "", time.Time{}, bytes.NewReader(body))
+	r.finish(guarded, req)
 }
 
-func (g *Registry) manifest(r *http.Request, repository string, d digest.Digest) ([]byte, error) {
-	canonical, err := g.catalog.Canonical(r.Context(), repository, d)
+func (r *Registry) manifest(req *http.Request, repository string, d digest.Digest) ([]byte, error) {
+	canonical, err := r.catalog.Canonical(req.Context(), repository, d)
 	if err != nil {
 		return nil, err
 	}
-	body, _, err := g.store.Repository(repository).Manifest(r.Context(), canonical)
+	body, _, err := r.store.Repository(repository).Manifest(req.Context(), canonical)
 	return body, err
 }

@@ -13,9 +13,9 @@ import (
 // clients that push and cannot reach the bucket.
 type onlyGets struct{ storagedriver.StorageDriver }
 
-func (d onlyGets) RedirectURL(r *http.Request, path string) (string, error) {
+func (o onlyGets) RedirectURL(r *http.Request, path string) (string, error) {
 	if r.Method != http.MethodGet {
 		return "", nil
 	}
-	return d.StorageDriver.RedirectURL(r, path)
+	return o.StorageDriver.RedirectURL(r, path)
 }

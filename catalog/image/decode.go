@@ -77,16 +77,16 @@ type descriptors struct {
 }
 
 // UnmarshalJSON never fails: what is wrong stays empty.
-func (l *descriptors) UnmarshalJSON(b []byte) error {
+func (d *descriptors) UnmarshalJSON(b []byte) error {
 	kept, more := truncate(b, MaxDescriptors)
-	l.present, l.tooMany = true, l.tooMany || more
+	d.present, d.tooMany = true, d.tooMany || more
 	if b[0] != '[' {
-		l.list = nil
+		d.list = nil
 		return nil
 	}
 	// The syntax has been checked: it can only be a wrong type, whose field
 	// stays empty.
-	_ = json.Unmarshal(kept, &l.list)
+	_ = json.Unmarshal(kept, &d.list)
 	return nil
 }
 

@@ -142,21 +142,21 @@ func (a *account) newShow() *cobra.Command {
 	}
 }
 
-func (f accountForm) print(w io.Writer) {
-	fmt.Fprintf(w, "name    %s\n", f.Name)
-	if f.Admin {
+func (a accountForm) print(w io.Writer) {
+	fmt.Fprintf(w, "name    %s\n", a.Name)
+	if a.Admin {
 		fmt.Fprint(w, "admin   yes: may read and write everything\n")
 	}
-	fmt.Fprintf(w, "quota   %s\n", quotaText(f.Quota))
-	if f.Used != nil {
-		fmt.Fprintf(w, "used    %s in %s\n", size.Text(f.Used.Bytes), count(f.Used.Images, "image"))
+	fmt.Fprintf(w, "quota   %s\n", quotaText(a.Quota))
+	if a.Used != nil {
+		fmt.Fprintf(w, "used    %s in %s\n", size.Text(a.Used.Bytes), count(a.Used.Images, "image"))
 	}
-	reads := slices.Concat([]string{f.Name, reference.Official}, f.Read, f.Write)
+	reads := slices.Concat([]string{a.Name, reference.Official}, a.Read, a.Write)
 	slices.Sort(reads)
 	reads = slices.Compact(reads)
 	fmt.Fprintf(w, "reads   %s\n", names(reads))
-	fmt.Fprintf(w, "writes  %s\n\n", names(append([]string{f.Name}, f.Write...)))
-	printTokens(w, f.Tokens)
+	fmt.Fprintf(w, "writes  %s\n\n", names(append([]string{a.Name}, a.Write...)))
+	printTokens(w, a.Tokens)
 }
 
 func quotaText(quota *int64) string {
