@@ -9,25 +9,25 @@ import (
 	"github.com/berth-oci/berth/storage/reference"
 )
 
-// asked is a request that was understood: who wants to do what, where. It is
+// request is a parsed request: who wants to do what, where. It is
 // made in one place, and all that happens afterwards goes by it.
-type asked struct {
+type request struct {
 	route
 	caller access.Caller
 	// given is the repository's name as the client wrote it; route.name is the
 	// long form.
-	given string
+	clientName string
 	write bool
 }
 
 // understand turns a request into what is asked. What is wrong with it does not
 // depend on what is stored.
-func (r *Registry) understand(req *http.Request) (asked, *problem) {
+func (r *Registry) parseRequest(req *http.Request) (request, *problem) {
 	found, p := parse(req)
 	if p != nil {
-		return asked{}, p
+		return request{}, p
 	}
-	a := asked{route: found, given: found.name}
+	a := request{route: found, clientName: found.name}
 	if found.name != "" {
 		a.name = r.names.long(found.name)
 	}
@@ -38,10 +38,10 @@ func (r *Registry) understand(req *http.Request) (asked, *problem) {
 	return a, nil
 }
 
-// allowed says whether the caller may do what it asks, and answers if not. A
+// allowed reports whether the caller may do what it asks, and answers if not. A
 // repository that the caller may not see is answered for without a look at
 // storage or index, so that it makes no difference whether it exists.
-func (r *Registry) allowed(w http.ResponseWriter, req *http.Request, a *asked) bool {
+func (r *Registry) allowed(w http.ResponseWriter, req *http.Request, a *request) bool {
 	id := access.Of(req)
 	if id.Err != nil {
 		r.unauthorized(w, req, a, id)
@@ -76,7 +76,7 @@ func (r *Registry) allowed(w http.ResponseWriter, req *http.Request, a *asked) b
 	case caller.ReadOnly():
 		r.refuse(w, req, a, &problem{http.StatusForbidden, "DENIED", "this token may only read"})
 	default:
-		r.refuse(w, req, a, &problem{http.StatusForbidden, "DENIED", "you may not write to " + a.given})
+		r.refuse(w, req, a, &problem{http.StatusForbidden, "DENIED", "you may not write to " + a.clientName})
 	}
 	return false
 }
@@ -85,7 +85,7 @@ var unknownRepository = &problem{http.StatusNotFound, "NAME_UNKNOWN", "there is 
 
 // fits refuses an official folder that has the name of an account: the short
 // form of what lies in it would mean the account's.
-func (r *Registry) fits(w http.ResponseWriter, req *http.Request, a *asked) bool {
+func (r *Registry) fits(w http.ResponseWriter, req *http.Request, a *request) bool {
 	folder := reference.Folder(a.name)
 	if !a.write || folder == "" || !r.names.namespace(folder) {
 		return true
@@ -96,7 +96,7 @@ func (r *Registry) fits(w http.ResponseWriter, req *http.Request, a *asked) bool
 }
 
 // unauthorized answers wrong credentials, slower and slower, or asks for some.
-func (r *Registry) unauthorized(w http.ResponseWriter, req *http.Request, a *asked, id *access.Identity) {
+func (r *Registry) unauthorized(w http.ResponseWriter, req *http.Request, a *request, id *access.Identity) {
 	err := id.Refuse(w, req, a.resource(), a.action())
 	p := &problem{http.StatusUnauthorized, "UNAUTHORIZED", err.Error()}
 	switch {
@@ -110,15 +110,15 @@ func (r *Registry) unauthorized(w http.ResponseWriter, req *http.Request, a *ask
 }
 
 // resource is what a challenge is about.
-func (a *asked) resource() string {
+func (a *request) resource() string {
 	if a.kind == kindCatalog {
 		return "_catalog"
 	}
-	return a.given
+	return a.clientName
 }
 
 // action is what a challenge says is needed.
-func (a *asked) action() string {
+func (a *request) action() string {
 	if a.write {
 		return "push"
 	}
@@ -126,7 +126,7 @@ func (a *asked) action() string {
 }
 
 // refuse answers what a caller may not do, and writes it down.
-func (r *Registry) refuse(w http.ResponseWriter, req *http.Request, a *asked, p *problem) {
+func (r *Registry) refuse(w http.ResponseWriter, req *http.Request, a *request, p *problem) {
 	e := r.event(req, a, "refused")
 	e.Status, e.Detail = p.status, p.code+": "+p.message
 	r.record(req, e)
@@ -134,7 +134,7 @@ func (r *Registry) refuse(w http.ResponseWriter, req *http.Request, a *asked, p 
 }
 
 // recordRefusal writes down what was refused further in.
-func (r *Registry) recordRefusal(req *http.Request, a *asked, status int, err error) {
+func (r *Registry) recordRefusal(req *http.Request, a *request, status int, err error) {
 	e := r.event(req, a, "refused")
 	e.Status, e.Detail = status, why(err)
 	r.record(req, e)
@@ -150,7 +150,7 @@ func why(err error) string {
 }
 
 // event begins a line of the audit log.
-func (r *Registry) event(req *http.Request, a *asked, action string) access.Event {
+func (r *Registry) event(req *http.Request, a *request, action string) access.Event {
 	return access.Event{
 		Account: a.caller.Name(), Token: a.caller.Label(), Client: req.RemoteAddr, Request: r.requestID(req.Context()),
 		Action: action, Repository: a.name, Tag: a.tag, Digest: string(a.digest),

@@ -42,14 +42,14 @@ func (r *Registry) Harbor() http.Handler {
 }
 
 // harbor asks the gate and hands the request on.
-func (r *Registry) harbor(w http.ResponseWriter, req *http.Request, method string, found route, next func(http.ResponseWriter, *http.Request, *asked)) {
+func (r *Registry) harbor(w http.ResponseWriter, req *http.Request, method string, found route, next func(http.ResponseWriter, *http.Request, *request)) {
 	if req.Method != method {
 		w.Header().Set("Allow", method)
 		r.fail(w, req, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", req.Method + " is not supported here"})
 		return
 	}
 	found.kind = kindManifest // what is asked for is a repository's content
-	a := asked{route: found, given: found.name, write: method != http.MethodGet}
+	a := request{route: found, clientName: found.name, write: method != http.MethodGet}
 	if r.allowed(w, req, &a) {
 		next(w, req, &a)
 	}
@@ -72,7 +72,7 @@ func unescaped(s string) string {
 	return s
 }
 
-func (r *Registry) harborSummary(w http.ResponseWriter, req *http.Request, a *asked) {
+func (r *Registry) harborSummary(w http.ResponseWriter, req *http.Request, a *request) {
 	used, err := r.quotas.used(req.Context(), a.name)
 	if err != nil {
 		r.failWith(w, req, err)
@@ -96,7 +96,7 @@ func (r *Registry) harborSummary(w http.ResponseWriter, req *http.Request, a *as
 }
 
 // harborDelete deletes every manifest and tag of a repository in one step.
-func (r *Registry) harborDelete(w http.ResponseWriter, req *http.Request, a *asked) {
+func (r *Registry) harborDelete(w http.ResponseWriter, req *http.Request, a *request) {
 	if r.readOnly {
 		r.fail(w, req, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only at the moment"})
 		return

@@ -24,7 +24,7 @@ const (
 	paginationProblems = "PAGINATION_NUMBER_INVALID"
 )
 
-func (r *Registry) listTags(w http.ResponseWriter, req *http.Request, a *asked) {
+func (r *Registry) listTags(w http.ResponseWriter, req *http.Request, a *request) {
 	n, p := pageSize(req, maxTags, maxTags)
 	if p != nil {
 		r.fail(w, req, p)
@@ -40,14 +40,14 @@ func (r *Registry) listTags(w http.ResponseWriter, req *http.Request, a *asked) 
 		r.failWith(w, req, err)
 		return
 	}
-	tags = page(w, r.prefix+route{kind: kindTags, name: a.given}.path(), tags, n)
+	tags = page(w, r.prefix+route{kind: kindTags, name: a.clientName}.path(), tags, n)
 	writeJSON(w, req, struct {
 		Name string   `json:"name"`
 		Tags []string `json:"tags"`
-	}{a.given, tags})
+	}{a.clientName, tags})
 }
 
-func (r *Registry) listRepositories(w http.ResponseWriter, req *http.Request, a *asked) {
+func (r *Registry) listRepositories(w http.ResponseWriter, req *http.Request, a *request) {
 	n, p := pageSize(req, defaultPerCatalog, maxRepositories)
 	if p != nil {
 		r.fail(w, req, p)

@@ -23,7 +23,7 @@ var unknownManifest = &problem{http.StatusNotFound, "MANIFEST_UNKNOWN", "the rep
 // the repository is taken, so that a slow client holds up nobody. distribution
 // gets it under its canonical digest; what other digest and which tags the
 // client named is done beside it, in the same change.
-func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, a *asked) {
+func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, a *request) {
 	body, p := readManifest(w, req)
 	var document image.Document
 	if p == nil {
@@ -64,8 +64,8 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, a *aske
 	if contentType := req.Header.Get("Content-Type"); contentType == "" || isForm(contentType) {
 		out.Header.Set("Content-Type", document.Stated)
 	}
-	guarded := r.guard(w, a)
-	guarded.created = func(h http.Header) {
+	filtered := r.filter(w, a)
+	filtered.created = func(h http.Header) {
 		h.Set("Docker-Content-Digest", named.String())
 		h.Set("Location", strings.Replace(h.Get("Location"), target.digest.String(), named.String(), 1))
 		for _, tag := range tags {
@@ -77,10 +77,10 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, a *aske
 			h.Set("OCI-Subject", document.Subject.String())
 		}
 	}
-	r.app.ServeHTTP(guarded, out)
+	r.app.ServeHTTP(filtered, out)
 	e := r.event(req, a, "push")
 	e.Tag = strings.Join(tags, ",")
-	if e.Status = r.finish(guarded, out); e.Status < 400 {
+	if e.Status = r.finish(filtered, out); e.Status < 400 {
 		r.names.stored(a.name)
 		e.Digest = named.String()
 	}
@@ -112,7 +112,7 @@ const maxTagParameters = 100
 
 // tagsFor are the tags that a push sets: the one in the path, or, where it has
 // a digest, those of the parameter tag.
-func tagsFor(r *http.Request, a *asked) ([]string, *problem) {
+func tagsFor(r *http.Request, a *request) ([]string, *problem) {
 	if a.tag != "" {
 		return []string{a.tag}, nil
 	}
@@ -131,7 +131,7 @@ func tagsFor(r *http.Request, a *asked) ([]string, *problem) {
 
 // precondition checks If-Match and If-None-Match of a push by tag, which clients
 // use to change a tag only if it is what they think it is (RFC 9110, 13.1).
-func precondition(r *http.Request, a *asked, tx Tx) error {
+func precondition(r *http.Request, a *request, tx Tx) error {
 	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
 	if a.tag == "" || match == "" && none == "" {
 		return nil
@@ -184,7 +184,7 @@ func parseManifest(body []byte) (image.Document, *problem) {
 //
 // distribution's own deletion looks the tags up before it removes them, so that
 // one which moves in between is lost, and answers 202 also if it failed.
-func (r *Registry) deleteManifest(w http.ResponseWriter, req *http.Request, a *asked) {
+func (r *Registry) deleteManifest(w http.ResponseWriter, req *http.Request, a *request) {
 	var err error
 	if a.tag != "" {
 		err = r.catalog.Untag(req.Context(), a.name, a.tag)

@@ -123,11 +123,11 @@ const maxErrorBody = 4 << 20
 // thousand layers that are all missing.
 const maxErrors = 100
 
-// guard passes distribution's answers through, but for errors: it holds them
+// responseFilter passes distribution's answers through, but for errors: it holds them
 // back, so that what the client gets is always the specification's JSON, also
 // where distribution's router answers with plain text, and never shows the
 // inside of the server.
-type guard struct {
+type responseFilter struct {
 	http.ResponseWriter
 	failed int // the status of an error, 0 until there is one
 	wrote  bool
@@ -135,7 +135,7 @@ type guard struct {
 	status int // what was answered
 	// long and given are the repository's name as distribution has it and as
 	// the client wrote it. The client only ever sees its own.
-	long, given string
+	long, clientName string
 	// prefix is what clients have in front of /v2.
 	prefix string
 	// created, if it is set, corrects the headers of an answer 201.
@@ -144,7 +144,7 @@ type guard struct {
 	accepted func(http.Header)
 }
 
-func (g *guard) WriteHeader(status int) {
+func (g *responseFilter) WriteHeader(status int) {
 	if g.wrote || g.failed != 0 {
 		return
 	}
@@ -157,7 +157,7 @@ func (g *guard) WriteHeader(status int) {
 			g.accepted(g.Header())
 		}
 		if location := g.Header().Get("Location"); location != "" {
-			g.Header().Set("Location", strings.Replace(location, "/v2/"+g.long+"/", g.prefix+"/v2/"+g.given+"/", 1))
+			g.Header().Set("Location", strings.Replace(location, "/v2/"+g.long+"/", g.prefix+"/v2/"+g.clientName+"/", 1))
 		}
 		g.ResponseWriter.WriteHeader(status)
 		return
@@ -165,7 +165,7 @@ func (g *guard) WriteHeader(status int) {
 	g.failed = status
 }
 
-func (g *guard) Write(p []byte) (int, error) {
+func (g *responseFilter) Write(p []byte) (int, error) {
 	if g.failed == 0 {
 		if !g.wrote {
 			g.WriteHeader(http.StatusOK)
@@ -178,16 +178,16 @@ func (g *guard) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (r *Registry) guard(w http.ResponseWriter, a *asked) *guard {
-	return &guard{ResponseWriter: w, long: a.name, given: a.given, prefix: r.prefix}
+func (r *Registry) filter(w http.ResponseWriter, a *request) *responseFilter {
+	return &responseFilter{ResponseWriter: w, long: a.name, clientName: a.clientName, prefix: r.prefix}
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (g *guard) Unwrap() http.ResponseWriter { return g.ResponseWriter }
+func (g *responseFilter) Unwrap() http.ResponseWriter { return g.ResponseWriter }
 
 // finish answers with the error that was held back, if there is one, and
 // returns the status of the answer.
-func (r *Registry) finish(w *guard, req *http.Request) int {
+func (r *Registry) finish(w *responseFilter, req *http.Request) int {
 	if w.failed == 0 {
 		if !w.wrote {
 			return http.StatusOK // net/http answers so
@@ -212,9 +212,9 @@ func (r *Registry) finish(w *guard, req *http.Request) int {
 			}
 		}
 	}
-	if w.long != w.given {
+	if w.long != w.clientName {
 		for i, e := range body.Errors {
-			body.Errors[i].Detail = bytes.ReplaceAll(e.Detail, []byte(strconv.Quote(w.long)), []byte(strconv.Quote(w.given)))
+			body.Errors[i].Detail = bytes.ReplaceAll(e.Detail, []byte(strconv.Quote(w.long)), []byte(strconv.Quote(w.clientName)))
 		}
 	}
 	w.Header().Del("X-Content-Type-Options")

@@ -37,7 +37,7 @@ const (
 // listReferrers answers what refers to a manifest ("Listing Referrers"): an
 // index, empty for a subject that nobody knows. What older clients pushed under
 // the fallback tag is merged into the first page.
-func (r *Registry) listReferrers(w http.ResponseWriter, req *http.Request, a *asked) {
+func (r *Registry) listReferrers(w http.ResponseWriter, req *http.Request, a *request) {
 	query := req.URL.Query()
 	filter := query.Get("artifactType")
 	list := referrerList{filter: filter, seen: make(map[digest.Digest]bool)}
@@ -81,12 +81,12 @@ func (r *Registry) listReferrers(w http.ResponseWriter, req *http.Request, a *as
 const beforeAll = digest.Digest("-")
 
 // linkReferrers links to the page that goes on after a digest.
-func (r *Registry) linkReferrers(w http.ResponseWriter, a *asked, filter string, after digest.Digest) {
+func (r *Registry) linkReferrers(w http.ResponseWriter, a *request, filter string, after digest.Digest) {
 	next := url.Values{"last": {cmp.Or(after, beforeAll).String()}}
 	if filter != "" {
 		next.Set("artifactType", filter)
 	}
-	path := r.prefix + route{kind: kindReferrers, name: a.given, digest: a.digest}.path()
+	path := r.prefix + route{kind: kindReferrers, name: a.clientName, digest: a.digest}.path()
 	w.Header().Set("Link", "<"+path+"?"+next.Encode()+`>; rel="next"`)
 }
 
@@ -140,7 +140,7 @@ func (r *referrerList) write(w http.ResponseWriter, req *http.Request) {
 
 // addFallback adds what the index under the fallback tag lists ("Referrers Tag
 // Schema"), as far as it is stored.
-func (r *Registry) addFallback(req *http.Request, a *asked, list *referrerList) error {
+func (r *Registry) addFallback(req *http.Request, a *request, list *referrerList) error {
 	tag := fmt.Sprintf("%.32s-%.64s", a.digest.Algorithm(), a.digest.Encoded())
 	target, err := r.catalog.Resolve(req.Context(), a.name, tag)
 	var body []byte

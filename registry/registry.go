@@ -190,7 +190,7 @@ func (r *Registry) configuration(o Options) *configuration.Configuration {
 	return c
 }
 
-// Folder says whether there are official images in a folder of that name.
+// Folder reports whether there are official images in a folder of that name.
 func (r *Registry) Folder(name string) bool { return r.names.isFolder(name) }
 
 // Used is how many bytes count against a namespace's quota: what is stored, and
@@ -205,7 +205,7 @@ func (r *Registry) Close() error { return r.app.Shutdown() }
 // ServeHTTP implements http.Handler.
 func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
-	a, p := r.understand(req)
+	a, p := r.parseRequest(req)
 	if p != nil {
 		r.fail(w, req, p)
 		return
@@ -261,9 +261,9 @@ func (r *Registry) learnFolders(ctx context.Context) error {
 
 // forward lets distribution answer a request that was rebuilt, and returns the
 // status of the answer.
-func (r *Registry) forward(w http.ResponseWriter, req *http.Request, a *asked) int {
+func (r *Registry) forward(w http.ResponseWriter, req *http.Request, a *request) int {
 	w.Header().Del("Docker-Distribution-API-Version") // distribution adds its own
-	guarded := r.guard(w, a)
-	r.app.ServeHTTP(guarded, req)
-	return r.finish(guarded, req)
+	filtered := r.filter(w, a)
+	r.app.ServeHTTP(filtered, req)
+	return r.finish(filtered, req)
 }

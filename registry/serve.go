@@ -22,7 +22,7 @@ import (
 // come in storage. The index shows nothing that is not stored. distribution
 // would also refuse clients that do not say that they accept the type, which
 // the specification does not ask for.
-func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *asked) {
+func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *request) {
 	named, err := a.digest, error(nil)
 	if a.tag != "" {
 		named, err = r.catalog.Resolve(req.Context(), a.name, a.tag)
@@ -47,9 +47,9 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *aske
 	h.Set("Content-Type", cmp.Or(image.MediaType(body), v1.MediaTypeImageManifest))
 	h.Set("Docker-Content-Digest", named.String())
 	h.Set("ETag", `"`+named.String()+`"`)
-	guarded := &guard{ResponseWriter: w}
-	http.ServeContent(guarded, req, "", time.Time{}, bytes.NewReader(body))
-	r.finish(guarded, req)
+	filtered := &responseFilter{ResponseWriter: w}
+	http.ServeContent(filtered, req, "", time.Time{}, bytes.NewReader(body))
+	r.finish(filtered, req)
 }
 
 func (r *Registry) manifest(req *http.Request, repository string, d digest.Digest) ([]byte, error) {

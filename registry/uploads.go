@@ -19,7 +19,7 @@ import (
 )
 
 // upload passes on a step of a blob's upload: its start, a chunk, its end.
-func (r *Registry) upload(w http.ResponseWriter, req *http.Request, a *asked) {
+func (r *Registry) upload(w http.ResponseWriter, req *http.Request, a *request) {
 	rec := &record{}
 	req = req.WithContext(withRecord(req.Context(), rec))
 	out := rebuild(req, a.route)
@@ -72,21 +72,21 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, a *asked) {
 
 // passUpload lets distribution do its part, completes what it answers, and
 // returns the status.
-func (r *Registry) passUpload(w http.ResponseWriter, out *http.Request, a *asked, rec *record) int {
+func (r *Registry) passUpload(w http.ResponseWriter, out *http.Request, a *request, rec *record) int {
 	body := &uploadBody{ReadCloser: out.Body}
 	out.Body = body
-	guarded := r.guard(w, a)
-	guarded.accepted = func(h http.Header) {
+	filtered := r.filter(w, a)
+	filtered.accepted = func(h http.Header) {
 		h.Set("OCI-Chunk-Min-Length", "1") // any chunk will do
 	}
-	r.app.ServeHTTP(guarded, out)
-	if guarded.failed == http.StatusRequestedRangeNotSatisfiable {
+	r.app.ServeHTTP(filtered, out)
+	if filtered.failed == http.StatusRequestedRangeNotSatisfiable {
 		r.tellRange(w, out, a)
 	}
 	if body.failed != nil && rec.err == nil {
 		rec.err = &problem{http.StatusBadRequest, "SIZE_INVALID", "the body ended before it was complete"}
 	}
-	status := r.finish(guarded, out)
+	status := r.finish(filtered, out)
 	if status == http.StatusForbidden {
 		r.recordRefusal(out, a, status, rec.err)
 	}
@@ -97,7 +97,7 @@ func (r *Registry) passUpload(w http.ResponseWriter, out *http.Request, a *asked
 // let two write over each other, and then vouch for bytes that are not the ones
 // that it counted. The one that comes second is told to ask how far the first
 // has come.
-func (r *Registry) takeUpload(a *asked) (release func(), free bool) {
+func (r *Registry) takeUpload(a *request) (release func(), free bool) {
 	key := a.path()
 	if _, taken := r.uploads.LoadOrStore(key, nil); taken {
 		return nil, false
@@ -128,7 +128,7 @@ func checkContentRange(out *http.Request) *problem {
 	if given == "" {
 		return nil
 	}
-	m := rangeForm.FindStringSubmatch(given)
+	m := rangePattern.FindStringSubmatch(given)
 	if m == nil {
 		return &problem{http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID", "Content-Range is not valid: it wants the first and the last byte, like 0-1023"}
 	}
@@ -147,7 +147,7 @@ func checkContentRange(out *http.Request) *problem {
 // singlePost makes of a POST with a digest and a body ("Single POST") the upload
 // that it stands for, which is finished by the request that it returns. It
 // returns nil if the upload could not be started, and has answered then.
-func (r *Registry) singlePost(w http.ResponseWriter, out *http.Request, a *asked) (finish *http.Request, id string) {
+func (r *Registry) singlePost(w http.ResponseWriter, out *http.Request, a *request) (finish *http.Request, id string) {
 	start := out.Clone(out.Context())
 	start.Body, start.ContentLength = http.NoBody, 0
 	start.Header.Del("Content-Length")
@@ -170,13 +170,13 @@ func (r *Registry) singlePost(w http.ResponseWriter, out *http.Request, a *asked
 
 // tellRange adds to a refused chunk how far the upload has come and where it
 // goes on ("Pushing a blob in chunks"): distribution says neither.
-func (r *Registry) tellRange(w http.ResponseWriter, out *http.Request, a *asked) {
+func (r *Registry) tellRange(w http.ResponseWriter, out *http.Request, a *request) {
 	status := out.Clone(out.Context())
 	status.Method, status.Body, status.ContentLength = http.MethodGet, http.NoBody, 0
 	for _, name := range []string{"Content-Length", "Content-Range"} {
 		status.Header.Del(name)
 	}
-	answer := r.guard(httptest.NewRecorder(), a)
+	answer := r.filter(httptest.NewRecorder(), a)
 	r.app.ServeHTTP(answer, status)
 	for _, name := range []string{"Range", "Location", "Docker-Upload-UUID"} {
 		if value := answer.Header().Get(name); value != "" {
@@ -185,9 +185,9 @@ func (r *Registry) tellRange(w http.ResponseWriter, out *http.Request, a *asked)
 	}
 }
 
-// rangeForm is the Content-Range of a chunk ("Pushing a blob in chunks"): not
+// rangePattern is the Content-Range of a chunk ("Pushing a blob in chunks"): not
 // that of RFC 9110, and of numbers that fit.
-var rangeForm = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})$`)
+var rangePattern = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})$`)
 
 // discard removes what is left of an upload that was refused.
 func (r *Registry) discard(ctx context.Context, repository, id string) {
@@ -234,7 +234,7 @@ func (r *Registry) mount(out *http.Request, caller access.Caller) error {
 
 // fitsQuota refuses a body that is declared larger than what there is room for,
 // before it is read. Bytes that the namespace stores already add nothing.
-func (r *Registry) fitsQuota(req *http.Request, a *asked, rec *record) error {
+func (r *Registry) fitsQuota(req *http.Request, a *request, rec *record) error {
 	namespace := reference.Namespace(a.name)
 	if r.quotas.limit(namespace) == 0 {
 		return nil

@@ -30,7 +30,7 @@ type matrixAsked struct {
 	// request was answered with success, and if it was not.
 	probe         string
 	done, refused int
-	// right says whether a successful answer holds what it should.
+	// right reports whether a successful answer holds what it should.
 	right func(*rawAnswer) bool
 }
 

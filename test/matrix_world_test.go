@@ -316,7 +316,7 @@ func (w *matrixWorld) wire(caller, method, target string, header ...string) *raw
 }
 
 // wireAs does the same with the credentials that are in the header; the caller
-// only says whether they are good.
+// only reports whether they are good.
 func (w *matrixWorld) wireAs(caller, method, target string, header ...string) *rawAnswer {
 	w.t.Helper()
 	dialer := net.Dialer{}

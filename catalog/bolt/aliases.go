@@ -99,7 +99,7 @@ func (r *repoTx) retag(alias, target digest.Digest) error {
 	return nil
 }
 
-// isChild says whether an index of the repository refers to a manifest, by any
+// isChild reports whether an index of the repository refers to a manifest, by any
 // of its digests.
 func (r *repoTx) isChild(canonical digest.Digest) bool {
 	for _, name := range r.names(canonical) {

@@ -45,7 +45,7 @@ func (c *call) list(ctx context.Context) error {
 	s := c.begin(success)
 	for {
 		for _, e := range found {
-			s.add(c.form(c, e))
+			s.add(c.render(c, e))
 		}
 		if left > 0 {
 			if left -= len(found); left <= 0 {

@@ -190,7 +190,7 @@ func count(n int64, what string) string {
 	}
 }
 
-// interactive says whether w is a terminal that a person looks at.
+// interactive reports whether w is a terminal that a person looks at.
 func interactive(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && isTerminal(f)

@@ -21,13 +21,13 @@ func RequestID(ctx context.Context) string {
 
 const requestIDHeader = "X-Request-Id"
 
-var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // identify gives a request an ID, or keeps the one that a proxy gave it.
 func (s *Server) identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(requestIDHeader)
-		if !requestIDForm.MatchString(id) {
+		if !requestIDPattern.MatchString(id) {
 			var random [8]byte
 			_, _ = rand.Read(random[:]) // never fails
 			id = hex.EncodeToString(random[:])
