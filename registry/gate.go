@@ -17,7 +17,7 @@ type request struct {
 	// given is the repository's name as the client wrote it; route.name is the
 	// long form.
 	clientName string
-	write bool
+	write      bool
 }
 
 // understand turns a request into what is asked. What is wrong with it does not

@@ -162,11 +162,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // call is one request that was understood.
 type call struct {
 	*handler
-	w     http.ResponseWriter
-	r     *http.Request
-	start time.Time
-	render  render
-	hosts hosts
+	w      http.ResponseWriter
+	r      *http.Request
+	start  time.Time
+	render render
+	hosts  hosts
 	// caller is who asks. What it may not see does not exist for it.
 	caller access.Caller
 	query  query

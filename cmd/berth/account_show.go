@@ -23,9 +23,9 @@ type accountOutput struct {
 	// Quota is in bytes; nil is no limit.
 	Quota *int64 `json:"quota,omitempty"`
 	// Used is nil where it is not known.
-	Used   *usage      `json:"used,omitempty"`
-	Read   []string    `json:"read"`
-	Write  []string    `json:"write"`
+	Used   *usage        `json:"used,omitempty"`
+	Read   []string      `json:"read"`
+	Write  []string      `json:"write"`
 	Tokens []tokenOutput `json:"tokens"`
 }
 

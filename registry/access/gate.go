@@ -46,7 +46,7 @@ type Gate struct {
 	log      *slog.Logger
 	now      func() time.Time
 	macs     sync.Pool // of hash.Hash, keyed
-	failures  failureLimiter
+	failures failureLimiter
 	// dummy is what the tokens of unknown accounts are compared with.
 	dummy []Token
 }

@@ -34,12 +34,12 @@ type (
 		Accounts []accountDocument `yaml:"accounts"`
 	}
 	accountDocument struct {
-		Name   string      `yaml:"name"`
-		Admin  bool        `yaml:"admin,omitempty"`
-		Quota  string      `yaml:"quota,omitempty"`
+		Name   string          `yaml:"name"`
+		Admin  bool            `yaml:"admin,omitempty"`
+		Quota  string          `yaml:"quota,omitempty"`
 		Tokens []tokenDocument `yaml:"tokens,omitempty"`
-		Read   []string    `yaml:"read,flow,omitempty"`
-		Write  []string    `yaml:"write,flow,omitempty"`
+		Read   []string        `yaml:"read,flow,omitempty"`
+		Write  []string        `yaml:"write,flow,omitempty"`
 	}
 	tokenDocument struct {
 		Label    string     `yaml:"label"`
