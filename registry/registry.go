@@ -236,7 +236,7 @@ func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case a.kind == kindUploads || a.kind == kindUpload:
 		g.upload(w, r, &a)
 	default:
-		status := g.forward(w, rebuild(r, a.route), &a)
+		status := g.forward(w, rebuild(r.WithContext(withRecord(r.Context(), &record{})), a.route), &a)
 		if a.write {
 			e := g.event(r, &a, "delete")
 			e.Status = status
