@@ -140,21 +140,22 @@ type guard struct {
 	prefix string
 	// created, if it is set, corrects the headers of an answer 201.
 	created func(http.Header)
-	// accepted does so for 202.
-	accepted func(http.Header)
+	// accepted does so for 202, or returns false if what was accepted is not
+	// there, as the request's record says.
+	accepted func(http.Header) bool
 }
 
 func (w *guard) WriteHeader(status int) {
 	if w.wrote || w.failed != 0 {
 		return
 	}
+	if status == http.StatusAccepted && w.accepted != nil && !w.accepted(w.Header()) {
+		status = http.StatusInternalServerError // until finish has seen the record
+	}
 	if status < 400 {
 		w.wrote, w.status = true, status
 		if status == http.StatusCreated && w.created != nil {
 			w.created(w.Header())
-		}
-		if status == http.StatusAccepted && w.accepted != nil {
-			w.accepted(w.Header())
 		}
 		if location := w.Header().Get("Location"); location != "" {
 			w.Header().Set("Location", strings.Replace(location, "/v2/"+w.long+"/", w.prefix+"/v2/"+w.given+"/", 1))
