@@ -110,16 +110,16 @@ func (r *Registry) unauthorized(w http.ResponseWriter, req *http.Request, a *req
 }
 
 // resource is what a challenge is about.
-func (a *request) resource() string {
-	if a.kind == kindCatalog {
+func (r *request) resource() string {
+	if r.kind == kindCatalog {
 		return "_catalog"
 	}
-	return a.clientName
+	return r.clientName
 }
 
 // action is what a challenge says is needed.
-func (a *request) action() string {
-	if a.write {
+func (r *request) action() string {
+	if r.write {
 		return "push"
 	}
 	return "pull"

@@ -140,40 +140,41 @@ type responseFilter struct {
 	prefix string
 	// created, if it is set, corrects the headers of an answer 201.
 	created func(http.Header)
-	// accepted does so for 202.
-	accepted func(http.Header)
+	// accepted does so for 202, or returns false if what was accepted is not
+	// there, as the request's record says.
+	accepted func(http.Header) bool
 }
 
-func (g *responseFilter) WriteHeader(status int) {
-	if g.wrote || g.failed != 0 {
+func (r *responseFilter) WriteHeader(status int) {
+	if r.wrote || r.failed != 0 {
 		return
+	}
+	if status == http.StatusAccepted && r.accepted != nil && !r.accepted(r.Header()) {
+		status = http.StatusInternalServerError // until finish has seen the record
 	}
 	if status < 400 {
-		g.wrote, g.status = true, status
-		if status == http.StatusCreated && g.created != nil {
-			g.created(g.Header())
+		r.wrote, r.status = true, status
+		if status == http.StatusCreated && r.created != nil {
+			r.created(r.Header())
 		}
-		if status == http.StatusAccepted && g.accepted != nil {
-			g.accepted(g.Header())
+		if location := r.Header().Get("Location"); location != "" {
+			r.Header().Set("Location", strings.Replace(location, "/v2/"+r.long+"/", r.prefix+"/v2/"+r.clientName+"/", 1))
 		}
-		if location := g.Header().Get("Location"); location != "" {
-			g.Header().Set("Location", strings.Replace(location, "/v2/"+g.long+"/", g.prefix+"/v2/"+g.clientName+"/", 1))
-		}
-		g.ResponseWriter.WriteHeader(status)
+		r.ResponseWriter.WriteHeader(status)
 		return
 	}
-	g.failed = status
+	r.failed = status
 }
 
-func (g *responseFilter) Write(p []byte) (int, error) {
-	if g.failed == 0 {
-		if !g.wrote {
-			g.WriteHeader(http.StatusOK)
+func (r *responseFilter) Write(p []byte) (int, error) {
+	if r.failed == 0 {
+		if !r.wrote {
+			r.WriteHeader(http.StatusOK)
 		}
-		return g.ResponseWriter.Write(p)
+		return r.ResponseWriter.Write(p)
 	}
-	if g.body.Len()+len(p) <= maxErrorBody {
-		g.body.Write(p)
+	if r.body.Len()+len(p) <= maxErrorBody {
+		r.body.Write(p)
 	}
 	return len(p), nil
 }
@@ -183,7 +184,7 @@ func (r *Registry) filter(w http.ResponseWriter, a *request) *responseFilter {
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (g *responseFilter) Unwrap() http.ResponseWriter { return g.ResponseWriter }
+func (r *responseFilter) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // finish answers with the error that was held back, if there is one, and
 // returns the status of the answer.

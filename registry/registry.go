@@ -236,7 +236,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case a.kind == kindUploads || a.kind == kindUpload:
 		r.upload(w, req, &a)
 	default:
-		status := r.forward(w, rebuild(req, a.route), &a)
+		status := r.forward(w, rebuild(req.WithContext(withRecord(req.Context(), &record{})), a.route), &a)
 		if a.write {
 			e := r.event(req, &a, "delete")
 			e.Status = status

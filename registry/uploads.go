@@ -76,8 +76,15 @@ func (r *Registry) passUpload(w http.ResponseWriter, out *http.Request, a *reque
 	body := &uploadBody{ReadCloser: out.Body}
 	out.Body = body
 	filtered := r.filter(w, a)
-	filtered.accepted = func(h http.Header) {
+	filtered.accepted = func(h http.Header) bool {
+		if rec.err != nil { // distribution does not look whether a chunk could be flushed
+			for _, name := range []string{"Location", "Range", "Docker-Upload-UUID"} {
+				h.Del(name)
+			}
+			return false
+		}
 		h.Set("OCI-Chunk-Min-Length", "1") // any chunk will do
+		return true
 	}
 	r.app.ServeHTTP(filtered, out)
 	if filtered.failed == http.StatusRequestedRangeNotSatisfiable {
@@ -155,8 +162,12 @@ func (r *Registry) singlePost(w http.ResponseWriter, out *http.Request, a *reque
 	answer := httptest.NewRecorder()
 	r.app.ServeHTTP(answer, start)
 	location, err := url.Parse(answer.Header().Get("Location"))
-	if answer.Code != http.StatusAccepted || err != nil {
-		r.failWith(w, out, cmp.Or(recordOf(out.Context()).err, fmt.Errorf("an upload could not be started: %d %s", answer.Code, answer.Body)))
+	refused := recordOf(out.Context()).err
+	if answer.Code != http.StatusAccepted || err != nil || refused != nil {
+		r.failWith(w, out, cmp.Or(refused, fmt.Errorf("an upload could not be started: %d %s", answer.Code, answer.Body)))
+		if answer.Code == http.StatusAccepted && err == nil {
+			r.discard(out.Context(), a.name, path.Base(location.Path))
+		}
 		return nil, ""
 	}
 	query := location.Query()
@@ -171,7 +182,7 @@ func (r *Registry) singlePost(w http.ResponseWriter, out *http.Request, a *reque
 // tellRange adds to a refused chunk how far the upload has come and where it
 // goes on ("Pushing a blob in chunks"): distribution says neither.
 func (r *Registry) tellRange(w http.ResponseWriter, out *http.Request, a *request) {
-	status := out.Clone(out.Context())
+	status := out.Clone(withRecord(out.Context(), &record{}))
 	status.Method, status.Body, status.ContentLength = http.MethodGet, http.NoBody, 0
 	for _, name := range []string{"Content-Length", "Content-Range"} {
 		status.Header.Del(name)
