@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"net/http"
 
 	"github.com/distribution/distribution/v3"
 	storagelib "github.com/distribution/distribution/v3/registry/storage"
@@ -24,12 +23,6 @@ func (h hookedBlobs) Stat(ctx context.Context, dgst digest.Digest) (distribution
 	desc, err := h.BlobStore.Stat(ctx, dgst)
 	desc.Digest = dgst
 	return desc, err
-}
-
-// ServeBlob serves a blob under the digest that it was asked by.
-func (h hookedBlobs) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, dgst digest.Digest) error {
-	w.Header().Set("Docker-Content-Digest", dgst.String())
-	return h.BlobStore.ServeBlob(ctx, w, r, dgst)
 }
 
 // canonicalMount asks for a mount under the canonical digest, or for a plain

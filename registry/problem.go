@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -181,6 +182,18 @@ func (r *responseFilter) Write(p []byte) (int, error) {
 
 func (r *Registry) filter(w http.ResponseWriter, a *request) *responseFilter {
 	return &responseFilter{ResponseWriter: w, long: a.name, clientName: a.clientName, prefix: r.prefix}
+}
+
+// ReadFrom implements io.ReaderFrom, so that a file reaches the connection
+// without a copy.
+func (r *responseFilter) ReadFrom(from io.Reader) (int64, error) {
+	if !r.wrote && r.failed == 0 {
+		r.WriteHeader(http.StatusOK)
+	}
+	if r.failed != 0 {
+		return io.Copy(&r.body, io.LimitReader(from, maxErrorBody))
+	}
+	return io.Copy(r.ResponseWriter, from)
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -59,6 +59,8 @@ type Catalog interface {
 	// TagNames returns the tags of a repository after the given one, sorted, at
 	// most n.
 	TagNames(ctx context.Context, repository, after string, n int) ([]string, error)
+	// Linked returns the size in bytes of a blob that a repository links.
+	Linked(ctx context.Context, repository string, dgst digest.Digest) (size int64, found bool, err error)
 	// MountSource returns a repository in the namespaces that links a blob.
 	MountSource(ctx context.Context, dgst digest.Digest, within []string) (string, error)
 
@@ -122,6 +124,7 @@ type Registry struct {
 	audit     *access.Audit
 	referrers func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Referrer, error)
 	sparse    bool
+	redirects bool // clients may be sent to where the driver keeps a blob
 	names     *names
 	prefix    string // the path of the public URL
 	quotas    *quotas
@@ -138,7 +141,7 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 	}
 	g = &Registry{
 		store: o.Store, readOnly: o.ReadOnly, begin: o.Begin, catalog: o.Catalog, audit: o.Audit,
-		referrers: o.Referrers, sparse: o.MissingLayers,
+		referrers: o.Referrers, sparse: o.MissingLayers, redirects: !redirectsDisabled(o.Section),
 		names: &names{
 			namespace: func(name string) bool { return o.Accounts.Current().Namespace(name) },
 			folders:   make(map[string]struct{}),
@@ -167,6 +170,13 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 	return g, nil
 }
 
+// redirectsDisabled reports whether a storage section wants every byte to go
+// through berth.
+func redirectsDisabled(section configuration.Storage) bool {
+	disabled, _ := section["redirect"]["disable"].(bool)
+	return disabled
+}
+
 // configuration is what the embedded registry is told. It gets the driver that
 // is already open, and neither accounts, nor notifications, nor a descriptor
 // cache, which would be stale after deletions made beside it.
@@ -174,7 +184,7 @@ func (r *Registry) configuration(o Options) *configuration.Configuration {
 	c := &configuration.Configuration{Storage: configuration.Storage{
 		storage.OpenedDriver: o.Store.OpenedParameters(),
 	}}
-	for _, key := range []string{"delete", "redirect", "maintenance", "tag"} {
+	for _, key := range []string{"delete", "maintenance", "tag"} {
 		if parameters, ok := o.Section[key]; ok {
 			c.Storage[key] = parameters
 		}
@@ -227,6 +237,8 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.deleteManifest(w, req, &a)
 	case a.kind == kindManifest:
 		r.getManifest(w, req, &a)
+	case a.kind == kindBlob && !a.write:
+		r.getBlob(w, req, &a)
 	case a.kind == kindReferrers:
 		r.listReferrers(w, req, &a)
 	case a.kind == kindTags:

@@ -1,10 +1,17 @@
 package registry
 
+// What is read is answered here, from the index and from storage: whether it is
+// there, and what a tag points to, the index says. What /v2 and /v1 answer is
+// then one history, however far a change that is under way has come in storage.
+// The index shows nothing that is not stored.
+
 import (
 	"bytes"
 	"cmp"
 	"errors"
+	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -15,13 +22,9 @@ import (
 )
 
 // getManifest serves a manifest ("Pulling manifests"), under the digest by which
-// it was asked or tagged, with Range and conditions as RFC 9110 has them.
-//
-// Whether it is there, and what a tag points to, the index says: what /v2 and
-// /v1 answer is then one history, however far a change that is under way has
-// come in storage. The index shows nothing that is not stored. distribution
-// would also refuse clients that do not say that they accept the type, which
-// the specification does not ask for.
+// it was asked or tagged. It supports Range and conditional requests (RFC 9110).
+// distribution would refuse clients that do not say that they accept the type,
+// which the specification does not ask for.
 func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *request) {
 	named, err := a.digest, error(nil)
 	if a.tag != "" {
@@ -59,4 +62,51 @@ func (r *Registry) manifest(req *http.Request, repository string, d digest.Diges
 	}
 	body, _, err := r.store.Repository(repository).Manifest(req.Context(), canonical)
 	return body, err
+}
+
+var unknownBlob = &problem{http.StatusNotFound, "BLOB_UNKNOWN", "the repository has no such blob"}
+
+// blobMaxAge is how long a blob may be kept by caches: its bytes never change.
+const blobMaxAge = 365 * 24 * time.Hour
+
+// getBlob serves a blob ("Pulling blobs"), under the digest by which it was
+// asked, or sends the client to where the driver keeps it. It supports Range and
+// conditional requests (RFC 9110).
+func (r *Registry) getBlob(w http.ResponseWriter, req *http.Request, a *request) {
+	_, linked, err := r.catalog.Linked(req.Context(), a.name, a.digest)
+	if err == nil && !linked {
+		err = storage.ErrNotFound
+	}
+	canonical := a.digest
+	if err == nil && canonical.Algorithm() != digest.Canonical {
+		canonical, err = r.store.Repository(a.name).Canonical(req.Context(), a.digest)
+	}
+	if err == nil && r.redirects {
+		var elsewhere string
+		if elsewhere, err = r.store.Redirect(req, canonical); elsewhere != "" {
+			http.Redirect(w, req, elsewhere, http.StatusTemporaryRedirect)
+			return
+		}
+	}
+	var content io.ReadSeekCloser
+	if err == nil {
+		content, _, err = r.store.Content().Open(req.Context(), canonical)
+	}
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		r.fail(w, req, unknownBlob)
+		return
+	case err != nil:
+		r.failWith(w, req, err)
+		return
+	}
+	defer content.Close()
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Docker-Content-Digest", a.digest.String())
+	h.Set("ETag", `"`+a.digest.String()+`"`)
+	h.Set("Cache-Control", "max-age="+strconv.Itoa(int(blobMaxAge/time.Second)))
+	filtered := &responseFilter{ResponseWriter: w}
+	http.ServeContent(filtered, req, "", time.Time{}, content)
+	r.finish(filtered, req)
 }

@@ -188,7 +188,7 @@ func (i *Index) Tags(ctx context.Context, repository string, d digest.Digest) (t
 	return tags, err
 }
 
-// Linked implements index.Planner.
+// Linked implements index.Reader.
 func (i *Index) Linked(ctx context.Context, repository string, d digest.Digest) (size int64, found bool, err error) {
 	err = i.view(ctx, "linked", func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucketLinks).Get(key(repository, d.String()))
