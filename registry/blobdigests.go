@@ -18,7 +18,7 @@ import (
 // by another digest makes a link that points to itself. Here the client gets
 // what it named, on every path.
 
-// Stat describes a blob under the digest that it was asked by.
+// Stat describes a blob under the digest in the request.
 func (h hookedBlobs) Stat(ctx context.Context, dgst digest.Digest) (distribution.Descriptor, error) {
 	desc, err := h.BlobStore.Stat(ctx, dgst)
 	desc.Digest = dgst

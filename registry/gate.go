@@ -9,19 +9,18 @@ import (
 	"github.com/berth-oci/berth/storage/reference"
 )
 
-// request is a parsed request: who wants to do what, where. It is
-// made in one place, and all that happens afterwards goes by it.
+// request is a parsed request: who wants to do what, and where. It is made in
+// one place, and everything that follows relies on it.
 type request struct {
 	route
 	caller access.Caller
-	// given is the repository's name as the client wrote it; route.name is the
+	// clientName is the repository's name as the client wrote it; route.name is the
 	// long form.
 	clientName string
 	write      bool
 }
 
-// understand turns a request into what is asked. What is wrong with it does not
-// depend on what is stored.
+// parseRequest parses a request. Its errors never depend on what is stored.
 func (r *Registry) parseRequest(req *http.Request) (request, *problem) {
 	found, p := parse(req)
 	if p != nil {

@@ -134,8 +134,8 @@ type responseFilter struct {
 	wrote  bool
 	body   bytes.Buffer
 	status int // what was answered
-	// long and given are the repository's name as distribution has it and as
-	// the client wrote it. The client only ever sees its own.
+	// long and clientName are the repository's name as distribution has it and
+	// as the client wrote it. The client only ever sees its own.
 	long, clientName string
 	// prefix is what clients have in front of /v2.
 	prefix string

@@ -25,13 +25,13 @@ const (
 	kindReferrers
 )
 
-// route is a request's path, understood. Exactly what is in it is passed on;
+// route is a parsed path. Exactly what is in it is passed on;
 // nothing else of the path ever reaches distribution.
 type route struct {
 	kind kind
 	// name is the repository, "" for the base and the catalog.
 	name string
-	// tag or digest is what a manifest is asked by; digest also names a blob.
+	// tag or digest names a manifest; digest also names a blob.
 	tag    string
 	digest digest.Digest
 	// upload is the identifier of an upload session.

@@ -21,8 +21,8 @@ import (
 	"github.com/berth-oci/berth/storage"
 )
 
-// getManifest serves a manifest ("Pulling manifests"), under the digest by which
-// it was asked or tagged. It supports Range and conditional requests (RFC 9110).
+// getManifest serves a manifest ("Pulling manifests"), under the digest in
+// the request, or that of the tag. It supports Range and conditional requests (RFC 9110).
 // distribution would refuse clients that do not say that they accept the type,
 // which the specification does not ask for.
 func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *request) {
@@ -69,8 +69,8 @@ var unknownBlob = &problem{http.StatusNotFound, "BLOB_UNKNOWN", "the repository 
 // blobMaxAge is how long a blob may be kept by caches: its bytes never change.
 const blobMaxAge = 365 * 24 * time.Hour
 
-// getBlob serves a blob ("Pulling blobs"), under the digest by which it was
-// asked, or sends the client to where the driver keeps it. It supports Range and
+// getBlob serves a blob ("Pulling blobs"), under the digest in the request,
+// or redirects the client to where the driver keeps it. It supports Range and
 // conditional requests (RFC 9110).
 func (r *Registry) getBlob(w http.ResponseWriter, req *http.Request, a *request) {
 	_, linked, err := r.catalog.Linked(req.Context(), a.name, a.digest)
