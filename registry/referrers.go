@@ -143,9 +143,9 @@ func (r *referrerList) write(w http.ResponseWriter, req *http.Request) {
 func (r *Registry) addFallback(req *http.Request, a *request, list *referrerList) error {
 	tag := fmt.Sprintf("%.32s-%.64s", a.digest.Algorithm(), a.digest.Encoded())
 	target, err := r.catalog.Resolve(req.Context(), a.name, tag)
-	var body []byte
+	var fallback cachedManifest
 	if err == nil {
-		body, err = r.manifest(req, a.name, target)
+		fallback, err = r.manifest(req.Context(), a.name, target)
 	}
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrTooLarge) {
 		return nil
@@ -153,7 +153,7 @@ func (r *Registry) addFallback(req *http.Request, a *request, list *referrerList
 	if err != nil {
 		return err
 	}
-	for _, d := range image.Descriptors(body) {
+	for _, d := range image.Descriptors(fallback.body) {
 		_, err := r.catalog.Canonical(req.Context(), a.name, d.Digest)
 		if errors.Is(err, storage.ErrNotFound) {
 			continue

@@ -123,6 +123,7 @@ type Registry struct {
 	catalog   Catalog
 	audit     *access.Audit
 	referrers func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Referrer, error)
+	manifests *manifestCache
 	sparse    bool
 	redirects bool // clients may be sent to where the driver keeps a blob
 	names     *names
@@ -141,7 +142,7 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 	}
 	g = &Registry{
 		store: o.Store, readOnly: o.ReadOnly, begin: o.Begin, catalog: o.Catalog, audit: o.Audit,
-		referrers: o.Referrers, sparse: o.MissingLayers, redirects: !redirectsDisabled(o.Section),
+		referrers: o.Referrers, sparse: o.MissingLayers, manifests: newManifestCache(maxCached), redirects: !redirectsDisabled(o.Section),
 		names: &names{
 			namespace: func(name string) bool { return o.Accounts.Current().Namespace(name) },
 			folders:   make(map[string]struct{}),

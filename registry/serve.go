@@ -8,7 +8,9 @@ package registry
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -30,12 +32,12 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *requ
 	if a.tag != "" {
 		named, err = r.catalog.Resolve(req.Context(), a.name, a.tag)
 	}
-	var body []byte
+	var m cachedManifest
 	if err == nil {
-		body, err = r.manifest(req, a.name, named)
+		m, err = r.manifest(req.Context(), a.name, named)
 	}
 	switch {
-	case errors.Is(err, storage.ErrNotFound):
+	case errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrDamaged):
 		r.fail(w, req, unknownManifest)
 		return
 	case errors.Is(err, storage.ErrTooLarge):
@@ -46,22 +48,36 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *requ
 		return
 	}
 	h := w.Header()
-	// What does not say what it is, is what clients ask for first.
-	h.Set("Content-Type", cmp.Or(image.MediaType(body), v1.MediaTypeImageManifest))
+	h.Set("Content-Type", m.mediaType)
 	h.Set("Docker-Content-Digest", named.String())
 	h.Set("ETag", `"`+named.String()+`"`)
 	filtered := &responseFilter{ResponseWriter: w}
-	http.ServeContent(filtered, req, "", time.Time{}, bytes.NewReader(body))
+	http.ServeContent(filtered, req, "", time.Time{}, bytes.NewReader(m.body))
 	r.finish(filtered, req)
 }
 
-func (r *Registry) manifest(req *http.Request, repository string, d digest.Digest) ([]byte, error) {
-	canonical, err := r.catalog.Canonical(req.Context(), repository, d)
+// manifest reads a manifest that the repository has, by any of its digests. One
+// whose bytes do not have its digest is not served: the error is then
+// storage.ErrDamaged.
+func (r *Registry) manifest(ctx context.Context, repository string, d digest.Digest) (cachedManifest, error) {
+	canonical, err := r.catalog.Canonical(ctx, repository, d)
 	if err != nil {
-		return nil, err
+		return cachedManifest{}, err
 	}
-	body, _, err := r.store.Repository(repository).Manifest(req.Context(), canonical)
-	return body, err
+	if m, ok := r.manifests.get(canonical); ok {
+		return m, nil
+	}
+	body, _, err := r.store.Repository(repository).Manifest(ctx, canonical)
+	if err != nil {
+		return cachedManifest{}, err
+	}
+	if canonical.Algorithm().FromBytes(body) != canonical {
+		return cachedManifest{}, fmt.Errorf("manifest %s@%s: other bytes are stored: %w", repository, canonical, storage.ErrDamaged)
+	}
+	// What does not say what it is, is what clients ask for first.
+	m := cachedManifest{body, cmp.Or(image.MediaType(body), v1.MediaTypeImageManifest)}
+	r.manifests.put(canonical, m)
+	return m, nil
 }
 
 var unknownBlob = &problem{http.StatusNotFound, "BLOB_UNKNOWN", "the repository has no such blob"}
