@@ -22,10 +22,10 @@ func TestAccountsHarbor(t *testing.T) {
 	for _, project := range []string{"alice", accountsRobot("alice"), "robot%24alice.users.kraftcloud"} {
 		t.Run(project, func(t *testing.T) {
 			app, deep := accountsImage("h", "app", 1000), accountsImage("h", "deep", 2000)
-			accountsPush(t, c, "alice/app", "v1", app)
-			accountsPush(t, c, "alice/app", "v2", app)
-			accountsPush(t, c, "alice/app", "v3", accountsImage("h", "more", 500))
-			kept := accountsPush(t, c, "alice/deep/er", "v1", deep)
+			c.putImage(t, "alice/app", "v1", app)
+			c.putImage(t, "alice/app", "v2", app)
+			c.putImage(t, "alice/app", "v3", accountsImage("h", "more", 500))
+			kept := c.putImage(t, "alice/deep/er", "v1", deep)
 			path := "/api/v2.0/projects/" + project + "/repositories/"
 
 			for _, refused := range []struct {
@@ -80,10 +80,10 @@ func TestAccountsAdministrator(t *testing.T) {
 	accountsCommand(t, b, nil, "grant", "alice", "write", "team")
 	image := newRawImage("admin", "one")
 	for _, repository := range []string{"alice/app", "alice/shared", "team/app"} {
-		accountsPush(t, alice.on(b), repository, "v1", image)
+		alice.on(b).putImage(t, repository, "v1", image)
 	}
-	accountsPush(t, root.on(b), "official/app", "v1", image)
-	accountsPush(t, root.on(b), "bob/made", "v1", image) // an administrator may
+	root.on(b).putImage(t, "official/app", "v1", image)
+	root.on(b).putImage(t, "bob/made", "v1", image) // an administrator may
 
 	type seen struct {
 		URL   string
@@ -174,9 +174,9 @@ func TestAccountsAudit(t *testing.T) {
 	reader := accountsToken(t, b, "alice", "reader", "--read-only")
 	bob := accountsAdd(t, b, "bob")
 	image, c := newRawImage("audit", "one"), alice.on(b)
-	child, index := rawDigest(image.manifest), accountsPush(t, c, "alice/app", "v1", image)
-	accountsPush(t, root.on(b), "tools", "v1", image) // stored as official/tools
-	accountsPush(t, c, "alice/gone", "v1", image)
+	child, index := rawDigest(image.manifest), c.putImage(t, "alice/app", "v1", image)
+	root.on(b).putImage(t, "tools", "v1", image) // stored as official/tools
+	c.putImage(t, "alice/gone", "v1", image)
 	accountsStatus(t, c, http.StatusAccepted, http.MethodDelete, "/v2/alice/app/manifests/v1", nil)
 	accountsStatus(t, c, http.StatusAccepted, http.MethodDelete, "/v2/alice/app/manifests/"+index, nil)
 	accountsStatus(t, c, http.StatusOK, http.MethodDelete, "/api/v2.0/projects/alice/repositories/gone", nil)
@@ -240,7 +240,7 @@ func TestAccountsAudit(t *testing.T) {
 		}
 	}
 	accountsGreps(t, map[string]string{"the audit log": text, "the log": b.log.String()}, root, alice, reader, bob)
-	accountsGreps(t, map[string]string{"the metrics": string(handGet(t, b, "/metrics", ""))}, root, alice, reader, bob)
+	accountsGreps(t, map[string]string{"the metrics": string(b.get(t, "/metrics", ""))}, root, alice, reader, bob)
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the audit log can be read by others: %v, %v", info.Mode(), err)
 	}

@@ -95,7 +95,7 @@ func accountsSides(b *testing.B, image rawImage, blob []byte) (sides []*accounts
 			}[name]
 			c = alice.on(s.b)
 		}
-		accountsPush(b, c, "alice/app", "v1", image)
+		c.putImage(b, "alice/app", "v1", image)
 		if err := c.pushBlob("alice/app", blob); err != nil {
 			b.Fatal(err)
 		}

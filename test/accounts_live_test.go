@@ -155,7 +155,7 @@ func TestAccountsCloseARunningBerth(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	anyone := newRawClient(b.URL)
-	digest := accountsPush(t, anyone, "alice/app", "v1", newRawImage("open", "one"))
+	digest := anyone.putImage(t, "alice/app", "v1", newRawImage("open", "one"))
 	accountsList(t, anyone, "alice/app@"+digest)
 	alice := accountsAdd(t, b, "alice")
 	deadline := time.Now().Add(time.Second)

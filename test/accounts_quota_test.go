@@ -167,7 +167,7 @@ func TestAccountsQuotaRace(t *testing.T) {
 	// Nothing half-pushed is in the way: what fits one after the other gets in.
 	for i, err := range failed {
 		if err != nil && len(in) < 4 {
-			accountsPush(t, c, fmt.Sprint("alice/app", i), "v1", images[i])
+			c.putImage(t, fmt.Sprint("alice/app", i), "v1", images[i])
 			in = append(in, images[i])
 		}
 	}
@@ -187,16 +187,16 @@ func TestAccountsQuotaOneAtATime(t *testing.T) {
 	limit := fmt.Sprintf("%.1f KiB", float64(hard)/1024)
 
 	accountsUsed(t, b, alice, 0, hard, 0)
-	first := accountsPush(t, c, "alice/one", "v1", one)
+	first := c.putImage(t, "alice/one", "v1", one)
 	accountsUsed(t, b, alice, accountsBytes(one), hard, 1)
-	accountsPush(t, c, "alice/two", "v1", two)
+	c.putImage(t, "alice/two", "v1", two)
 	accountsUsed(t, b, alice, hard, hard, 2)
 
 	// Everything that is there may come again: whole, to another repository of
 	// the namespace, with another tag, by a mount.
-	accountsPush(t, c, "alice/one", "v1", one)
-	accountsPush(t, c, "alice/one", "v2", one)
-	accountsPush(t, c, "alice/deep/er", "v1", one)
+	c.putImage(t, "alice/one", "v1", one)
+	c.putImage(t, "alice/one", "v2", one)
+	c.putImage(t, "alice/deep/er", "v1", one)
 	accountsUsed(t, b, alice, hard, hard, 3)
 	for _, blob := range two.blobs {
 		accountsStatus(t, c, http.StatusCreated, http.MethodPost, "/v2/alice/mounted/blobs/uploads/?from=alice/two&mount="+rawDigest(blob), nil)
@@ -219,7 +219,7 @@ func TestAccountsQuotaOneAtATime(t *testing.T) {
 	refused("a third image", three)
 	refused("an image of a few bytes", accountsImage("a", "four", 0))
 	// Of a namespace that has room, blobs can be mounted, but not kept.
-	accountsPush(t, bob.on(b), "bob/three", "v1", three)
+	bob.on(b).putImage(t, "bob/three", "v1", three)
 	accountsCommand(t, b, nil, "grant", "alice", "read", "bob")
 	for _, blob := range three.blobs {
 		accountsStatus(t, c, http.StatusCreated, http.MethodPost, "/v2/alice/three/blobs/uploads/?from=bob/three&mount="+rawDigest(blob), nil)
@@ -238,13 +238,13 @@ func TestAccountsQuotaOneAtATime(t *testing.T) {
 	accountsUsed(t, b, alice, hard, hard, 3)
 	accountsStatus(t, c, http.StatusAccepted, http.MethodDelete, "/v2/alice/deep/er/manifests/"+first, nil)
 	accountsUsed(t, b, alice, accountsBytes(two), hard, 2)
-	accountsPush(t, c, "alice/one", "v1", one)
+	c.putImage(t, "alice/one", "v1", one)
 	accountsUsed(t, b, alice, hard, hard, 3)
 
 	// Without its quota the account may push; with a smaller one it may not,
 	// and still pull and delete.
 	accountsSetQuota(t, b, alice, "")
-	accountsPush(t, c, "alice/three", "v1", three)
+	c.putImage(t, "alice/three", "v1", three)
 	accountsUsed(t, b, alice, accountsBytes(one, two, three), 0, 4)
 	accountsSetQuota(t, b, alice, fmt.Sprintf("    quota: %d\n", hard))
 	refused("over the quota already", accountsImage("a", "five", 0))

@@ -148,16 +148,6 @@ func accountsDigest(t testing.TB, b *Berth, who accountsTenant, image string) (n
 	return name, digest
 }
 
-// accountsPush pushes an image that is pushed by hand and must get in.
-func accountsPush(t testing.TB, c *rawClient, repository, tag string, image rawImage) (digest string) {
-	t.Helper()
-	digest, err := c.push(repository, tag, image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return digest
-}
-
 // accountsImage is an image of which size bytes are its own.
 func accountsImage(kernel, salt string, size int) rawImage {
 	image := newRawImage(kernel, salt)

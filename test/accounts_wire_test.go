@@ -99,7 +99,7 @@ func TestAccountsQuotaBeforeTheBody(t *testing.T) {
 	alice := accountsAdd(t, b, "alice", "--quota", "256KiB")
 	c := alice.on(b)
 	kept := accountsImage("wire", "kept", 1000)
-	accountsPush(t, c, "alice/kept", "v1", kept)
+	c.putImage(t, "alice/kept", "v1", kept)
 	for _, test := range []struct {
 		name, method string
 		length       int64

@@ -1,10 +1,8 @@
 package test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -47,19 +45,19 @@ func pushSmall(t testing.TB, b *Berth, repository, arg, created string, tags ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	layer := handBlob(t, b, repository, kernelType, []byte("kernel"))
+	layer := b.putBlob(t, repository, kernelType, []byte("kernel"))
 	manifest, err := json.Marshal(map[string]any{
 		"schemaVersion": 2, "mediaType": manifestType,
-		"config": handBlob(t, b, repository, "application/vnd.oci.image.config.v1+json", config),
-		"layers": []handDescriptor{layer},
+		"config": b.putBlob(t, repository, "application/vnd.oci.image.config.v1+json", config),
+		"layers": []rawDescriptor{layer},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest := sha256Of(manifest)
-	handManifest(t, b, repository, digest, manifestType, manifest)
+	digest := rawDigest(manifest)
+	b.putManifest(t, repository, digest, manifestType, manifest)
 	for _, tag := range tags {
-		handManifest(t, b, repository, tag, manifestType, manifest)
+		b.putManifest(t, repository, tag, manifestType, manifest)
 	}
 	slices.Sort(tags)
 	args := []string{"/app", arg}
@@ -346,11 +344,7 @@ func TestRefusals(t *testing.T) {
 		{http.MethodGet, "/v1/images", `[{"tag":"alice/app"},{"tag":"A"}]`, 400, "item 2"},
 		{http.MethodGet, "/v1/images", `{"tag":`, 400, "body"},
 	} {
-		r, err := http.NewRequest(test.method, b.URL+test.path, strings.NewReader(test.body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := sendAPI(t, r)
+		a := sendAPI(t, b, test.method, test.path, test.body)
 		if a.code != test.code || a.Status != "error" || a.Data != nil || len(a.Errors) != 1 || a.Errors[0].Status != test.code || !strings.Contains(a.Message, test.says) {
 			t.Errorf("%s %s %s: got %d %s", test.method, test.path, test.body, a.code, a.raw)
 		}
@@ -359,19 +353,13 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	for path, code := range map[string]int{"/v1/images": 200, "/v1/images/list?tag=alice/app": 200, "/v1/image-store?tag=alice/none": 404, "/v1/none": 404} {
-		response := handSend(t, http.MethodHead, b.URL+path, "", nil, code)
-		if content, err := io.ReadAll(response.Body); err != nil || len(content) > 0 {
-			t.Errorf("HEAD %s: has the body %q, %v", path, content, err)
+		if a := b.must(t, code, http.MethodHead, path, nil); len(a.body) > 0 {
+			t.Errorf("HEAD %s: has the body %q", path, a.body)
 		}
 	}
 	// A body is read whatever the client calls it.
 	for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"} {
-		r, err := http.NewRequest(http.MethodGet, b.URL+"/v1/images", bytes.NewReader([]byte(`{ 'tag': 'alice/app' }`)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", contentType)
-		if a := sendAPI(t, r); a.code != 200 || len(a.Data.Images) != 1 {
+		if a := sendAPI(t, b, http.MethodGet, "/v1/images", `{ 'tag': 'alice/app' }`, "Content-Type", contentType); a.code != 200 || len(a.Data.Images) != 1 {
 			t.Errorf("%s: got %d %s", contentType, a.code, a.raw)
 		}
 	}

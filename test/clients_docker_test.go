@@ -177,10 +177,10 @@ func TestDocker(t *testing.T) {
 func dockerImage(t *testing.T, b *Berth, digest string) fixture {
 	t.Helper()
 	var manifest struct {
-		Config handDescriptor
-		Layers []handDescriptor
+		Config rawDescriptor
+		Layers []rawDescriptor
 	}
-	raw := handGet(t, b, "/v2/alice/app/manifests/"+digest, "application/vnd.docker.distribution.manifest.v2+json")
+	raw := b.get(t, "/v2/alice/app/manifests/"+digest, "application/vnd.docker.distribution.manifest.v2+json")
 	if err := json.Unmarshal(raw, &manifest); err != nil || len(manifest.Layers) != 1 {
 		t.Fatalf("%v, want one layer: %s", err, raw)
 	}
@@ -189,11 +189,11 @@ func dockerImage(t *testing.T, b *Berth, digest string) fixture {
 		OS           string
 		Architecture string
 	}
-	if err := json.Unmarshal(handGet(t, b, "/v2/alice/app/blobs/"+manifest.Config.Digest, ""), &config); err != nil {
+	if err := json.Unmarshal(b.get(t, "/v2/alice/app/blobs/"+manifest.Config.Digest, ""), &config); err != nil {
 		t.Fatal(err)
 	}
 	layer := manifest.Layers[0]
-	size := int64(len(handGet(t, b, "/v2/alice/app/blobs/"+layer.Digest, "")))
+	size := int64(len(b.get(t, "/v2/alice/app/blobs/"+layer.Digest, "")))
 	part := &entryPart{layer.Digest, size, layer.MediaType}
 	args := []string{"/server"}
 	return fixture{

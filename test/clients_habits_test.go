@@ -4,12 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"encoding/json"
-	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"testing"
 
 	ggcr "github.com/google/go-containerregistry/pkg/v1"
@@ -87,7 +83,7 @@ func TestNotListed(t *testing.T) {
 	const ociManifest = "application/vnd.oci.image.manifest.v1+json"
 	const ociConfig = "application/vnd.oci.image.config.v1+json"
 	rootfs := gzipped(t, tarOf(t, "bin/sh", "#!", "etc/passwd", "root:x:0:0", "usr/lib/os-release", "ID=debian"))
-	pushed := map[string]handDescriptor{}
+	pushed := map[string]rawDescriptor{}
 	for _, test := range []struct {
 		name           string
 		config, layer  []byte
@@ -131,8 +127,8 @@ func TestNotListed(t *testing.T) {
 		}
 		m := map[string]any{
 			"schemaVersion": 2, "mediaType": mediaType,
-			"config": handBlob(t, b, repository, test.configType, test.config),
-			"layers": []any{handBlob(t, b, repository, test.layerType, test.layer)},
+			"config": b.putBlob(t, repository, test.configType, test.config),
+			"layers": []any{b.putBlob(t, repository, test.layerType, test.layer)},
 		}
 		if test.artifactType != "" {
 			m["artifactType"] = test.artifactType
@@ -147,8 +143,8 @@ func TestNotListed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		digest := handManifest(t, b, repository, test.name, mediaType, content)
-		pushed[test.name] = handDescriptor{mediaType, digest, int64(len(content))}
+		digest := b.putManifest(t, repository, test.name, mediaType, content)
+		pushed[test.name] = rawDescribe(mediaType, content)
 
 		wantAll(t, b)
 		wantImages[entryCurrent](t, b, "/v1/images", "")
@@ -157,100 +153,14 @@ func TestNotListed(t *testing.T) {
 		wantNoImage(t, b, "/v1/images", `{"tag":"`+repository+":"+test.name+`"}`)
 		wantNoImage(t, b, "/v1/images?uuid="+uuidOf(repository, digest), "")
 		for _, ref := range []string{test.name, digest} {
-			if got := handGet(t, b, "/v2/"+repository+"/manifests/"+ref, mediaType); !bytes.Equal(got, content) {
+			if got := b.get(t, "/v2/"+repository+"/manifests/"+ref, mediaType); !bytes.Equal(got, content) {
 				t.Errorf("%s: pulled another manifest", ref)
 			}
 		}
-		if got := handGet(t, b, "/v2/"+repository+"/blobs/"+sha256Of(test.layer), ""); !bytes.Equal(got, test.layer) {
+		if got := b.get(t, "/v2/"+repository+"/blobs/"+rawDigest(test.layer), ""); !bytes.Equal(got, test.layer) {
 			t.Errorf("%s: pulled another layer", test.name)
 		}
 	}
-}
-
-// handDescriptor is a descriptor of OCI.
-type handDescriptor struct {
-	MediaType string `json:"mediaType"`
-	Digest    string `json:"digest"`
-	Size      int64  `json:"size"`
-}
-
-func sha256Of(content []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(content)) }
-
-// handSend sends a request without a client library, and wants a status.
-func handSend(t testing.TB, method, address, contentType string, body io.Reader, status int) *http.Response {
-	t.Helper()
-	r, err := http.NewRequest(method, address, body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if contentType != "" {
-		r.Header.Set("Content-Type", contentType)
-	}
-	response, err := client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if response.StatusCode != status {
-		t.Fatalf("%s %s: got %d %s, want %d", method, address, response.StatusCode, content, status)
-	}
-	response.Body = io.NopCloser(bytes.NewReader(content))
-	return response
-}
-
-// handUpload begins an upload and returns where it goes on.
-func handUpload(t testing.TB, b *Berth, repository string) string {
-	t.Helper()
-	response := handSend(t, http.MethodPost, b.URL+"/v2/"+repository+"/blobs/uploads/", "", nil, http.StatusAccepted)
-	return handLocation(t, response)
-}
-
-func handLocation(t testing.TB, response *http.Response) string {
-	t.Helper()
-	location, err := response.Location()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return location.String()
-}
-
-func handBlob(t testing.TB, b *Berth, repository, mediaType string, content []byte) handDescriptor {
-	t.Helper()
-	d := handDescriptor{mediaType, sha256Of(content), int64(len(content))}
-	location := handUpload(t, b, repository) + "&digest=" + url.QueryEscape(d.Digest)
-	handSend(t, http.MethodPut, location, "application/octet-stream", bytes.NewReader(content), http.StatusCreated)
-	return d
-}
-
-func handManifest(t testing.TB, b *Berth, repository, ref, mediaType string, content []byte) string {
-	t.Helper()
-	handSend(t, http.MethodPut, b.URL+"/v2/"+repository+"/manifests/"+ref, mediaType, bytes.NewReader(content), http.StatusCreated)
-	return sha256Of(content)
-}
-
-func handGet(t testing.TB, b *Berth, path, accept string) []byte {
-	t.Helper()
-	r, err := http.NewRequest(http.MethodGet, b.URL+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if accept != "" {
-		r.Header.Set("Accept", accept)
-	}
-	response, err := client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("GET %s: got %d %s, %v", path, response.StatusCode, content, err)
-	}
-	return content
 }
 
 // tarOf makes an archive of pairs of path and content.

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"os"
@@ -54,7 +53,7 @@ func TestConformance(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				b := start(t, options...)
 				if closed {
-					secret := addAccount(t, b, "conformance")
+					secret := accountsAdd(t, b, "conformance").Secret
 					settings = append([]string{"OCI_USERNAME=conformance", "OCI_PASSWORD=" + secret}, settings...)
 				}
 				conformance(t, b, c.version, c.atLeast, settings...)
@@ -111,22 +110,4 @@ func runSuite(t *testing.T, b *Berth, version string, settings ...string) (r sui
 	r.output = out
 	t.Log(r)
 	return r
-}
-
-// addAccount makes an account with the real command and returns its secret.
-func addAccount(t testing.TB, b *Berth, name string, flags ...string) string {
-	t.Helper()
-	add := exec.Command(binary, append([]string{"account", "add", name, "--data", b.Data, "--output", "json"}, flags...)...)
-	add.Env = cleanEnv()
-	out, err := add.CombinedOutput()
-	var made struct {
-		Secret string `json:"token"`
-	}
-	if err == nil {
-		err = json.Unmarshal(out, &made)
-	}
-	if err != nil || made.Secret == "" {
-		t.Fatalf("account add %s: %v\n%s", name, err, out)
-	}
-	return made.Secret
 }

@@ -88,34 +88,28 @@ type answerAPI struct {
 // askAPI sends a GET with a body, if it is not empty, and decodes the answer.
 func askAPI(t testing.TB, b *Berth, path, body string) answerAPI {
 	t.Helper()
-	r, err := http.NewRequest(http.MethodGet, b.URL+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sendAPI(t, r)
+	return sendAPI(t, b, http.MethodGet, path, body)
 }
 
-func sendAPI(t testing.TB, r *http.Request) answerAPI {
+// sendAPI sends any request to the images API, and decodes the answer.
+func sendAPI(t testing.TB, b *Berth, method, path, body string, header ...string) answerAPI {
 	t.Helper()
-	response, err := client.Do(r)
+	answer, err := b.do(method, path, body, header...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	a := answerAPI{code: response.StatusCode, header: response.Header}
-	if a.raw, err = io.ReadAll(response.Body); err != nil {
-		t.Fatal(err)
-	}
+	a := answerAPI{code: answer.status, header: answer.header, raw: answer.body}
 	decodeStrictly(t, a.raw, &a)
 	if got := a.header.Get("Content-Type"); got != "application/json" {
-		t.Errorf("%s: Content-Type is %q", r.URL, got)
+		t.Errorf("%s: Content-Type is %q", path, got)
 	}
 	if a.Data != nil && (a.Data.Images == nil || a.OpTime == nil) {
-		t.Errorf("%s: an answer with data has images, never null, and op_time_us: %s", r.URL, a.raw)
+		t.Errorf("%s: an answer with data has images, never null, and op_time_us: %s", path, a.raw)
 	}
 	return a
 }
 
+// decodeStrictly decodes one JSON value that has no fields but those of into.
 func decodeStrictly(t testing.TB, data []byte, into any) {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(data))

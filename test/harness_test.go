@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,9 +46,9 @@ func TestMain(m *testing.M) {
 
 // Berth is a running berth process.
 type Berth struct {
-	URL  string // http://127.0.0.1:port
-	Host string // 127.0.0.1:port
-	Data string // its data folder
+	*rawClient        // asks it, at http://127.0.0.1:port
+	Host       string // 127.0.0.1:port
+	Data       string // its data folder
 
 	t      testing.TB
 	args   []string
@@ -145,7 +144,11 @@ func (b *Berth) run(listen string) {
 	}()
 	select {
 	case m := <-found:
-		b.URL, b.Host = m[1]+"://"+m[2], m[2]
+		if url := m[1] + "://" + m[2]; b.rawClient == nil || b.URL != url {
+			b.rawClient = newRawClient(url)
+		}
+		b.http.CloseIdleConnections() // to the process before
+		b.Host = m[2]
 	case <-b.exited:
 		b.t.Fatalf("berth ended at once:\n%s", b.log)
 	case <-time.After(time.Minute):
@@ -240,6 +243,3 @@ func testContext(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
-
-// client is for requests that berth must answer soon.
-var client = &http.Client{Timeout: 30 * time.Second}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -140,12 +139,12 @@ func TestProbes(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	for path, want := range map[string]string{"/healthz": "ok\n", "/readyz": "ready\n"} {
-		if got := string(handGet(t, b, path, "")); got != want {
+		if got := string(b.get(t, path, "")); got != want {
 			t.Errorf("%s: got %q, want %q", path, got, want)
 		}
-		handSend(t, http.MethodHead, b.URL+path, "", nil, http.StatusOK)
+		b.must(t, http.StatusOK, http.MethodHead, path, nil)
 	}
-	handSend(t, http.MethodGet, b.URL+"/", "", nil, http.StatusNotFound)
+	b.must(t, http.StatusNotFound, http.MethodGet, "/", nil)
 }
 
 func TestMetrics(t *testing.T) {
@@ -159,9 +158,9 @@ func TestMetrics(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantFixture(t, b, f, repository, f.tag)
-			handSend(t, http.MethodGet, b.URL+"/v2/"+repository+"/manifests/none", "", nil, http.StatusNotFound)
+			b.must(t, http.StatusNotFound, http.MethodGet, "/v2/"+repository+"/manifests/none", nil)
 		}
-		handSend(t, http.MethodGet, b.URL+"/"+account+"/anything", "", nil, http.StatusNotFound)
+		b.must(t, http.StatusNotFound, http.MethodGet, "/"+account+"/anything", nil)
 	}
 	use("alice")
 	metricsOf(t, b) // to ask for them makes series too
@@ -208,7 +207,7 @@ func TestMetrics(t *testing.T) {
 func metricsOf(t *testing.T, b *Berth) map[string]string {
 	t.Helper()
 	values := map[string]string{}
-	for line := range strings.Lines(string(handGet(t, b, "/metrics", ""))) {
+	for line := range strings.Lines(string(b.get(t, "/metrics", ""))) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), "} "); ok {
 			values[name+"}"] = value
 		} else if fields := strings.Fields(line); len(fields) == 2 {
@@ -227,40 +226,28 @@ func TestRequestID(t *testing.T) {
 		"/v1/images?count=x", "/v1/none", "/v1/images?tag=alice/app",
 	} {
 		id := fmt.Sprintf("by-hand.%d", i)
-		r, err := http.NewRequest(http.MethodGet, b.URL+path, nil)
+		a, err := b.do(http.MethodGet, path, nil, "X-Request-Id", id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Header.Set("X-Request-Id", id)
-		response, err := client.Do(r)
-		if err != nil {
-			t.Fatal(err)
+		if a.status < 400 || a.header.Get("X-Request-Id") != id || !strings.Contains(string(a.body), "(request "+id+")") {
+			t.Errorf("%s: got %d %s with the ID %q", path, a.status, a.body, a.header.Get("X-Request-Id"))
 		}
-		said, err := io.ReadAll(response.Body)
-		_ = response.Body.Close()
-		if err != nil || response.StatusCode < 400 || response.Header.Get("X-Request-Id") != id || !strings.Contains(string(said), "(request "+id+")") {
-			t.Errorf("%s: got %d %s with the ID %q, %v", path, response.StatusCode, said, response.Header.Get("X-Request-Id"), err)
-		}
+		asked, _, _ := strings.Cut(path, "?")
 		eventually(t, "no access log line has "+id, func() bool {
 			return slices.ContainsFunc(strings.Split(b.log.String(), "\n"), func(line string) bool {
 				return strings.Contains(line, `"msg":"request"`) && strings.Contains(line, `"request":"`+id+`"`) &&
-					strings.Contains(line, `"path":"`+r.URL.Path+`"`) && strings.Contains(line, fmt.Sprintf(`"status":%d`, response.StatusCode))
+					strings.Contains(line, `"path":"`+asked+`"`) && strings.Contains(line, fmt.Sprintf(`"status":%d`, a.status))
 			})
 		})
 	}
 	// An ID that a log should not hold is replaced, and one that is missing made.
 	for _, given := range []string{"", "two words", strings.Repeat("x", 65), `"quoted"`} {
-		r, err := http.NewRequest(http.MethodGet, b.URL+"/v2/", nil)
+		a, err := b.do(http.MethodGet, "/v2/", nil, "X-Request-Id", given)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Header.Set("X-Request-Id", given)
-		response, err := client.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = response.Body.Close()
-		if id := response.Header.Get("X-Request-Id"); id == given || !regexp.MustCompile(`^[0-9a-f]{16}$`).MatchString(id) {
+		if id := a.header.Get("X-Request-Id"); id == given || !regexp.MustCompile(`^[0-9a-f]{16}$`).MatchString(id) {
 			t.Errorf("given %q, the ID is %q", given, id)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -27,7 +28,7 @@ const (
 
 // rawClient sends single requests to one berth.
 type rawClient struct {
-	base string
+	URL  string
 	http *http.Client
 }
 
@@ -70,7 +71,7 @@ func (c *rawClient) do(method, target string, body any, header ...string) (*rawA
 		reader = b
 	}
 	if !strings.HasPrefix(target, "http") {
-		target = c.base + target
+		target = c.URL + target
 	}
 	r, err := http.NewRequest(method, target, reader)
 	if err != nil {
@@ -97,6 +98,79 @@ func (c *rawClient) want(status int, method, target string, body any, header ...
 	return a, err
 }
 
+// must sends a request and ends the test for any other status.
+func (c *rawClient) must(t testing.TB, status int, method, target string, body any, header ...string) *rawAnswer {
+	t.Helper()
+	a, err := c.want(status, method, target, body, header...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// get pulls what must be there.
+func (c *rawClient) get(t testing.TB, path, accept string) []byte {
+	t.Helper()
+	var header []string
+	if accept != "" {
+		header = []string{"Accept", accept}
+	}
+	return c.must(t, http.StatusOK, http.MethodGet, path, nil, header...).body
+}
+
+// begin opens an upload that must be let in, and returns where it goes on.
+func (c *rawClient) begin(t testing.TB, repository string) *url.URL {
+	t.Helper()
+	location, err := c.upload(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return location
+}
+
+// location is where an answer says to go on.
+func (c *rawClient) location(t testing.TB, a *rawAnswer) *url.URL {
+	t.Helper()
+	u, err := url.Parse(c.URL)
+	if err == nil {
+		u, err = u.Parse(a.header.Get("Location"))
+	}
+	if err != nil || a.header.Get("Location") == "" {
+		t.Fatalf("Location is %q: %v", a.header.Get("Location"), err)
+	}
+	return u
+}
+
+// putBlob pushes a blob that must get in, and returns its descriptor.
+func (c *rawClient) putBlob(t testing.TB, repository, mediaType string, content []byte) rawDescriptor {
+	t.Helper()
+	if err := c.pushBlob(repository, content); err != nil {
+		t.Fatal(err)
+	}
+	return rawDescribe(mediaType, content)
+}
+
+// putManifest pushes a manifest that must get in, and returns its digest.
+func (c *rawClient) putManifest(t testing.TB, repository, reference, mediaType string, content []byte) string {
+	t.Helper()
+	if err := c.pushManifest(repository, reference, mediaType, content); err != nil {
+		t.Fatal(err)
+	}
+	return rawDigest(content)
+}
+
+// putImage pushes an image whole, which must get in, and returns the digest of
+// its index.
+func (c *rawClient) putImage(t testing.TB, repository, tag string, image rawImage) string {
+	t.Helper()
+	digest, err := c.push(repository, tag, image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest
+}
+
+// rawDigest is the canonical digest of bytes: their SHA-256.
 func rawDigest(b []byte) string {
 	sum := sha256.Sum256(b)
 	return "sha256:" + hex.EncodeToString(sum[:])
@@ -108,7 +182,7 @@ func (c *rawClient) upload(repository string) (location *url.URL, err error) {
 	if err != nil {
 		return nil, err
 	}
-	base, err := url.Parse(c.base)
+	base, err := url.Parse(c.URL)
 	if err != nil {
 		return nil, err
 	}

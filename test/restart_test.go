@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -87,10 +86,10 @@ func pushAllSorts(t *testing.T, b *Berth) (queries [][2]string) {
 		if ref != "latest" && ref != "v2" {
 			accept = "application/vnd.oci.image.manifest.v1+json"
 		}
-		handManifest(t, b, repository, tag, accept, handGet(t, b, "/v2/"+repository+"/manifests/"+ref, accept))
+		b.putManifest(t, repository, tag, accept, b.get(t, "/v2/"+repository+"/manifests/"+ref, accept))
 	}
 	remove := func(repository, ref string) {
-		handSend(t, http.MethodDelete, b.URL+"/v2/"+repository+"/manifests/"+ref, "", nil, http.StatusAccepted)
+		b.must(t, http.StatusAccepted, http.MethodDelete, "/v2/"+repository+"/manifests/"+ref, nil)
 	}
 	retag("alice/kraft-hello", "latest", "stable")
 	retag("alice/kraft-hello", "latest", "v1")
@@ -104,8 +103,8 @@ func pushAllSorts(t *testing.T, b *Berth) (queries [][2]string) {
 	pushSmall(t, b, "bob/app", "timeless", "", "timeless")
 	pushed := pushSmall(t, b, "bob/gone", "gone", "2026-03-03T00:00:00Z", "latest")
 	remove("bob/gone", pushed.digest)
-	blob := handBlob(t, b, "bob/container", "application/vnd.oci.image.config.v1+json", []byte(`{"os":"linux"}`))
-	handManifest(t, b, "bob/container", "latest", "application/vnd.oci.image.manifest.v1+json",
+	blob := b.putBlob(t, "bob/container", "application/vnd.oci.image.config.v1+json", []byte(`{"os":"linux"}`))
+	b.putManifest(t, "bob/container", "latest", "application/vnd.oci.image.manifest.v1+json",
 		fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[]}`,
 			blob.MediaType, blob.Digest, blob.Size))
 
@@ -127,12 +126,7 @@ func answers(t *testing.T, b *Berth, queries [][2]string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	for _, q := range queries {
-		r, err := http.NewRequest(http.MethodGet, b.URL+q[0], strings.NewReader(q[1]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("X-Request-Id", "the-same") // it is in the messages
-		a := sendAPI(t, r)
+		a := sendAPI(t, b, http.MethodGet, q[0], q[1], "X-Request-Id", "the-same") // it is in the messages
 		all[q[0]+" "+q[1]] = fmt.Sprintf("%d %s", a.code, timeTaken.ReplaceAll(a.raw, []byte(`"op_time_us":0`)))
 	}
 	return all
@@ -153,16 +147,16 @@ func TestUploadAcrossRestart(t *testing.T) {
 	b := start(t)
 	first, second := bytes.Repeat([]byte("first"), 1000), bytes.Repeat([]byte("second"), 1000)
 	whole := slices.Concat(first, second)
-	digest := sha256Of(whole)
+	digest := rawDigest(whole)
 	for i, end := range []func(){b.stop, b.kill} {
 		repository := fmt.Sprintf("alice/app%d", i)
-		location := handUpload(t, b, repository)
-		response := handSend(t, http.MethodPatch, location, "application/octet-stream", bytes.NewReader(first), http.StatusAccepted)
-		location = handLocation(t, response)
+		location := b.begin(t, repository)
+		response := b.must(t, http.StatusAccepted, http.MethodPatch, location.String(), bytes.NewReader(first), "Content-Type", "application/octet-stream")
+		location = b.location(t, response)
 		end()
 		b.restart()
-		handSend(t, http.MethodPut, location+"&digest="+url.QueryEscape(digest), "application/octet-stream", bytes.NewReader(second), http.StatusCreated)
-		if got := handGet(t, b, "/v2/"+repository+"/blobs/"+digest, ""); !bytes.Equal(got, whole) {
+		b.must(t, http.StatusCreated, http.MethodPut, withDigest(location, digest), bytes.NewReader(second), "Content-Type", "application/octet-stream")
+		if got := b.get(t, "/v2/"+repository+"/blobs/"+digest, ""); !bytes.Equal(got, whole) {
 			t.Errorf("the upload gave %d bytes, want %d", len(got), len(whole))
 		}
 	}
@@ -178,8 +172,8 @@ func TestDrain(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	content := bytes.Repeat([]byte("slow"), 50000)
-	digest := sha256Of(content)
-	location := handUpload(t, b, "alice/app") + "&digest=" + url.QueryEscape(digest)
+	digest := rawDigest(content)
+	location := withDigest(b.begin(t, "alice/app"), digest)
 	writer, result := slowUpload(t, http.MethodPut, location, len(content))
 	if _, err := writer.Write(content[:1000]); err != nil {
 		t.Fatal(err)
@@ -216,7 +210,7 @@ func TestDrain(t *testing.T) {
 		t.Errorf("berth exited with %d:\n%s", code, b.log)
 	}
 	b.restart()
-	if got := handGet(t, b, "/v2/alice/app/blobs/"+digest, ""); !bytes.Equal(got, content) {
+	if got := b.get(t, "/v2/alice/app/blobs/"+digest, ""); !bytes.Equal(got, content) {
 		t.Errorf("the upload gave %d bytes, want %d", len(got), len(content))
 	}
 }
@@ -271,7 +265,7 @@ func eventually(t testing.TB, otherwise string, holds func() bool) {
 func TestDrainLimit(t *testing.T) {
 	t.Parallel()
 	b := start(t, withEnv("BERTH_HTTP_TIMEOUTS_SHUTDOWN=200ms"))
-	writer, result := slowUpload(t, http.MethodPatch, handUpload(t, b, "alice/app"), 10)
+	writer, result := slowUpload(t, http.MethodPatch, b.begin(t, "alice/app").String(), 10)
 	b.stop() // with 0, or the test fails
 	_ = writer.Close()
 	if err := <-result; err == nil || strings.HasPrefix(err.Error(), "got ") {
@@ -302,7 +296,7 @@ func TestInMemory(t *testing.T) {
 		b.restart()
 		wantAll(t, b)
 		wantNoImage(t, b, "/v1/images", `{"tag":"alice/rom"}`)
-		handSend(t, http.MethodGet, b.URL+"/v2/alice/rom/manifests/latest", "", nil, http.StatusNotFound)
+		b.must(t, http.StatusNotFound, http.MethodGet, "/v2/alice/rom/manifests/latest", nil)
 		if err := pushGGCR(t, b, f.dir(), f.tag, "alice/rom"); err != nil {
 			t.Fatal(err)
 		}

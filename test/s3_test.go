@@ -6,7 +6,6 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,18 +88,16 @@ func (s *s3) run(path string) *logBuffer {
 			<-exited
 		}
 	})
+	health := newRawClient("http://" + address)
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-exited:
 			return log
 		default:
 		}
-		if answer, err := client.Get("http://" + address + "/healthz"); err == nil {
-			_ = answer.Body.Close()
-			if answer.StatusCode == http.StatusOK {
-				s.endpoint = "http://" + strings.Replace(address, "127.0.0.1", "localhost", 1)
-				return nil
-			}
+		if _, err := health.want(http.StatusOK, http.MethodGet, "/healthz", nil); err == nil {
+			s.endpoint = "http://" + strings.Replace(address, "127.0.0.1", "localhost", 1)
+			return nil
 		}
 	}
 	return log
@@ -168,7 +165,7 @@ func TestS3Images(t *testing.T) {
 				sameBlobs(t, pulled, f.dir())
 			}
 			config := []byte(`{"os":"linux"}`)
-			handBlob(t, b, "bob/app", rawOCIConfig, config)
+			b.putBlob(t, "bob/app", rawOCIConfig, config)
 			wantBlobFrom(t, b, "bob/app", config, redirect)
 			t.Run("changes", func(t *testing.T) { s3Changes(t, b) })
 			t.Run("skopeo", func(t *testing.T) { s3Skopeo(t, b) })
@@ -197,20 +194,20 @@ func s3Skopeo(t *testing.T, b *Berth) {
 func s3Changes(t *testing.T, b *Berth) {
 	f := fixtureNamed(t, "kraft-hello")
 	repository := "alice/kraft-hello"
-	index := handGet(t, b, "/v2/"+repository+"/manifests/latest", rawOCIIndex)
+	index := b.get(t, "/v2/"+repository+"/manifests/latest", rawOCIIndex)
 	remove := func(reference string) {
-		handSend(t, http.MethodDelete, b.URL+"/v2/"+repository+"/manifests/"+reference, "", nil, http.StatusAccepted)
+		b.must(t, http.StatusAccepted, http.MethodDelete, "/v2/"+repository+"/manifests/"+reference, nil)
 	}
 	for _, tag := range []string{"v1", "v10", "v1.0"} {
-		handManifest(t, b, repository, tag, rawOCIIndex, index)
+		b.putManifest(t, repository, tag, rawOCIIndex, index)
 	}
 	wantFixture(t, b, f, repository, "latest", "v1", "v1.0", "v10")
 	remove("v1")
 	wantFixture(t, b, f, repository, "latest", "v1.0", "v10")
-	handSend(t, http.MethodDelete, b.URL+"/v2/"+repository+"/manifests/v1", "", nil, http.StatusNotFound)
+	b.must(t, http.StatusNotFound, http.MethodDelete, "/v2/"+repository+"/manifests/v1", nil)
 
 	child := f.platforms[0].Digest
-	handManifest(t, b, repository, "latest", rawOCIManifest, handGet(t, b, "/v2/"+repository+"/manifests/"+child, rawOCIManifest))
+	b.putManifest(t, repository, "latest", rawOCIManifest, b.get(t, "/v2/"+repository+"/manifests/"+child, rawOCIManifest))
 	wantFixture(t, b, f, repository, "v1.0", "v10")
 	wantFixture(t, b, f.child(), repository, "latest")
 	remove(f.digest)
@@ -221,9 +218,9 @@ func s3Changes(t *testing.T, b *Berth) {
 
 	// An index goes with what only it holds.
 	multi := fixtureNamed(t, "kraft-multi")
-	handSend(t, http.MethodDelete, b.URL+"/v2/alice/kraft-multi/manifests/"+multi.digest, "", nil, http.StatusAccepted)
+	b.must(t, http.StatusAccepted, http.MethodDelete, "/v2/alice/kraft-multi/manifests/"+multi.digest, nil)
 	for _, gone := range append(multi.platforms, entryPlatform{Digest: multi.digest}) {
-		handSend(t, http.MethodGet, b.URL+"/v2/alice/kraft-multi/manifests/"+gone.Digest, "", nil, http.StatusNotFound)
+		b.must(t, http.StatusNotFound, http.MethodGet, "/v2/alice/kraft-multi/manifests/"+gone.Digest, nil)
 	}
 }
 
@@ -280,16 +277,16 @@ func TestS3UploadAcrossRestart(t *testing.T) {
 		for _, end := range []func(){b.stop, b.kill} {
 			first, second := bytes.Repeat([]byte("first"), size/5), []byte("second")
 			whole := slices.Concat(first, second)
-			location := handUpload(t, b, "alice/app")
-			location = handLocation(t, handSend(t, http.MethodPatch, location, "application/octet-stream", bytes.NewReader(first), http.StatusAccepted))
+			location := b.begin(t, "alice/app")
+			location = b.location(t, b.must(t, http.StatusAccepted, http.MethodPatch, location.String(), bytes.NewReader(first), "Content-Type", "application/octet-stream"))
 			end()
 			b.restart()
-			digest := sha256Of(whole)
-			handSend(t, http.MethodPut, location+"&digest="+url.QueryEscape(digest), "application/octet-stream", bytes.NewReader(second), http.StatusCreated)
-			if got := handGet(t, b, "/v2/alice/app/blobs/"+digest, ""); !bytes.Equal(got, whole) {
+			digest := rawDigest(whole)
+			b.must(t, http.StatusCreated, http.MethodPut, withDigest(location, digest), bytes.NewReader(second), "Content-Type", "application/octet-stream")
+			if got := b.get(t, "/v2/alice/app/blobs/"+digest, ""); !bytes.Equal(got, whole) {
 				t.Errorf("the upload gave %d bytes, want %d", len(got), len(whole))
 			}
-			handSend(t, http.MethodDelete, b.URL+"/v2/alice/app/blobs/"+digest, "", nil, http.StatusAccepted)
+			b.must(t, http.StatusAccepted, http.MethodDelete, "/v2/alice/app/blobs/"+digest, nil)
 		}
 	}
 }
@@ -318,7 +315,7 @@ func TestS3Conformance(t *testing.T) {
 			}
 			b := start(t, options...)
 			if c.closed {
-				settings = append([]string{"OCI_USERNAME=conformance", "OCI_PASSWORD=" + addAccount(t, b, "conformance")}, settings...)
+				settings = append([]string{"OCI_USERNAME=conformance", "OCI_PASSWORD=" + accountsAdd(t, b, "conformance").Secret}, settings...)
 			}
 			conformance(t, b, c.version, c.atLeast, settings...)
 		})
@@ -327,7 +324,7 @@ func TestS3Conformance(t *testing.T) {
 	// want in their headers, and with the server's own view of wrong ranges.
 	t.Run("redirects", func(t *testing.T) {
 		b := start(t, s.bucket("redirects", true))
-		r := runSuite(t, b, "1.1", "OCI_USERNAME=conformance", "OCI_PASSWORD="+addAccount(t, b, "conformance"))
+		r := runSuite(t, b, "1.1", "OCI_USERNAME=conformance", "OCI_PASSWORD="+accountsAdd(t, b, "conformance").Secret)
 		ranges := bytes.Count(r.output, []byte("/range 500-0: Skip"))
 		if r.Tests < 840 || r.Errors+r.Failures > 0 || r.Skipped > ranges {
 			t.Errorf("%s, of which %d are ranges that end before they begin\n%s", r, ranges, r.output)

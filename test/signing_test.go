@@ -78,53 +78,54 @@ func (s *signingTool) write(name string, content []byte) {
 const sbom = `{"spdxVersion":"SPDX-2.3","name":"app"}`
 
 // signed pushes an image to be signed and returns its digest.
-func (s *specClient) signed(repository string) string {
-	s.t.Helper()
-	d, err := s.push(repository, "v1", newRawImage("k", repository))
+func signed(t testing.TB, b *Berth, repository string) string {
+	t.Helper()
+	d, err := b.push(repository, "v1", newRawImage("k", repository))
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return d
 }
 
 // onlyImage wants nothing of what refers to an image listed as one, or tagged.
-func (s *specClient) onlyImage(repository, d string) {
-	s.t.Helper()
-	if got := s.listedDigests(repository); !slices.Equal(got, []string{d}) {
-		s.t.Errorf("the images API lists %v, want the image %s alone", got, d)
+func onlyImage(t testing.TB, b *Berth, repository, d string) {
+	t.Helper()
+	if got := b.listedDigests(t, repository); !slices.Equal(got, []string{d}) {
+		t.Errorf("the images API lists %v, want the image %s alone", got, d)
 	}
-	if tags, err := s.tagsOf(repository); !slices.Equal(tags, []string{"v1"}) {
-		s.t.Errorf("the tags are %v (%v): not stored as referrers", tags, err)
+	if tags, err := b.tagsOf(repository); !slices.Equal(tags, []string{"v1"}) {
+		t.Errorf("the tags are %v (%v): not stored as referrers", tags, err)
 	}
 }
 
 // subjectDeleted deletes an image, and wants what refers to it still there, to
 // be read and to be deleted in its turn.
-func (s *specClient) subjectDeleted(repository, d string, referrers int) {
-	s.t.Helper()
-	s.ask(202, "DELETE", "/v2/"+repository+"/manifests/"+d, nil)
-	if got := s.listedDigests(repository); len(got) != 0 {
-		s.t.Errorf("after the image was deleted, %v are listed", got)
+func subjectDeleted(t testing.TB, b *Berth, repository, d string, referrers int) {
+	t.Helper()
+	b.must(t, 202, "DELETE", "/v2/"+repository+"/manifests/"+d, nil)
+	if got := b.listedDigests(t, repository); len(got) != 0 {
+		t.Errorf("after the image was deleted, %v are listed", got)
 	}
-	left, _ := s.referrers(repository, d, "")
+	left, _ := b.referrers(t, repository, d, "")
 	if len(left) != referrers {
-		s.t.Errorf("%d referrers are left, want %d", len(left), referrers)
+		t.Errorf("%d referrers are left, want %d", len(left), referrers)
 	}
 	for _, r := range left {
-		s.ask(200, "GET", "/v2/"+repository+"/manifests/"+r.Digest, nil)
-		s.ask(202, "DELETE", "/v2/"+repository+"/manifests/"+r.Digest, nil)
+		b.must(t, 200, "GET", "/v2/"+repository+"/manifests/"+r.Digest, nil)
+		b.must(t, 202, "DELETE", "/v2/"+repository+"/manifests/"+r.Digest, nil)
 	}
-	s.referred(repository, d, "")
+	b.referred(t, repository, d, "")
 }
 
 // TestCosign signs with a key, attests, and verifies, all of it offline: no
 // transparency log, no time stamps, no trust but in the key.
 func TestCosign(t *testing.T) {
 	cosign := newSigningTool(t, cosignBuilt)
-	s := specified(t)
+	t.Parallel()
+	b := start(t, withArgs("--log-level", "warn"))
 	const repository = "alice/signed"
-	d := s.signed(repository)
-	image := s.b.Host + "/" + repository + "@" + d
+	d := signed(t, b, repository)
+	image := b.Host + "/" + repository + "@" + d
 	cosign.run("generate-key-pair")
 	cosign.run("generate-key-pair", "--output-key-prefix", "other")
 	cosign.run("signing-config", "create", "--out", "services.json") // none
@@ -145,8 +146,8 @@ func TestCosign(t *testing.T) {
 	fails(verify("verify", "cosign.pub", image), "an image that is not signed")
 	cosign.run(append(append([]string{"sign"}, signing...), image)...)
 	cosign.run(append(append([]string{"attest", "--type", "spdxjson", "--predicate", "sbom.json"}, signing...), image)...)
-	s.onlyImage(repository, d)
-	list, _ := s.referrers(repository, d, "")
+	onlyImage(t, b, repository, d)
+	list, _ := b.referrers(t, repository, d, "")
 	if len(list) != 2 {
 		t.Fatalf("the image has %d referrers, want a signature and an attestation: %+v", len(list), list)
 	}
@@ -161,47 +162,48 @@ func TestCosign(t *testing.T) {
 		if out := runTool(t, verify("verify", "cosign.pub", image)); !strings.Contains(out, d) {
 			t.Errorf("verified is %s", out)
 		}
-		runTool(t, verify("verify", "cosign.pub", s.b.Host+"/"+repository+":v1"))
+		runTool(t, verify("verify", "cosign.pub", b.Host+"/"+repository+":v1"))
 		runTool(t, verify("verify-attestation", "cosign.pub", image, "--type", "spdxjson"))
 		fails(verify("verify", "other.pub", image), "a signature of another key")
 		fails(verify("verify-attestation", "other.pub", image, "--type", "spdxjson"), "an attestation of another key")
 	}
 	check()
-	s.b.stop()
-	removeIndex(t, s.b)
-	s.b.restart()
+	b.stop()
+	removeIndex(t, b)
+	b.restart()
 	check()
 	// A tag that moves to something else is not signed any more.
-	if _, err := s.push(repository, "v1", newRawImage("k", "tampered")); err != nil {
+	if _, err := b.push(repository, "v1", newRawImage("k", "tampered")); err != nil {
 		t.Fatal(err)
 	}
-	fails(verify("verify", "cosign.pub", s.b.Host+"/"+repository+":v1"), "an image that was put in the place of the signed one")
+	fails(verify("verify", "cosign.pub", b.Host+"/"+repository+":v1"), "an image that was put in the place of the signed one")
 	runTool(t, verify("verify", "cosign.pub", image))
-	s.ask(202, "DELETE", "/v2/"+repository+"/manifests/v1", nil)
-	s.ask(202, "DELETE", "/v2/"+repository+"/manifests/"+rawDigest(newRawImage("k", "tampered").index), nil)
-	s.subjectDeleted(repository, d, 2)
+	b.must(t, 202, "DELETE", "/v2/"+repository+"/manifests/v1", nil)
+	b.must(t, 202, "DELETE", "/v2/"+repository+"/manifests/"+rawDigest(newRawImage("k", "tampered").index), nil)
+	subjectDeleted(t, b, repository, d, 2)
 }
 
 // TestRegctl puts an artifact that refers to an image, and finds it again.
 func TestRegctl(t *testing.T) {
 	regctl := newSigningTool(t, regctlBuilt)
-	s := specified(t)
+	t.Parallel()
+	b := start(t, withArgs("--log-level", "warn"))
 	const repository, note = "alice/noted", "application/vnd.example.note"
-	d := s.signed(repository)
-	image := s.b.Host + "/" + repository + "@" + d
+	d := signed(t, b, repository)
+	image := b.Host + "/" + repository + "@" + d
 	regctl.write("sbom.json", []byte(sbom))
-	regctl.run("registry", "set", "--tls", "disabled", s.b.Host)
+	regctl.run("registry", "set", "--tls", "disabled", b.Host)
 	regctl.run("artifact", "put", "--subject", image, "--artifact-type", note, "-m", "application/json", "-f", "sbom.json", "--annotation", "key=value")
 	regctl.run("artifact", "put", "--subject", image, "--artifact-type", "application/vnd.example.other", "-m", "application/json", "-f", "sbom.json")
-	s.onlyImage(repository, d)
+	onlyImage(t, b, repository, d)
 
-	var list struct{ Descriptors []specReferrer }
+	var list struct{ Descriptors []rawReferrer }
 	out := regctl.run("artifact", "list", image, "--filter-artifact-type", note, "--format", "{{json .}}")
 	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list.Descriptors) != 1 ||
 		list.Descriptors[0].ArtifactType != note || list.Descriptors[0].Annotations["key"] != "value" {
 		t.Fatalf("artifact list: %v in %s", err, out)
 	}
-	all, _ := s.referrers(repository, d, "")
+	all, _ := b.referrers(t, repository, d, "")
 	tree := regctl.run("artifact", "tree", image)
 	for _, r := range all {
 		if !strings.Contains(tree, r.Digest+": "+r.ArtifactType) {
@@ -214,15 +216,16 @@ func TestRegctl(t *testing.T) {
 	if got := regctl.run("artifact", "get", "--subject", image, "--filter-artifact-type", note); got != sbom {
 		t.Errorf("artifact get: %s", got)
 	}
-	s.subjectDeleted(repository, d, 2)
+	subjectDeleted(t, b, repository, d, 2)
 }
 
 // TestORASArtifacts attaches and discovers by the library's own calls.
 func TestORASArtifacts(t *testing.T) {
-	s := specified(t)
+	t.Parallel()
+	b := start(t, withArgs("--log-level", "warn"))
 	const repository, note = "alice/attached", "application/vnd.example.note"
-	d := s.signed(repository)
-	repo := orasRepository(t, s.b, repository)
+	d := signed(t, b, repository)
+	repo := orasRepository(t, b, repository)
 	ctx := t.Context()
 	subject, err := repo.Resolve(ctx, "v1")
 	if err != nil || subject.Digest.String() != d {
@@ -243,7 +246,7 @@ func TestORASArtifacts(t *testing.T) {
 		return packed
 	}
 	first, second := attach(note), attach("application/vnd.example.other")
-	s.onlyImage(repository, d)
+	onlyImage(t, b, repository, d)
 	discover := func(artifactType string, want ...v1.Descriptor) {
 		t.Helper()
 		var got []string
@@ -285,5 +288,5 @@ func TestORASArtifacts(t *testing.T) {
 		t.Error(err)
 	}
 	discover("", first)
-	s.subjectDeleted(repository, d, 1)
+	subjectDeleted(t, b, repository, d, 1)
 }

@@ -140,7 +140,7 @@ func TestSpecManifestDigests(t *testing.T) {
 			s.refuse("MANIFEST_UNKNOWN", 404, "GET", manifests+name, nil)
 			s.refuse("MANIFEST_UNKNOWN", 404, "DELETE", manifests+name, nil)
 		}
-		if got := s.listedDigests(repository); len(got) != 0 {
+		if got := s.listedDigests(t, repository); len(got) != 0 {
 			t.Errorf("%v is listed and deleted", got)
 		}
 	}
@@ -177,7 +177,7 @@ func TestSpecIndexDigests(t *testing.T) {
 		check := func() {
 			t.Helper()
 			// The index is the image, and its child is none by itself.
-			if got := s.listedDigests(repository); !slices.Equal(got, []string{d}) {
+			if got := s.listedDigests(t, repository); !slices.Equal(got, []string{d}) {
 				t.Errorf("index first %t: listed are %v, want %s", indexFirst, got, d)
 			}
 			s.found(repository, d, long, rawDigest(child))

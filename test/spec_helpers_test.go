@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -100,10 +98,7 @@ func (s *specClient) has(a *rawAnswer, header ...string) {
 // blob pushes a blob under its canonical digest.
 func (s *specClient) blob(repository, content string) rawDescriptor {
 	s.t.Helper()
-	if err := s.pushBlob(repository, []byte(content)); err != nil {
-		s.t.Fatal(err)
-	}
-	return rawDescribe(rawOCILayer, []byte(content))
+	return s.putBlob(s.t, repository, rawOCILayer, []byte(content))
 }
 
 // put pushes a manifest and returns the answer.
@@ -144,60 +139,22 @@ func (s *specClient) image(repository, salt string) []byte {
 // begin opens an upload.
 func (s *specClient) begin(repository string) *url.URL {
 	s.t.Helper()
-	location, err := s.upload(repository)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return location
+	return s.rawClient.begin(s.t, repository)
 }
 
 // location is where an answer says to go on.
 func (s *specClient) location(a *rawAnswer) *url.URL {
 	s.t.Helper()
-	u, err := url.Parse(s.base)
-	if err == nil {
-		u, err = u.Parse(a.header.Get("Location"))
-	}
-	if err != nil || a.header.Get("Location") == "" {
-		s.t.Fatalf("Location is %q: %v", a.header.Get("Location"), err)
-	}
-	return u
+	return s.rawClient.location(s.t, a)
 }
-
-var specLink = regexp.MustCompile(`^<([^>]+)>; rel="next"$`)
 
 // next is the page that an answer links to, "" for none.
 func (s *specClient) next(a *rawAnswer) string {
 	s.t.Helper()
-	link := a.header.Get("Link")
-	if link == "" {
-		return ""
-	}
-	m := specLink.FindStringSubmatch(link)
-	if m == nil {
-		s.t.Fatalf("Link is %q", link)
-	}
-	return m[1]
+	return nextPage(s.t, a)
 }
 
 // sum is the digest of a content under an algorithm.
 func sum(algorithm digest.Algorithm, content []byte) string {
 	return algorithm.FromBytes(content).String()
-}
-
-// listedDigests are the manifests that the images API lists in a repository.
-func (s *specClient) listedDigests(repository string) []string {
-	s.t.Helper()
-	list, err := s.listed("?namespace="+repository, "")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	digests := []string{}
-	for name := range list {
-		if repo, d, _ := strings.Cut(name, "@"); repo == repository {
-			digests = append(digests, d)
-		}
-	}
-	slices.Sort(digests)
-	return digests
 }

@@ -217,7 +217,7 @@ func TestSpecPreconditions(t *testing.T) {
 	}
 	is(winners[0])
 	// What lost is not there, not even by its digest.
-	if got := s.listedDigests(repository); !slices.Equal(got, []string{rawDigest(images[winners[0]])}) {
+	if got := s.listedDigests(t, repository); !slices.Equal(got, []string{rawDigest(images[winners[0]])}) {
 		t.Errorf("listed are %v", got)
 	}
 	put(201, 1)

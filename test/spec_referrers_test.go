@@ -1,10 +1,8 @@
 package test
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -33,57 +31,16 @@ func (s *specClient) artifact(repository, subject string, size int, artifactType
 	return rawJSON(m)
 }
 
-// specReferrer is an entry of the list of referrers.
-type specReferrer struct {
-	MediaType, Digest, ArtifactType string
-	Size                            int64
-	Annotations                     map[string]string
-}
-
 // referrers reads a list of referrers, page by page.
-func (s *specClient) referrers(repository, subject, query string) (all []specReferrer, pages int) {
+func (s *specClient) referrers(repository, subject, query string) (all []rawReferrer, pages int) {
 	s.t.Helper()
-	target := "/v2/" + repository + "/referrers/" + subject + query
-	for target != "" {
-		a := s.ask(http.StatusOK, http.MethodGet, target, nil)
-		s.has(a, "Content-Type", rawOCIIndex)
-		if filters := a.header.Get("OCI-Filters-Applied"); (filters == "artifactType") != strings.Contains(target, "artifactType") {
-			s.t.Errorf("%s: OCI-Filters-Applied is %q", target, filters)
-		}
-		// Clients bound what they read of an index by what a manifest may have.
-		if len(a.body) > 4<<20 {
-			s.t.Errorf("a page of referrers has %d bytes", len(a.body))
-		}
-		var index struct {
-			SchemaVersion int
-			MediaType     string
-			Manifests     []specReferrer
-		}
-		if err := json.Unmarshal(a.body, &index); err != nil || index.SchemaVersion != 2 || index.MediaType != rawOCIIndex || index.Manifests == nil {
-			s.t.Fatalf("%s is no index: %v, %.300s", target, err, a.body)
-		}
-		all = append(all, index.Manifests...)
-		if pages++; pages > 100 {
-			s.t.Fatal("the list of referrers does not end")
-		}
-		target = s.next(a)
-	}
-	return all, pages
+	return s.rawClient.referrers(s.t, repository, subject, query)
 }
 
 // referred wants exactly these referrers, in any order.
 func (s *specClient) referred(repository, subject, query string, want ...string) {
 	s.t.Helper()
-	all, _ := s.referrers(repository, subject, query)
-	got := []string{}
-	for _, r := range all {
-		got = append(got, r.Digest)
-	}
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		s.t.Errorf("%s%s is referred to by %v, want %v", subject, query, got, want)
-	}
+	s.rawClient.referred(s.t, repository, subject, query, want...)
 }
 
 func TestSpecReferrers(t *testing.T) {
@@ -135,7 +92,7 @@ func TestSpecReferrers(t *testing.T) {
 	removeIndex(t, s.b)
 	s.b.restart()
 	check()
-	if got := s.listedDigests(repository); !slices.Equal(got, []string{d}) {
+	if got := s.listedDigests(t, repository); !slices.Equal(got, []string{d}) {
 		t.Errorf("the images API lists %v, want the image alone", got)
 	}
 

@@ -107,18 +107,18 @@ func TestSkopeoRecompressed(t *testing.T) {
 // types that the registry serves now.
 func recompressed(t *testing.T, b *Berth, f fixture, repository string) fixture {
 	t.Helper()
-	var index struct{ Manifests []handDescriptor }
-	raw := handGet(t, b, "/v2/"+repository+"/manifests/"+f.tag, "application/vnd.oci.image.index.v1+json")
+	var index struct{ Manifests []rawDescriptor }
+	raw := b.get(t, "/v2/"+repository+"/manifests/"+f.tag, "application/vnd.oci.image.index.v1+json")
 	if err := json.Unmarshal(raw, &index); err != nil || len(index.Manifests) != len(f.platforms) {
 		t.Fatalf("%v, want %d manifests: %s", err, len(f.platforms), raw)
 	}
-	f.digest = sha256Of(raw)
+	f.digest = rawDigest(raw)
 	chosen := slices.IndexFunc(f.platforms, func(p entryPlatform) bool { return p.Size == f.size })
 	f.platforms = slices.Clone(f.platforms)
 	for i, m := range index.Manifests {
 		p := &f.platforms[i]
-		var manifest struct{ Layers []handDescriptor }
-		raw := handGet(t, b, "/v2/"+repository+"/manifests/"+m.Digest, m.MediaType)
+		var manifest struct{ Layers []rawDescriptor }
+		raw := b.get(t, "/v2/"+repository+"/manifests/"+m.Digest, m.MediaType)
 		if err := json.Unmarshal(raw, &manifest); err != nil {
 			t.Fatal(err)
 		}
@@ -135,8 +135,8 @@ func recompressed(t *testing.T, b *Berth, f fixture, repository string) fixture 
 		p.Digest, p.Size = m.Digest, 0
 		is := map[*entryPart]entryPart{}
 		for j, layer := range manifest.Layers {
-			content := handGet(t, b, "/v2/"+repository+"/blobs/"+layer.Digest, "")
-			if sha256Of(unpacked(t, layer.MediaType, content)) != was[j].Digest {
+			content := b.get(t, "/v2/"+repository+"/blobs/"+layer.Digest, "")
+			if rawDigest(unpacked(t, layer.MediaType, content)) != was[j].Digest {
 				t.Errorf("layer %d of %s is not what was copied", j, m.Digest)
 			}
 			is[was[j]] = entryPart{layer.Digest, int64(len(content)), layer.MediaType}
@@ -188,7 +188,7 @@ func TestDocumentedCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	handSend(t, http.MethodDelete, b.URL+"/v2/alice/untagged/manifests/latest", "", nil, http.StatusAccepted)
+	b.must(t, http.StatusAccepted, http.MethodDelete, "/v2/alice/untagged/manifests/latest", nil)
 	mine, untagged, other := f.v1("alice/myapp", "latest"), f.v1("alice/untagged"), f.v1("bob/myapp", "latest")
 
 	for _, test := range []struct {
