@@ -46,6 +46,7 @@ var mayImport = map[string][]string{
 	// What the tests below test/ share knows berth from outside alone.
 	"test/harness": {},
 	"test/writers": {"test/harness"},
+	"test/summary": {},
 }
 
 // onlyIn says which packages of berth may import what is not berth's. Of two

@@ -14,10 +14,8 @@ import (
 // TestKilledAtAnyMoment pushes, re-tags and deletes, and kills berth in the
 // middle of it, again and again.
 func TestKilledAtAnyMoment(t *testing.T) {
-	rounds := 50
-	if testing.Short() {
-		rounds = 10
-	}
+	t.Parallel()
+	rounds := harness.Rounds("crash", 10, 50)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))

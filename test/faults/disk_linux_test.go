@@ -25,6 +25,7 @@ const (
 // TestIndexThatCannotBeWritten wants every change refused that could not be
 // shown, and the answers right as soon as there is space again.
 func TestIndexThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
 	b := harness.Start(t)
 	c := harness.NewClient(b.URL)
 	image := harness.NewImage("k", "full disk")
@@ -76,10 +77,8 @@ func TestIndexThatCannotBeWritten(t *testing.T) {
 // moments, and wants each change to have happened whole or not at all, without
 // a restart.
 func TestDiskThatFailsNowAndThen(t *testing.T) {
-	rounds := 60
-	if testing.Short() {
-		rounds = 15
-	}
+	t.Parallel()
+	rounds := harness.Rounds("crash", 15, 60)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))

@@ -12,14 +12,12 @@ import (
 	"github.com/berth-oci/berth/test/writers"
 )
 
-// TestEveryChangeIsInTheNextAnswer is a thousand changes by concurrent writers,
+// TestEveryChangeIsInTheNextAnswer is hundreds of changes by concurrent writers,
 // each of whom looks at its own after every answer.
 func TestEveryChangeIsInTheNextAnswer(t *testing.T) {
+	t.Parallel()
 	b := harness.Start(t, harness.WithArgs("--log-level", "warn"))
-	steps, seed := 1000, rand.Uint64()
-	if testing.Short() {
-		steps = 200
-	}
+	steps, seed := harness.Rounds("linear", 400, 1000), rand.Uint64()
 	t.Logf("seed %d", seed)
 	const hands = 5
 	var wg sync.WaitGroup
@@ -42,6 +40,7 @@ func TestEveryChangeIsInTheNextAnswer(t *testing.T) {
 // TestDeleteByDigestSparesAMovedTag lets one client delete what a tag points
 // to while another moves the tag away.
 func TestDeleteByDigestSparesAMovedTag(t *testing.T) {
+	t.Parallel()
 	b := harness.Start(t, harness.WithArgs("--log-level", "warn"))
 	c := harness.NewClient(b.URL)
 	stays := harness.NewImage("k", "stays")

@@ -136,6 +136,13 @@ func (r *register) linearizable(reads ...string) porcupine.CheckResult {
 // TestSharedTagsAreLinearizable has clients change and read the same tags,
 // through both APIs.
 func TestSharedTagsAreLinearizable(t *testing.T) {
+	t.Parallel()
+	for round := range harness.Rounds("linear", 1, 2) {
+		t.Run(fmt.Sprint(round), shareTags)
+	}
+}
+
+func shareTags(t *testing.T) {
 	b := harness.Start(t, harness.WithArgs("--log-level", "warn"))
 	c := harness.NewClient(b.URL)
 	bodies := map[string][]byte{}

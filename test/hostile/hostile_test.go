@@ -19,6 +19,8 @@ type target struct {
 	*harness.Client
 	t *testing.T
 	b *harness.Berth
+
+	slowest time.Duration // of the answers
 }
 
 const (
@@ -30,7 +32,7 @@ const (
 func against(t *testing.T, fn func(h *target)) {
 	t.Helper()
 	b := harness.Start(t, harness.WithArgs("--log-level", "warn"))
-	h := &target{harness.NewClient(b.URL), t, b}
+	h := &target{Client: harness.NewClient(b.URL), t: t, b: b}
 	h.HTTP.Timeout = maxAnswer
 	h.goodPush("before")
 	base := b.RSS()
@@ -39,7 +41,7 @@ func against(t *testing.T, fn func(h *target)) {
 	if grown := b.Peak() - base; grown > maxGrowth {
 		t.Errorf("grew by %d MiB, want at most %d", grown>>20, maxGrowth>>20)
 	} else {
-		t.Logf("grew by %d MiB", grown>>20)
+		t.Logf("grew by %d MiB, the slowest answer took %v", grown>>20, h.slowest)
 	}
 	h.goodPush("after")
 }
@@ -59,7 +61,9 @@ func (h *target) goodPush(tag string) {
 // ask sends a request that must be answered at all, and soon.
 func (h *target) ask(method, path string, body any, header ...string) *harness.Answer {
 	h.t.Helper()
+	begin := time.Now()
 	a, err := h.Do(method, path, body, header...)
+	h.slowest = max(h.slowest, time.Since(begin))
 	if err != nil {
 		h.t.Fatalf("%s %.200s: %v", method, path, err)
 	}

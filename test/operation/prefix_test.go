@@ -17,6 +17,7 @@ import (
 // TestPathPrefix puts a proxy in front that takes a path off: what berth links
 // to is where clients find it.
 func TestPathPrefix(t *testing.T) {
+	t.Parallel()
 	inner := &url.URL{Scheme: "http", Host: harness.FreeAddress(t)}
 	proxy := httptest.NewServer(http.StripPrefix("/registry", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		httputil.NewSingleHostReverseProxy(inner).ServeHTTP(w, r)

@@ -173,6 +173,7 @@ func (s *store) whole(tb testing.TB) (images int, bytes int, took time.Duration)
 
 // TestStore keeps the benchmark below from rotting.
 func TestStore(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, 20)
 	s.serve(t)
 	for kind := range questions {

@@ -9,6 +9,7 @@ import (
 // TestConformance runs the suite against berth, open and with accounts: as
 // version 1.1, and as the next one with everything on.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, version string
 		atLeast       int
@@ -24,6 +25,7 @@ func TestConformance(t *testing.T) {
 				name = c.name + "/accounts"
 			}
 			t.Run(name, func(t *testing.T) {
+				t.Parallel()
 				b := harness.Start(t, options...)
 				if closed {
 					secret := harness.AddAccount(t, b, "conformance").Secret

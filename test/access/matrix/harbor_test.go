@@ -34,6 +34,7 @@ delete GET HEAD PUT POST PATCH OPTIONS
 `
 
 func TestHarbor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	projects := []string{"alice", "bob", "official", "zed"}
 	cells := readTable(t, tableOfProjects, len(projects))
@@ -79,6 +80,7 @@ token PUT PATCH DELETE OPTIONS
 `
 
 func TestToken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cells := readTable(t, tableOfTokens, 1)
 	wantWhole(t, cells, everyCaller, 1)

@@ -115,6 +115,7 @@ var spellings = []struct {
 }
 
 func TestSpellings(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	digest := harness.Digest(w.images["bob/secret"].Index)
 	hex := strings.TrimPrefix(digest, "sha256:")
@@ -151,6 +152,7 @@ func TestSpellings(t *testing.T) {
 // TestHosts sends hosts of all kinds: they have no say in who may do
 // what, and are repeated only where they are well-formed.
 func TestHosts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, host := range []string{
 		"evil.example", "evil.example:80", "BOB", "bob", "official", "nginx", "[::1]:5000", "localhost", "a_b.c", "127.0.0.1:1", "xn--bob-.example.", "a;b", "a,b", "a b", `a"b`,
@@ -211,6 +213,7 @@ func TestHosts(t *testing.T) {
 
 // TestCredentials sends credentials that are none.
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	good := w.authorization("admin", 0)
 	pair := strings.TrimPrefix(good, "Basic ")

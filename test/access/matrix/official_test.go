@@ -31,6 +31,7 @@ func (w *world) short(caller string, status int, code, method, target string, bo
 // TestShortForm pushes, pulls and fails with an official image under its
 // bare name.
 func TestShortForm(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	image := harness.NewImage("redis", "redis")
 	bare := harness.Digest(image.Index)
@@ -107,6 +108,7 @@ func TestShortForm(t *testing.T) {
 // TestFolders: no official folder has the name of an account, and which
 // names are folders is known again after a restart.
 func TestFolders(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	index := harness.IndexOf()
 	for _, folder := range []string{"alice", "bob", "root", "mallory", "team"} { // team: something in it is granted
@@ -162,6 +164,7 @@ func TestFolders(t *testing.T) {
 // TestBrokenAccounts puts secrets where they do not belong: into the
 // accounts file. What is said about that shows none, and nothing changes.
 func TestBrokenAccounts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	path := filepath.Join(w.Data, "accounts.yaml")
 	good, err := os.ReadFile(path)

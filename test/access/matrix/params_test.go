@@ -28,6 +28,7 @@ anywhere POST
 `
 
 func TestMount(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for i, c := range readTable(t, tableOfMounts, len(columnNames)) {
 		source := columnNames[c.column]
@@ -134,6 +135,7 @@ var parameterWays = []struct{ query, form, multipart, mounts string }{
 var formTypes = []string{"application/x-www-form-urlencoded", "Application/X-WWW-Form-URLencoded; charset=utf-8", "application/x-www-form-urlencoded;"}
 
 func TestParameters(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	digests := map[string]string{
 		"S": harness.Digest(w.images["bob/secret"].Blobs[1]), "N": harness.Digest(w.images["official/nginx"].Blobs[1]), "X": harness.Digest([]byte("nowhere")),
@@ -220,6 +222,7 @@ func multipartOf(form string) string {
 // TestUploadBodies closes and continues uploads with bodies that look
 // like forms: they are the blob's content and nothing else.
 func TestUploadBodies(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	begin := func() (string, string) {
 		u := w.location(w.ask("stranger", "POST", "/v2/mallory/app/blobs/uploads/", nil))

@@ -14,6 +14,7 @@ import (
 // manifests of its own. That must not bring it nearer, and what comes of it
 // must be what comes of a digest that nobody has.
 func TestReach(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	theirs, nobody := w.images["bob/secret"], harness.NewImage("nobody", "nobody/ever")
 	w.blob("mallory/x", []byte("{}"))
@@ -100,6 +101,7 @@ var (
 // TestReferrers: what refers to an official image in another's repository
 // is nobody else's to see, also not through the tag that stands in for the list.
 func TestReferrers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	subject := w.images["official/nginx"]
 	target := harness.Digest(subject.Index)
@@ -132,6 +134,7 @@ func TestReferrers(t *testing.T) {
 // TestNeighbours: a right ends where the name does, and holds for all
 // that lies below it.
 func TestNeighbours(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, repository := range []string{"alice/app2", "alice/app-x", "alice/app/below", "alicex/app", "alice-x/app", "official2/nginx", "nginxx/y"} {
 		w.push(repository, "latest", harness.NewImage("n", repository))

@@ -21,6 +21,7 @@ var blindCallers = []string{"anonymous", "expired", "wrong", "stranger", "owner"
 // TestSame compares whole answers: nobody can tell what another stores
 // from what nobody does.
 func TestSame(t *testing.T) {
+	t.Parallel()
 	for _, public := range []string{"false", "true"} {
 		w := newWorld(t, "BERTH_ACCOUNTS_ANONYMOUS_OFFICIAL="+public)
 		w.push("bob/secret/below", "latest", harness.NewImage("below", "below"))
@@ -129,6 +130,7 @@ func (w *world) askSame(caller, method, target string, body any) *harness.Answer
 // TestTellsSelf makes sure that the comparison above can fail: whoever
 // may see a repository can tell it from one that is not there.
 func TestTellsSelf(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, caller := range []string{"bob", "admin"} {
 		there := w.ask(caller, "GET", "/v2/bob/secret/tags/list", nil)

@@ -49,6 +49,7 @@ var listedNames = map[string][]string{
 }
 
 func TestV1(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cells := readTable(t, tableV1, len(columnNames))
 	wantWhole(t, cells, everyCaller, len(columnNames))
@@ -176,6 +177,7 @@ admin       1     1         0        1   1          2        0     1            
 `
 
 func TestNamespaces(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	lines := strings.Split(strings.TrimSpace(tableOfNamespaces), "\n")
 	for _, line := range lines[1:] {

@@ -14,6 +14,7 @@ import (
 // TestV2 asks every route of /v2 by every method as everyone, and looks
 // afterwards whether what was refused really did not happen.
 func TestV2(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cells := readTable(t, tableV2, len(columnNames))
 	wantWhole(t, cells, everyCaller, len(columnNames))
@@ -247,6 +248,7 @@ tag POST PATCH OPTIONS
 `
 
 func TestPublicOfficial(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "BERTH_ACCOUNTS_ANONYMOUS_OFFICIAL=true")
 	for _, c := range readTable(t, tableOfPublic, len(columnNames)) {
 		w.cell(c)
@@ -262,6 +264,7 @@ func TestPublicOfficial(t *testing.T) {
 // Where nothing is free to all, an anonymous token is good for nothing but
 // being shown at /v2/.
 func TestAnonymousToken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, c := range readTable(t, tableV2, len(columnNames)) {
 		if c.caller == "anonymous" && c.route != "base" {
