@@ -90,11 +90,26 @@ func (s *summary) of(pkg, name string) *test {
 		t = &test{pkg: pkg, name: name}
 		s.tests[key] = t
 		s.order = append(s.order, t)
-		if i := strings.LastIndexByte(name, '/'); i >= 0 {
-			s.of(pkg, name[:i]).children = true
+		if p := s.parent(t); p != nil {
+			p.children = true
 		}
 	}
 	return t
+}
+
+// parent is the test that a test is a part of, or nil. Names hold slashes of
+// their own, but a parent begins before its parts.
+func (s *summary) parent(t *test) *test {
+	for name := t.name; ; {
+		i := strings.LastIndexByte(name, '/')
+		if i < 0 {
+			return nil
+		}
+		name = name[:i]
+		if p := s.tests[[2]string{t.pkg, name}]; p != nil {
+			return p
+		}
+	}
 }
 
 func (s *summary) take(e event) {
@@ -114,8 +129,8 @@ func (s *summary) take(e event) {
 		}
 		if e.Action == "fail" {
 			fmt.Fprint(s.out, t.output.String())
-			if i := strings.LastIndexByte(e.Test, '/'); i >= 0 {
-				s.of(e.Package, e.Test[:i]).failed = true
+			if p := s.parent(t); p != nil {
+				p.failed = true
 			}
 		}
 	}
@@ -185,7 +200,7 @@ func (s *summary) end() (ok bool) {
 			failed++
 			s.bad = append(s.bad, t.title()+" did not end")
 		}
-		if !strings.Contains(t.name, "/") {
+		if s.parent(t) == nil {
 			slow = append(slow, t)
 		}
 	}

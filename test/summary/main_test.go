@@ -67,7 +67,7 @@ func TestPassedAndSkipped(t *testing.T) {
 	text, ok := run(t, map[string]string{
 		"a/a_test.go": "package a\n" + header + `
 func TestGood(t *testing.T) { t.Log("says nothing") }
-func TestParts(t *testing.T) { for _, n := range []string{"x", "y"} { t.Run(n, func(t *testing.T) {}) } }
+func TestParts(t *testing.T) { for _, n := range []string{"x", "y/z/y"} { t.Run(n, func(t *testing.T) {}) } }
 func TestNot(t *testing.T) { t.Log("before"); t.Skip("skipped: needs a ship") }
 func TestNeither(t *testing.T) { t.Skipf("skipped: needs a %s", "ship") }
 func TestMute(t *testing.T) { t.SkipNow() }
@@ -96,7 +96,7 @@ func TestGood(t *testing.T) { t.Log("says nothing") }
 func TestBad(t *testing.T) { t.Error("this is wrong") }
 func TestParts(t *testing.T) {
 	t.Run("good", func(t *testing.T) {})
-	t.Run("bad", func(t *testing.T) { t.Error("that is wrong") })
+	t.Run("as/bad", func(t *testing.T) { t.Error("that is wrong") })
 }
 func TestAfter(t *testing.T) { t.Run("good", func(t *testing.T) {}); t.Error("wrong itself") }
 `,
@@ -106,7 +106,7 @@ func TestAfter(t *testing.T) { t.Run("good", func(t *testing.T) {}); t.Error("wr
 	}
 	wantEnd(t, text, "3 passed, 3 failed, 0 skipped")
 	wantParts(t, text, "this is wrong", "that is wrong", "wrong itself", "\nfailed:\n",
-		"  example.com/m/a TestBad failed\n", "  example.com/m/a TestParts/bad failed\n", "  example.com/m/a TestAfter failed\n")
+		"  example.com/m/a TestBad failed\n", "  example.com/m/a TestParts/as/bad failed\n", "  example.com/m/a TestAfter failed\n")
 	if strings.Contains(text, "says nothing") || strings.Contains(text, "TestParts failed") {
 		t.Errorf("too much is in\n%s", text)
 	}
