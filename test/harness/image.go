@@ -34,7 +34,7 @@ type Descriptor struct {
 	Digest      string            `json:"digest"`
 	Size        int64             `json:"size"`
 	Annotations map[string]string `json:"annotations,omitempty"`
-	Platform    map[string]string `json:"platform,omitempty"`
+	Platform    map[string]any    `json:"platform,omitempty"`
 }
 
 // Describe returns the descriptor of a content.
@@ -87,6 +87,6 @@ func NewImage(kernel, salt string) Image {
 		Describe(OCILayer, kernelLayer).Marked("org.unikraft.kernel.image", "/unikraft/bin/kernel"),
 		Describe(OCILayer, initrd).Marked("org.unikraft.kernel.initrd", "/unikraft/bin/initrd"))
 	child := Describe(OCIManifest, manifest)
-	child.Platform = map[string]string{"os": "kraftcloud", "architecture": "x86_64"}
+	child.Platform = map[string]any{"os": "kraftcloud", "architecture": "x86_64"}
 	return Image{[][]byte{kernelLayer, initrd, config}, manifest, IndexOf(child)}
 }

@@ -166,7 +166,7 @@ func TestIndexDigests(t *testing.T) {
 		repository := fmt.Sprintf("alice/index-%t", indexFirst)
 		child := s.image(repository, repository)
 		long := sum(digest.SHA512, child)
-		entry := harness.Descriptor{MediaType: harness.OCIManifest, Digest: long, Size: int64(len(child)), Platform: map[string]string{"os": "kraftcloud", "architecture": "x86_64"}}
+		entry := harness.Descriptor{MediaType: harness.OCIManifest, Digest: long, Size: int64(len(child)), Platform: map[string]any{"os": "kraftcloud", "architecture": "x86_64"}}
 		index := harness.IndexOf(entry)
 		d := harness.Digest(index)
 		if indexFirst {

@@ -29,7 +29,7 @@ func TestReach(t *testing.T) {
 	}
 	child := func(image harness.Image) harness.Descriptor {
 		d := harness.Describe(harness.OCIManifest, image.Manifest)
-		d.Size, d.Platform = 7, map[string]string{"os": "kraftcloud", "architecture": "x86_64"}
+		d.Size, d.Platform = 7, map[string]any{"os": "kraftcloud", "architecture": "x86_64"}
 		return d
 	}
 	const foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar"
