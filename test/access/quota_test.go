@@ -1,0 +1,316 @@
+package access
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/berth-oci/berth/test/harness"
+)
+
+// wantExceeded wants the refusal of a push for which there is no room, in
+// words that no one takes for a lack of rights.
+func wantExceeded(t testing.TB, what string, a *harness.Answer, limit string) {
+	t.Helper()
+	var answer struct {
+		Errors []struct{ Code, Message string }
+	}
+	if a.Status != http.StatusForbidden || json.Unmarshal(a.Body, &answer) != nil || len(answer.Errors) != 1 || answer.Errors[0].Code != "DENIED" {
+		t.Errorf("%s: got %d %s", what, a.Status, a.Body)
+		return
+	}
+	for _, part := range []string{"exceed", "quota", limit + " used", "needed"} {
+		if message := answer.Errors[0].Message; !strings.Contains(message, part) {
+			t.Errorf("%s: %q says nothing of %q", what, message, part)
+		}
+	}
+}
+
+// storedBytes adds up the blobs of everything in a namespace that the images
+// API lists, each counted once, by the manifests alone.
+func storedBytes(t testing.TB, c *harness.Client, namespace string) (bytes int64) {
+	t.Helper()
+	listed, err := c.Listed("?namespace="+namespace, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs := map[string]int64{}
+	var follow func(repository, digest string)
+	follow = func(repository, digest string) {
+		a := wantStatus(t, c, http.StatusOK, http.MethodGet, "/v2/"+repository+"/manifests/"+digest, nil, "Accept", harness.OCIIndex+", "+harness.OCIManifest)
+		var m struct {
+			Config            *harness.Descriptor
+			Layers, Manifests []harness.Descriptor
+		}
+		if err := json.Unmarshal(a.Body, &m); err != nil {
+			t.Fatalf("%s@%s: %v", repository, digest, err)
+		}
+		for _, child := range m.Manifests {
+			follow(repository, child.Digest)
+		}
+		if m.Config != nil {
+			m.Layers = append(m.Layers, *m.Config)
+		}
+		for _, d := range m.Layers {
+			blobs[d.Digest] = d.Size
+		}
+	}
+	for name := range listed {
+		repository, digest, _ := strings.Cut(name, "@")
+		follow(repository, digest)
+	}
+	for size := range maps.Values(blobs) {
+		bytes += size
+	}
+	return bytes
+}
+
+// wantUsed wants all that says how full a namespace is to say the same.
+func wantUsed(t testing.TB, b *harness.Berth, who harness.Account, used, hard, images int64) {
+	t.Helper()
+	c := who.On(b)
+	got, id, err := askQuota(c)
+	if want := (figures{used, hard, images}); err != nil || got != want {
+		t.Errorf("the quotas are %+v (%v), want %+v", got, err, want)
+	}
+	if _, again, _ := askQuota(c); id == "" || again != id {
+		t.Errorf("the quota has the UUIDs %q and %q", id, again)
+	}
+	if hard == 0 {
+		hard = -1 // what Harbor says
+	}
+	for _, project := range []string{who.Name, harness.RobotName(who.Name), "robot%24" + who.Name + ".users.kraftcloud"} {
+		if got, err := askHarbor(c, project); err != nil || got != (figures{used: used, hard: hard}) {
+			t.Errorf("Harbor says of %s %+v (%v), want %d of %d", project, got, err, used, hard)
+		}
+	}
+	if got := storedBytes(t, c, who.Name); got != used {
+		t.Errorf("what is listed comes to %d bytes, and %d count", got, used)
+	}
+	var shown struct {
+		Quota *int64
+		Used  *struct{ Bytes, Images int64 }
+	}
+	harness.AccountCommand(t, b, &shown, "show", who.Name)
+	if shown.Used == nil || shown.Used.Bytes != used || shown.Used.Images != images {
+		t.Errorf("berth account show says %+v, want %d bytes in %d images", shown.Used, used, images)
+	}
+}
+
+// TestQuotaRace pushes ten images at once of which not all fit.
+func TestQuotaRace(t *testing.T) {
+	t.Parallel()
+	b := harness.Start(t)
+	const hard = 256 << 10
+	alice := harness.AddAccount(t, b, "alice", "--quota", "256KiB")
+	c := alice.On(b)
+
+	stop := make(chan struct{})
+	var watching, pushing sync.WaitGroup
+	watching.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				if n < 10 {
+					t.Errorf("looked only %d times", n)
+				}
+				return
+			default:
+			}
+			f, _, err := askQuota(c)
+			h, errHarbor := askHarbor(c, "alice")
+			if err := errors.Join(err, errHarbor); err != nil || f.used > hard || h.used > hard || f.hard != hard || h.hard != hard {
+				t.Errorf("quotas %+v, Harbor %+v, %v", f, h, err)
+				return
+			}
+		}
+	})
+	images := make([]harness.Image, 10)
+	failed := make([]error, len(images))
+	for i := range images {
+		images[i] = harness.NewSizedImage("race", fmt.Sprint(i), 60<<10)
+		pushing.Go(func() { _, failed[i] = c.Push(fmt.Sprint("alice/app", i), "v1", images[i]) })
+	}
+	pushing.Wait()
+	close(stop)
+	watching.Wait()
+
+	var in []harness.Image
+	for i, err := range failed {
+		var refusal *harness.Refusal
+		switch {
+		case err == nil:
+			in = append(in, images[i])
+		case errors.As(err, &refusal):
+			wantExceeded(t, "a push that is too much", &refusal.Answer, "256.0 KiB")
+		default:
+			t.Errorf("push %d ended with %v", i, err)
+		}
+	}
+	// Four fit; pushes that are both under way may each see the other's bytes.
+	if len(in) < 1 || len(in) > 4 {
+		t.Errorf("%d pushes got in", len(in))
+	}
+	t.Logf("%d of %d got in", len(in), len(images))
+	wantUsed(t, b, alice, bytesOf(in...), hard, int64(len(in)))
+	if left := uploadsLeft(t, b); len(left) > 0 {
+		t.Errorf("uploads are left: %v", left)
+	}
+	// Nothing half-pushed is in the way: what fits one after the other gets in.
+	for i, err := range failed {
+		if err != nil && len(in) < 4 {
+			c.PutImage(t, fmt.Sprint("alice/app", i), "v1", images[i])
+			in = append(in, images[i])
+		}
+	}
+	wantUsed(t, b, alice, bytesOf(in...), hard, int64(len(in)))
+}
+
+// TestQuotaOneAtATime deletes, shares and pushes again at a quota that
+// is full to the last byte.
+func TestQuotaOneAtATime(t *testing.T) {
+	t.Parallel()
+	b := harness.Start(t)
+	one, two, three := harness.NewSizedImage("a", "one", 50000), harness.NewSizedImage("a", "two", 60000), harness.NewSizedImage("a", "three", 70000)
+	hard := bytesOf(one, two)
+	alice := harness.AddAccount(t, b, "alice", "--quota", fmt.Sprint(hard))
+	bob := harness.AddAccount(t, b, "bob")
+	c := alice.On(b)
+	limit := fmt.Sprintf("%.1f KiB", float64(hard)/1024)
+
+	wantUsed(t, b, alice, 0, hard, 0)
+	first := c.PutImage(t, "alice/one", "v1", one)
+	wantUsed(t, b, alice, bytesOf(one), hard, 1)
+	c.PutImage(t, "alice/two", "v1", two)
+	wantUsed(t, b, alice, hard, hard, 2)
+
+	// Everything that is there may come again: whole, to another repository of
+	// the namespace, with another tag, by a mount.
+	c.PutImage(t, "alice/one", "v1", one)
+	c.PutImage(t, "alice/one", "v2", one)
+	c.PutImage(t, "alice/deep/er", "v1", one)
+	wantUsed(t, b, alice, hard, hard, 3)
+	for _, blob := range two.Blobs {
+		wantStatus(t, c, http.StatusCreated, http.MethodPost, "/v2/alice/mounted/blobs/uploads/?from=alice/two&mount="+harness.Digest(blob), nil)
+	}
+	if err := c.PushManifest("alice/mounted", "v1", harness.OCIManifest, two.Manifest); err != nil {
+		t.Error(err)
+	}
+	wantUsed(t, b, alice, hard, hard, 4)
+
+	// One byte more is too much, wherever it shows.
+	refused := func(what string, image harness.Image) {
+		t.Helper()
+		_, err := c.Push("alice/three", "v1", image)
+		var refusal *harness.Refusal
+		if !errors.As(err, &refusal) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		wantExceeded(t, what, &refusal.Answer, limit)
+	}
+	refused("a third image", three)
+	refused("an image of a few bytes", harness.NewSizedImage("a", "four", 0))
+	// Of a namespace that has room, blobs can be mounted, but not kept.
+	bob.On(b).PutImage(t, "bob/three", "v1", three)
+	harness.AccountCommand(t, b, nil, "grant", "alice", "read", "bob")
+	for _, blob := range three.Blobs {
+		wantStatus(t, c, http.StatusCreated, http.MethodPost, "/v2/alice/three/blobs/uploads/?from=bob/three&mount="+harness.Digest(blob), nil)
+	}
+	wantUsed(t, b, alice, hard, hard, 4)
+	a, err := c.Do(http.MethodPut, "/v2/alice/three/manifests/v1", three.Manifest, "Content-Type", harness.OCIManifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantExceeded(t, "a manifest of mounted blobs", a, limit)
+	wantStatus(t, c, http.StatusNotFound, http.MethodGet, "/v2/alice/three/manifests/v1", nil)
+	wantUsed(t, b, alice, hard, hard, 4)
+
+	// Deleting frees at once, but not what another repository still holds.
+	wantStatus(t, c, http.StatusAccepted, http.MethodDelete, "/v2/alice/one/manifests/"+first, nil)
+	wantUsed(t, b, alice, hard, hard, 3)
+	wantStatus(t, c, http.StatusAccepted, http.MethodDelete, "/v2/alice/deep/er/manifests/"+first, nil)
+	wantUsed(t, b, alice, bytesOf(two), hard, 2)
+	c.PutImage(t, "alice/one", "v1", one)
+	wantUsed(t, b, alice, hard, hard, 3)
+
+	// Without its quota the account may push; with a smaller one it may not,
+	// and still pull and delete.
+	setQuota(t, b, alice, "")
+	c.PutImage(t, "alice/three", "v1", three)
+	wantUsed(t, b, alice, bytesOf(one, two, three), 0, 4)
+	setQuota(t, b, alice, fmt.Sprintf("    quota: %d\n", hard))
+	refused("over the quota already", harness.NewSizedImage("a", "five", 0))
+	wantUsed(t, b, alice, bytesOf(one, two, three), hard, 4)
+	wantStatus(t, c, http.StatusAccepted, http.MethodDelete, "/v2/alice/three/manifests/"+harness.Digest(three.Index), nil)
+	wantUsed(t, b, alice, hard, hard, 3)
+	wantUsed(t, b, bob, bytesOf(three), 0, 1)
+	if left := uploadsLeft(t, b); len(left) > 0 {
+		t.Errorf("uploads are left: %v", left)
+	}
+}
+
+// setQuota changes a quota by hand, to a line of the file or none.
+func setQuota(t testing.TB, b *harness.Berth, who harness.Account, line string) {
+	t.Helper()
+	path := filepath.Join(b.Data, "accounts.yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := regexp.MustCompile(`(?m)^(  - name: ` + who.Name + `\n)(    quota: .*\n)?`)
+	if err := os.WriteFile(path, entry.ReplaceAll(text, []byte("${1}"+line)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestQuotaRoomForTwo pushes while another upload is under way: the two
+// fit, so neither may be refused, and only what was received counts.
+func TestQuotaRoomForTwo(t *testing.T) {
+	t.Parallel()
+	b := harness.Start(t)
+	alice := harness.AddAccount(t, b, "alice", "--quota", "256KiB")
+	c := alice.On(b)
+	location, err := c.Upload("alice/slow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const part, whole = 10 << 10, 40 << 10
+	content := slices.Repeat([]byte{'x'}, whole)
+	for name, length := range map[string]int64{"with": whole, "without": -1} {
+		t.Run(name+" a declared length", func(t *testing.T) {
+			wire := wireTo(t, b, alice, http.MethodPut, harness.WithDigest(location, harness.Digest(content)), length)
+			wire.send(content[:part])
+			harness.Eventually(t, "nothing of the upload is counted", func() bool {
+				f, _, err := askQuota(c)
+				return err == nil && f.used > 0
+			})
+			// What is still in a buffer may count as well.
+			if f, _, err := askQuota(c); err != nil || f.used > part+64<<10 {
+				t.Errorf("of an upload of which %d bytes came, %d count (%v)", part, f.used, err)
+			}
+			image := harness.NewSizedImage("b", "two", 60<<10)
+			if _, err := c.Push("alice/fast", "v1", image); err != nil {
+				t.Errorf("there is room, but: %v", err)
+			}
+			wire.send(content[part:])
+			wire.end()
+			if a := wire.answer(time.Minute); a.Status != http.StatusCreated {
+				t.Errorf("the slow upload ended with %d %s", a.Status, a.Body)
+			}
+			wantUsed(t, b, alice, bytesOf(image), 256<<10, 1)
+			if location, err = c.Upload("alice/slow"); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
