@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -70,6 +71,7 @@ type Driver struct {
 	settler *settler
 	changes *changes
 	uploads *uploads
+	healing sync.Mutex // held to write folders' entries again
 
 	run      string // in the names of this run's temporary files
 	number   atomic.Uint64

@@ -83,6 +83,13 @@ func (s *settler) settle(epoch uint64, names ...string) error {
 	return <-w.done
 }
 
+// stale returns an error if a sync has failed since the epoch.
+func (s *settler) stale(epoch uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.overtaken(epoch)
+}
+
 // overtaken is the error for who began before a sync that failed.
 func (s *settler) overtaken(epoch uint64) error {
 	if epoch == s.epoch {
@@ -247,10 +254,16 @@ func (s *settler) trust(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.suspect, name)
-	if _, fresh := s.fresh[name]; fresh {
-		s.sequence++
-		s.fresh[name] = s.sequence
-	}
+}
+
+// relinked notes that a folder's entry has been written again, and is to be
+// synced.
+func (s *settler) relinked(folder string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.suspect, folder)
+	s.sequence++
+	s.fresh[folder] = s.sequence
 }
 
 // suspects are those of a path and of the folders above it, topmost first.

@@ -177,8 +177,15 @@ func (d *Driver) unmake(made []string) {
 }
 
 // heal writes again the entries of the folders down to name of which a sync
-// failed.
+// failed. Nothing below them was promised since they were created, so that a
+// crash in the middle loses nothing; once one is written again, something may
+// be, so that nobody does it twice.
 func (d *Driver) heal(name string) error {
+	if len(d.settler.suspects(name)) == 0 {
+		return nil
+	}
+	d.healing.Lock()
+	defer d.healing.Unlock()
 	for _, folder := range d.settler.suspects(name) {
 		by := path.Join(path.Dir(folder), d.temporary())
 		err := d.files.relink(folder, by)
@@ -188,7 +195,7 @@ func (d *Driver) heal(name string) error {
 		case err != nil:
 			return err
 		default:
-			d.settler.trust(folder)
+			d.settler.relinked(folder)
 		}
 	}
 	return nil
@@ -255,8 +262,9 @@ func (d *Driver) move(c *change, from, to string) error {
 	if !transient(from) {
 		changed = append(changed, from)
 	}
-	if err = d.settler.settle(epoch, changed...); err == nil {
-		d.uploads.forget(from)
+	err = d.settler.settle(epoch, changed...)
+	d.uploads.forget(from)
+	if err == nil {
 		d.settler.trust(to)
 		return nil
 	}
@@ -265,10 +273,20 @@ func (d *Driver) move(c *change, from, to string) error {
 	return err
 }
 
-// unmove puts back what was moved. What it replaced is gone from view, and may
+// unmove takes back a move. What was promised at its old place goes there again.
+// An upload is removed: it would be written to again, although a crash may show
+// that it is where it was moved to. What was replaced is gone from view, and may
 // come back, so that to is to be written again.
 func (d *Driver) unmove(from, to string, replaced bool) {
-	if replaced || d.files.rename(to, from, false) != nil {
+	var err error
+	switch {
+	case replaced:
+	case transient(from):
+		err = d.files.remove(to)
+	default:
+		err = d.files.rename(to, from, false)
+	}
+	if replaced || err != nil {
 		d.settler.distrust(to)
 	}
 	if !transient(from) {

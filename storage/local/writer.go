@@ -127,14 +127,18 @@ func (w *writer) Commit(ctx context.Context) error {
 	return nil
 }
 
-// sync makes what was written durable, if it is not. If that fails, part of it
-// is lost although it can still be read, and a later sync would say nothing: the
-// file goes. The caller holds the lock.
+// sync makes what was written durable, if it is not. If that fails, or anything
+// was synced meanwhile and that failed, part of it may be lost although it can
+// still be read, and a later sync would say nothing: the file goes. The caller
+// holds the lock.
 func (w *writer) sync() error {
 	if w.clean {
 		return nil
 	}
-	err := w.file.Sync()
+	err := w.driver.settler.stale(w.epoch)
+	if err == nil {
+		err = w.file.Sync()
+	}
 	w.clean = err == nil
 	if err != nil {
 		_ = w.driver.files.remove(w.name)
@@ -158,7 +162,9 @@ func (u *uploads) opened(w *writer, empty bool) {
 	defer u.mu.Unlock()
 	if before := u.writers[w.name]; before != nil && !empty {
 		before.mu.Lock()
-		w.clean = before.clean
+		if w.clean = before.clean; !w.clean {
+			w.epoch = before.epoch
+		}
 		before.mu.Unlock()
 	}
 	u.writers[w.name] = w
@@ -189,7 +195,12 @@ func (u *uploads) settle(d *Driver, name string) error {
 	if err != nil {
 		return err
 	}
-	err = f.Sync()
+	if w != nil {
+		err = d.settler.stale(w.epoch)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
 	_ = f.Close()
 	if err != nil {
 		if transient(name) {
