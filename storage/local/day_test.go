@@ -13,7 +13,6 @@ import (
 	"sync"
 	"testing"
 
-	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -42,6 +41,7 @@ func tagFolder(repository, tag string) string {
 // remembers what they were promised.
 type day struct {
 	driver *Driver
+	salt   string // in every content, so that a day is not like the one before
 
 	mu sync.Mutex
 	// promised is what must be at a path: one of several contents where the
@@ -51,22 +51,27 @@ type day struct {
 
 func newDay(d *Driver) *day { return &day{driver: d, promised: map[string][]string{}} }
 
-// change does something that makes content of what is at a path, "" of nothing,
-// and does it again when it fails, as clients do.
-func (d *day) change(p, content string, do func() error) error {
+// change does something that makes of what is at some paths the contents that
+// wanted has, "" for nothing, and does it again when it fails, as clients do.
+func (d *day) change(wanted map[string]string, do func() error) error {
 	var err error
 	for range 3 {
 		d.mu.Lock()
-		before, ok := d.promised[p]
-		if !ok {
-			before = []string{""}
+		for p, content := range wanted {
+			before, ok := d.promised[p]
+			if !ok {
+				before = []string{""}
+			}
+			if !slices.Contains(before, content) {
+				d.promised[p] = append(slices.Clone(before), content)
+			}
 		}
-		d.promised[p] = append(slices.Clone(before), content)
 		d.mu.Unlock()
-		err = do()
-		if err == nil {
+		if err = do(); err == nil {
 			d.mu.Lock()
-			d.promised[p] = []string{content}
+			for p, content := range wanted {
+				d.promised[p] = []string{content}
+			}
 			d.mu.Unlock()
 			return nil
 		}
@@ -75,52 +80,51 @@ func (d *day) change(p, content string, do func() error) error {
 }
 
 func (d *day) put(p, content string) error {
-	return d.change(p, content, func() error { return d.driver.PutContent(context.Background(), p, []byte(content)) })
+	return d.change(map[string]string{p: content}, func() error { return d.driver.PutContent(context.Background(), p, []byte(content)) })
 }
 
-func (d *day) delete(p string, below ...string) error {
-	do := func() error {
+// delete deletes a file, or a folder with all that was promised below it.
+func (d *day) delete(p string) error {
+	all := func() error {
 		err := d.driver.Delete(context.Background(), p)
-		var missing storagedriver.PathNotFoundError
-		if errors.As(err, &missing) {
+		if isMissing(err) {
 			return nil
 		}
 		return err
 	}
-	if len(below) == 0 {
-		return d.change(p, "", do)
+	d.mu.Lock()
+	gone := map[string]string{p: ""}
+	for below := range d.promised {
+		if strings.HasPrefix(below, p+"/") {
+			gone[below] = ""
+		}
 	}
-	all := do
-	for _, b := range below {
-		next := all
-		all = func() error { return d.change(p+b, "", next) }
-	}
-	return all()
+	d.mu.Unlock()
+	return d.change(gone, all)
 }
 
 // upload is what distribution does with a blob: in two requests, of which the
 // second asks first whether the blob is there already.
 func (d *day) upload(repository, id, content string) error {
+	content += d.salt
 	ctx, dgst := context.Background(), digest.FromString(content)
-	return d.change(layerLink(repository, dgst), dgst.String(), func() error {
-		return d.change(blobPath(dgst), content, func() error {
-			folder := repositories + repository + "/_uploads/" + id
-			if err := d.receive(folder, content); err != nil {
-				return errors.Join(err, d.driver.Delete(ctx, folder))
-			}
-			_, err := d.driver.Stat(ctx, blobPath(dgst))
-			var missing storagedriver.PathNotFoundError
-			if errors.As(err, &missing) {
-				err = d.driver.Move(ctx, folder+"/data", blobPath(dgst))
-			}
-			if err == nil {
-				err = d.driver.PutContent(ctx, layerLink(repository, dgst), []byte(dgst))
-			}
-			if err == nil {
-				err = d.driver.Delete(ctx, folder)
-			}
-			return err
-		})
+	wanted := map[string]string{layerLink(repository, dgst): dgst.String(), blobPath(dgst): content}
+	return d.change(wanted, func() error {
+		folder := repositories + repository + "/_uploads/" + id
+		if err := d.receive(folder, content); err != nil {
+			return errors.Join(err, d.driver.Delete(ctx, folder))
+		}
+		_, err := d.driver.Stat(ctx, blobPath(dgst))
+		if isMissing(err) {
+			err = d.driver.Move(ctx, folder+"/data", blobPath(dgst))
+		}
+		if err == nil {
+			err = d.driver.PutContent(ctx, layerLink(repository, dgst), []byte(dgst))
+		}
+		if err == nil {
+			err = d.driver.Delete(ctx, folder)
+		}
+		return err
 	})
 }
 
@@ -152,6 +156,7 @@ func (d *day) receive(folder, content string) error {
 }
 
 func (d *day) manifest(repository, tag, content string) error {
+	content += d.salt
 	dgst := digest.FromString(content)
 	folder := tagFolder(repository, tag)
 	for _, file := range [][2]string{
@@ -188,14 +193,13 @@ func (d *day) run() error {
 		func() error { return d.manifest("a/app", "v1", "second manifest") },
 		func() error { return d.upload("c", "4", "the same layer") },
 	)
-	first, second := digest.FromString("first manifest"), digest.FromString("second manifest")
+	first := digest.FromString("first manifest" + d.salt)
 	together(
 		func() error { return d.delete(revisionLink("b/app", first)) },
+		func() error { return d.delete(tagFolder("a/app", "v1")) },
 		func() error {
-			return d.delete(tagFolder("a/app", "v1"), "/current/link", "/index/sha256/"+first.Encoded()+"/link", "/index/sha256/"+second.Encoded()+"/link")
-		},
-		func() error {
-			return d.put(layerLink("c", digest.FromString("the same layer")), digest.FromString("the same layer").String())
+			same := digest.FromString("the same layer" + d.salt)
+			return d.put(layerLink("c", same), same.String())
 		},
 	)
 	together(func() error { return d.manifest("b/app", "v1", "second manifest") })

@@ -76,6 +76,7 @@ type Driver struct {
 	run      string // in the names of this run's temporary files
 	number   atomic.Uint64
 	cleaning *cleaning
+	closed   atomic.Bool
 }
 
 // Open opens a driver. When it returns, all that an earlier process left is
@@ -119,8 +120,12 @@ func open(f files, o Options) (*Driver, error) {
 	return d, nil
 }
 
-// Close ends the use of the driver: nobody may be in a call of it.
+// Close ends the use of the driver: nobody may be in a call of it. Closing again
+// does nothing.
 func (d *Driver) Close() error {
+	if d.closed.Swap(true) {
+		return nil
+	}
 	d.cleaning.stop()
 	return errors.Join(d.unmark(), d.files.close())
 }

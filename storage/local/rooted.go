@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 )
 
 // rooted resolves names a folder at a time, in this process: it works on every
@@ -21,11 +22,11 @@ func openRooted(root string) (files, error) {
 	return &rooted{r}, nil
 }
 
-// outside makes of the error for a link that leads out, which has no name, the
-// one for what does not exist.
+// outside makes of the error for a link that leads out, which has no name, or
+// nowhere, the one for what does not exist.
 func outside(err error) error {
 	var at *fs.PathError
-	if errors.As(err, &at) && strings.Contains(at.Err.Error(), "escapes") {
+	if errors.As(err, &at) && (strings.Contains(at.Err.Error(), "escapes") || errors.Is(err, syscall.ELOOP)) {
 		return &fs.PathError{Op: at.Op, Path: at.Path, Err: fs.ErrNotExist}
 	}
 	return err

@@ -134,7 +134,11 @@ func (d *Driver) create(name string, flag int) (f file, made []string, err error
 		f, err = d.files.open(name, flag)
 		return err
 	})
-	return f, made, err
+	if err != nil {
+		d.unmake(made)
+		return nil, nil, err
+	}
+	return f, made, nil
 }
 
 // within does something that needs the folder of a name, and creates it if it is
