@@ -87,8 +87,11 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 		Idle:        c.HTTP.Timeouts.Idle,
 		Shutdown:    c.HTTP.Timeouts.Shutdown,
 		HeaderBytes: int(c.HTTP.Limits.HeaderBytes),
-		AccessLog:   c.Log.Access,
-		Log:         log,
+		Pace: server.Pace{
+			Stall: c.HTTP.Timeouts.Stall, Rate: int64(c.HTTP.Limits.MinimumRate), Request: c.HTTP.Timeouts.Request,
+		},
+		AccessLog: c.Log.Access,
+		Log:       log,
 	}
 	if c.HTTP.TLS.Certificate != "" {
 		pair, err := server.LoadCertificate(c.HTTP.TLS.Certificate, c.HTTP.TLS.Key, log)

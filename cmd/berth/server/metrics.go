@@ -88,7 +88,7 @@ func routeOf(path string) string {
 	case "/healthz", "/readyz", "/metrics", "/token":
 		return path[1:]
 	}
-	if strings.HasPrefix(path, "/api/v2.0/") {
+	if isHarbor(path) {
 		return "harbor"
 	}
 	if !strings.HasPrefix(path, "/v2/") {
@@ -101,6 +101,8 @@ func routeOf(path string) string {
 		return "v2_manifests"
 	case n > 4 && parts[n-2] == "tags" && parts[n-1] == "list":
 		return "v2_tags"
+	case n > 4 && parts[n-2] == "referrers":
+		return "v2_referrers"
 	case n > 5 && parts[n-3] == "blobs" && parts[n-2] == "uploads":
 		return "v2_uploads"
 	case n > 4 && parts[n-2] == "blobs":

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +32,9 @@ type Options struct {
 	Metrics         *prometheus.Registry
 	MetricsListener net.Listener
 
+	// Pace is what clients are held to; all of it must be above 0.
+	Pace Pace
+
 	TLS         *tls.Config // nil: plain HTTP
 	ReadHeader  time.Duration
 	Idle        time.Duration
@@ -54,16 +56,19 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{options: o}
 	counters := newRequestMetrics(o.Metrics)
-	s.main = s.httpServer(s.identify(s.observe(counters, s.routes())))
+	s.main = s.httpServer(s.identify(s.observe(counters, s.paced(s.routes()))))
 	s.main.TLSConfig = o.TLS
 	s.main.ConnState = s.silent.note
 	if o.Metrics != nil && o.MetricsListener != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metricsHandler())
-		s.metrics = s.httpServer(mux)
+		s.metrics = s.httpServer(s.paced(mux))
 	}
 	return s
 }
+
+// maxStreams bounds the requests that one connection of HTTP/2 has in flight.
+const maxStreams = 100
 
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
@@ -71,7 +76,13 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		ReadHeaderTimeout: s.options.ReadHeader,
 		IdleTimeout:       s.options.Idle,
 		MaxHeaderBytes:    s.options.HeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams,
+			SendPingTimeout:      s.options.Pace.Stall,
+			PingTimeout:          s.options.Pace.Stall,
+			WriteByteTimeout:     s.options.Pace.Stall,
+		},
+		ErrorLog: slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug),
 	}
 }
 
@@ -86,13 +97,13 @@ func (s *Server) routes() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
 		switch {
-		case path == "/v2" || strings.HasPrefix(path, "/v2/"):
+		case isRegistry(path):
 			s.options.Registry.ServeHTTP(w, r)
-		case path == "/v1" || strings.HasPrefix(path, "/v1/") || path == "/images":
+		case isImages(path):
 			s.options.Images.ServeHTTP(w, r)
 		case path == "/token":
 			s.options.Token.ServeHTTP(w, r)
-		case strings.HasPrefix(path, "/api/v2.0/"):
+		case isHarbor(path):
 			s.options.Harbor.ServeHTTP(w, r)
 		case path == "/healthz":
 			writeText(w, r, http.StatusOK, "ok")
@@ -185,6 +196,9 @@ type silent struct {
 }
 
 func (s *silent) note(c net.Conn, state http.ConnState) {
+	if state == http.StateIdle {
+		_ = c.SetWriteDeadline(time.Time{}) // that of the last answer
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if state != http.StateNew {
