@@ -90,8 +90,9 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 		Pace: server.Pace{
 			Stall: c.HTTP.Timeouts.Stall, Rate: int64(c.HTTP.Limits.MinimumRate), Request: c.HTTP.Timeouts.Request,
 		},
-		AccessLog: c.Log.Access,
-		Log:       log,
+		TrustedProxies: server.Networks(c.HTTP.TrustedProxies),
+		AccessLog:      c.Log.Access,
+		Log:            log,
 	}
 	if c.HTTP.TLS.Certificate != "" {
 		pair, err := server.LoadCertificate(c.HTTP.TLS.Certificate, c.HTTP.TLS.Key, log)

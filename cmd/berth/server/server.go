@@ -34,6 +34,8 @@ type Options struct {
 
 	// Pace is what clients are held to; all of it must be above 0.
 	Pace Pace
+	// TrustedProxies are believed for whom they ask.
+	TrustedProxies Networks
 
 	TLS         *tls.Config // nil: plain HTTP
 	ReadHeader  time.Duration
@@ -56,7 +58,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{options: o}
 	counters := newRequestMetrics(o.Metrics)
-	s.main = s.httpServer(s.identify(s.observe(counters, s.paced(s.routes()))))
+	s.main = s.httpServer(s.behindProxies(s.identify(s.observe(counters, s.paced(s.routes())))))
 	s.main.TLSConfig = o.TLS
 	s.main.ConnState = s.silent.note
 	if o.Metrics != nil && o.MetricsListener != nil {
@@ -128,20 +130,6 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) metricsHandler() http.Handler {
 	return promhttp.HandlerFor(s.options.Metrics, promhttp.HandlerOpts{})
-}
-
-// loopbackOnly hides a handler from everyone who is not on this machine. A
-// proxy on this machine is not its client.
-func loopbackOnly(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		proxied := r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" || r.Header.Get("Via") != ""
-		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() || proxied {
-			writeText(w, r, http.StatusNotFound, "not found")
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
 }
 
 func writeText(w http.ResponseWriter, r *http.Request, status int, text string) {
