@@ -90,6 +90,10 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 		Pace: server.Pace{
 			Stall: c.HTTP.Timeouts.Stall, Rate: int64(c.HTTP.Limits.MinimumRate), Request: c.HTTP.Timeouts.Request,
 		},
+		Limits: server.Limits{
+			Connections: c.HTTP.Limits.Connections, PerClient: c.HTTP.Limits.ConnectionsPerClient,
+			Requests: c.HTTP.Limits.Requests, Uploads: c.HTTP.Limits.Uploads,
+		}.Within(server.OpenFiles()),
 		TrustedProxies: server.Networks(c.HTTP.TrustedProxies),
 		AccessLog:      c.Log.Access,
 		Log:            log,

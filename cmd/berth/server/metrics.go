@@ -32,6 +32,7 @@ type requestMetrics struct {
 	duration *prometheus.HistogramVec
 	received prometheus.Counter
 	sent     prometheus.Counter
+	shed     *prometheus.CounterVec
 }
 
 func newRequestMetrics(reg *prometheus.Registry) *requestMetrics {
@@ -49,8 +50,14 @@ func newRequestMetrics(reg *prometheus.Registry) *requestMetrics {
 			Name: "berth_http_sent_bytes_total", Help: "Bytes of response bodies written.",
 		}),
 	}
+	m.shed = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "berth_shed_requests_total", Help: "Connections and requests that were refused or ended because there were too many, by reason.",
+	}, []string{"reason"})
+	for _, r := range reasons {
+		m.shed.WithLabelValues(string(r))
+	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.duration, m.received, m.sent)
+		reg.MustRegister(m.requests, m.duration, m.received, m.sent, m.shed)
 	}
 	return m
 }
@@ -61,6 +68,9 @@ func (m *requestMetrics) record(route, method string, status int, took time.Dura
 	m.received.Add(float64(in))
 	m.sent.Add(float64(out))
 }
+
+// shedOne counts a connection or a request that was refused or ended.
+func (m *requestMetrics) shedOne(why reason) { m.shed.WithLabelValues(string(why)).Inc() }
 
 func methodOf(method string) string {
 	switch method {

@@ -41,6 +41,7 @@ func (s *Server) paced(h http.Handler) http.Handler {
 		if !x.complete.Load() {
 			r.Body = &pacedBody{r.Body, x}
 		}
+		defer x.began(r.Context())()
 		x.rest()
 		defer x.rest()
 		paced := &pacedWriter{ResponseWriter: w, r: r, x: x}

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +33,8 @@ type Options struct {
 
 	// Pace is what clients are held to; all of it must be above 0.
 	Pace Pace
+	// Limits bound how many they may be.
+	Limits Limits
 	// TrustedProxies are believed for whom they ask.
 	TrustedProxies Networks
 
@@ -51,16 +52,17 @@ type Server struct {
 	options Options
 	main    *http.Server
 	metrics *http.Server
-	silent  silent
+	door    *door
+	metered *requestMetrics
 }
 
 // New returns a server.
 func New(o Options) *Server {
-	s := &Server{options: o}
-	counters := newRequestMetrics(o.Metrics)
-	s.main = s.httpServer(s.behindProxies(s.identify(s.observe(counters, s.paced(s.routes())))))
+	s := &Server{options: o, metered: newRequestMetrics(o.Metrics)}
+	s.door = newDoor(o.Limits, o.TrustedProxies, s.metered.shedOne)
+	s.main = s.httpServer(s.behindProxies(s.identify(s.observe(s.metered, s.paced(s.routes())))))
 	s.main.TLSConfig = o.TLS
-	s.main.ConnState = s.silent.note
+	s.main.ConnState, s.main.ConnContext = s.door.note, s.door.context
 	if o.Metrics != nil && o.MetricsListener != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metricsHandler())
@@ -69,9 +71,6 @@ func New(o Options) *Server {
 	return s
 }
 
-// maxStreams bounds the requests that one connection of HTTP/2 has in flight.
-const maxStreams = 100
-
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
@@ -79,7 +78,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		IdleTimeout:       s.options.Idle,
 		MaxHeaderBytes:    s.options.HeaderBytes,
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: maxStreams,
+			MaxConcurrentStreams: s.options.Limits.maxStreams(),
 			SendPingTimeout:      s.options.Pace.Stall,
 			PingTimeout:          s.options.Pace.Stall,
 			WriteByteTimeout:     s.options.Pace.Stall,
@@ -144,6 +143,7 @@ func writeText(w http.ResponseWriter, r *http.Request, status int, text string) 
 // Serve answers requests on the listener until ctx ends. Then it takes no new
 // ones, lets those in flight finish as long as Shutdown allows, and returns nil.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	l = newListener(l, s.door, s.options.TLS != nil)
 	failed := make(chan error, 2)
 	go func() {
 		if s.options.TLS != nil {
@@ -163,7 +163,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.options.Log.Info("stopping: requests in flight may finish", "limit", s.options.Shutdown)
 	drain, cancel := context.WithTimeout(context.Background(), s.options.Shutdown)
 	defer cancel()
-	s.silent.close()
+	s.door.closeSilent()
 	err := s.main.Shutdown(drain)
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.options.Log.Warn("requests were cut off: they took longer than the limit", "limit", s.options.Shutdown)
@@ -173,41 +173,4 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		err = errors.Join(err, s.metrics.Close())
 	}
 	return err
-}
-
-// silent are the connections on which no request has come yet. Clients keep
-// such ones in reserve, and Shutdown would wait for each of them.
-type silent struct {
-	mu      sync.Mutex
-	conns   map[net.Conn]struct{} // guarded by mu
-	closing bool                  // guarded by mu
-}
-
-func (s *silent) note(c net.Conn, state http.ConnState) {
-	if state == http.StateIdle {
-		_ = c.SetWriteDeadline(time.Time{}) // that of the last answer
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if state != http.StateNew {
-		delete(s.conns, c)
-		return
-	}
-	if s.closing {
-		_ = c.Close()
-		return
-	}
-	if s.conns == nil {
-		s.conns = make(map[net.Conn]struct{})
-	}
-	s.conns[c] = struct{}{}
-}
-
-func (s *silent) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closing = true
-	for c := range s.conns {
-		_ = c.Close()
-	}
 }
