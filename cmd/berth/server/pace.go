@@ -81,11 +81,14 @@ func (p *pace) behind(now time.Time) time.Duration {
 	return now.Sub(p.level)
 }
 
-// stop lets the client have no more time. Waiting that has begun goes on.
-func (p *pace) stop() {
+// stop lets the client have no more time, and reports whether it had some.
+// Waiting that has begun goes on.
+func (p *pace) stop() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	had := !p.ended
 	p.ended = true
+	return had
 }
 
 // worth is the time that so many bytes may take.

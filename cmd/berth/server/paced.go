@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -23,6 +24,9 @@ type exchange struct {
 	in, out  *pace
 	late     atomic.Bool // the body did not come in time
 	complete atomic.Bool // the body was read to its end
+
+	mu   sync.Mutex
+	over bool // guarded by mu
 }
 
 // paced holds the clients of h to a pace. A body that does not come is answered
@@ -44,8 +48,9 @@ func (s *Server) paced(h http.Handler) http.Handler {
 		defer x.began(r.Context())()
 		x.rest()
 		defer x.rest()
+		defer x.finish() // before rest: a deadline set then is the connection's
 		paced := &pacedWriter{ResponseWriter: w, r: r, x: x}
-		h.ServeHTTP(paced, r)
+		s.limited(paced, r, x, h)
 		if x.late.Load() && !paced.wrote {
 			paced.WriteHeader(http.StatusRequestTimeout) // the handler gave up without a word
 		}

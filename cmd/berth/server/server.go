@@ -49,16 +49,19 @@ type Options struct {
 
 // Server serves until its context ends.
 type Server struct {
-	options Options
-	main    *http.Server
-	metrics *http.Server
-	door    *door
-	metered *requestMetrics
+	options           Options
+	main              *http.Server
+	metrics           *http.Server
+	door              *door
+	requests, uploads *flights
+	metered           *requestMetrics
 }
 
 // New returns a server.
 func New(o Options) *Server {
 	s := &Server{options: o, metered: newRequestMetrics(o.Metrics)}
+	s.requests = newFlights(o.Limits.Requests, tooManyRequests, s.metered.shedOne)
+	s.uploads = newFlights(o.Limits.Uploads, tooManyUploads, s.metered.shedOne)
 	s.door = newDoor(o.Limits, o.TrustedProxies, s.metered.shedOne)
 	s.main = s.httpServer(s.behindProxies(s.identify(s.observe(s.metered, s.paced(s.routes())))))
 	s.main.TLSConfig = o.TLS
