@@ -217,7 +217,6 @@ func (g *Registry) finish(w *guard, r *http.Request) int {
 			body.Errors[i].Detail = bytes.ReplaceAll(e.Detail, []byte(strconv.Quote(w.long)), []byte(strconv.Quote(w.given)))
 		}
 	}
-	w.Header().Del("X-Content-Type-Options")
 	g.write(w.ResponseWriter, r, w.failed, body)
 	return w.failed
 }

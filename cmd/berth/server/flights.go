@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
@@ -74,6 +75,17 @@ func (f *flights) count() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.in)
+}
+
+// logAll logs each request that is still in flight.
+func (f *flights) logAll(log *slog.Logger) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for x := range f.in {
+		r := x.request
+		log.WarnContext(r.Context(), "request cut off by the end of berth", "method", shown(r.Method), "path", shown(r.URL.Path),
+			"client", r.RemoteAddr, "seconds", time.Since(x.begin).Seconds())
+	}
 }
 
 // cut ends the waiting for the client of a request, and reports whether that

@@ -19,6 +19,8 @@ const piece = 64 << 10
 // for what net/http reads and writes after the handler. Of HTTP/2 they are the
 // stream's, and one that passes while berth does something else would end it.
 type exchange struct {
+	request  *http.Request
+	begin    time.Time
 	control  *http.ResponseController
 	streams  bool // HTTP/2
 	in, out  *pace
@@ -36,6 +38,7 @@ func (s *Server) paced(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		longBody, longAnswer := lasting(routeOf(r.URL.Path))
 		x := &exchange{
+			request: r, begin: time.Now(),
 			control: http.NewResponseController(w),
 			streams: r.ProtoMajor >= 2,
 			in:      newPace(s.options.Pace, !longBody),

@@ -44,7 +44,11 @@ type Options struct {
 	Shutdown    time.Duration // how long requests in flight may take to finish
 	HeaderBytes int
 	AccessLog   bool
-	Log         *slog.Logger
+	// Within gives the context of each request what Account looks for, Account
+	// names who asked, for the access log: "" for nobody. Both may be nil.
+	Within  func(context.Context) context.Context
+	Account func(*http.Request) string
+	Log     *slog.Logger
 }
 
 // Server serves until its context ends.
@@ -170,6 +174,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	err := s.main.Shutdown(drain)
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.options.Log.Warn("requests were cut off: they took longer than the limit", "limit", s.options.Shutdown)
+		s.requests.logAll(s.options.Log)
 		err = s.main.Close()
 	}
 	if s.metrics != nil {
