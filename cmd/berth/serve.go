@@ -61,6 +61,7 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 	log := newLog(c.Log, out)
 	registry.LogTo(log)
 	metrics := server.NewMetrics()
+	server.Build(metrics, version())
 
 	b, err := open(ctx, c, metrics, log, stderr)
 	if err != nil {
@@ -113,6 +114,7 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 			return nil, err
 		}
 		o.TLS = pair.Config()
+		pair.Register(metrics)
 		reload.steps = append(reload.steps, pair.Reload)
 	} else if b.accounts.Closed() && !config.Loopback(c.HTTP.Listen) && !strings.HasPrefix(c.HTTP.PublicURL, "https://") {
 		log.Warn("without TLS, tokens travel in clear: set http.tls, or http.public_url to the https address of a proxy in front")

@@ -116,10 +116,10 @@ func (x *exchange) finish() {
 func (s *Server) limited(w http.ResponseWriter, r *http.Request, x *exchange, h http.Handler) {
 	route := routeOf(r.URL.Path)
 	kinds := []*flights{s.requests}
-	switch route {
-	case "healthz", "readyz", "metrics":
+	switch {
+	case probe(route):
 		kinds = nil
-	case "v2_uploads":
+	case route == "v2_uploads":
 		kinds = append(kinds, s.uploads)
 	}
 	for _, f := range kinds {

@@ -70,6 +70,9 @@ func New(o Options) *Server {
 	s.main = s.httpServer(s.behindProxies(s.identify(s.observe(s.metered, s.paced(s.routes())))))
 	s.main.TLSConfig = o.TLS
 	s.main.ConnState, s.main.ConnContext = s.door.note, s.door.context
+	if o.Metrics != nil {
+		s.register(o.Metrics)
+	}
 	if o.Metrics != nil && o.MetricsListener != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metricsHandler())
