@@ -54,6 +54,7 @@ type Berth struct {
 	t      testing.TB
 	args   []string
 	env    []string
+	wrap   []string // a command that starts berth
 	cmd    *exec.Cmd
 	exited chan struct{}
 	log    *logBuffer
@@ -119,7 +120,7 @@ var greeting = regexp.MustCompile(`serves (https?)://(\S+)`)
 func (b *Berth) run(listen string) {
 	b.t.Helper()
 	args := append([]string{"serve", "--listen", listen, "--data", b.Data}, b.args...)
-	b.cmd = exec.Command(binary, args...)
+	b.cmd = wrapped(b.wrap, binary, args...)
 	b.cmd.Env = append(cleanEnv(), b.env...)
 	// A test binary that is killed takes its berth with it.
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

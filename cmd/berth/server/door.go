@@ -14,6 +14,17 @@ import (
 // it may lose its place to another.
 const settle = time.Second
 
+// mayLose is how long what a client with so many places has must keep berth
+// waiting before it loses one to a client with others. A client that has many
+// more than the other loses at once: else whoever comes again fast enough would
+// leave no place to anybody else.
+func mayLose(has, others int) time.Duration {
+	if has > 2*(others+1) {
+		return 1
+	}
+	return settle
+}
+
 // door counts the connections of an address. Where there are too many, one that
 // keeps berth waiting makes room: the one idle for longest, else the one that
 // is furthest behind.
@@ -55,6 +66,11 @@ func (d *door) clientOf(c net.Conn) netip.Prefix {
 	if err != nil || d.trusted.contains(peer.Addr()) {
 		return netip.Prefix{}
 	}
+	return networkOf(peer)
+}
+
+// networkOf is whom an address belongs to, as far as that can be told.
+func networkOf(peer netip.AddrPort) netip.Prefix {
 	ip := peer.Addr().Unmap().WithZone("")
 	bits := 32
 	if ip.Is6() {
@@ -71,10 +87,10 @@ func (d *door) admit(raw net.Conn) (c *conn, why reason) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
-	if client.IsValid() && d.byClient[client] >= d.limits.PerClient && !d.makeRoom(now, client) {
+	if client.IsValid() && d.byClient[client] >= d.limits.PerClient && !d.makeRoom(now, client, true) {
 		return nil, tooManyOfClient
 	}
-	if len(d.conns) >= d.limits.Connections && !d.makeRoom(now, netip.Prefix{}) {
+	if len(d.conns) >= d.limits.Connections && !d.makeRoom(now, client, false) {
 		return nil, tooManyConnections
 	}
 	c = &conn{Conn: raw, door: d, client: client, since: now, requests: map[*exchange]struct{}{}}
@@ -83,21 +99,26 @@ func (d *door) admit(raw net.Conn) (c *conn, why reason) {
 	return c, ""
 }
 
-// makeRoom ends a connection, of a client unless that is zero, that keeps berth
-// waiting.
-func (d *door) makeRoom(now time.Time, client netip.Prefix) bool {
+// makeRoom ends a connection that keeps berth waiting, in favour of one of a
+// client; if only is set, one of the same client.
+func (d *door) makeRoom(now time.Time, client netip.Prefix, only bool) bool {
 	var worst *conn
 	var worstIdle bool
-	longest := settle
+	var longest time.Duration
 	for c := range d.conns {
-		if client.IsValid() && c.client != client {
+		if only && c.client != client {
 			continue
+		}
+		need := settle
+		if c.client.IsValid() && c.client != client {
+			need = mayLose(d.byClient[c.client], d.byClient[client])
 		}
 		idle := c.state == http.StateIdle && len(c.requests) == 0
-		if worstIdle && !idle {
+		behind := c.behind(now)
+		if behind < need || worstIdle && !idle {
 			continue
 		}
-		if behind := c.behind(now); behind >= longest || idle && !worstIdle && behind >= settle {
+		if behind > longest || idle && !worstIdle {
 			worst, worstIdle, longest = c, idle, behind
 		}
 	}

@@ -50,7 +50,7 @@ func refused(t *testing.T, c net.Conn, message string) {
 	if a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") != "1" || !strings.Contains(body, message) {
 		t.Errorf("%d %v %q", a.StatusCode, a.Header, body)
 	}
-	within(t, "refusing", begin, 0, 2*time.Second)
+	within(t, "refusing", begin, 0, patience+time.Second)
 }
 
 // TestConnectionLimit fills the house, of one client and of many.
@@ -139,6 +139,31 @@ func TestLobbyFull(t *testing.T) {
 		}
 		busy.Close()
 	})
+}
+
+// TestFairness has one client take all places, of connections and of requests,
+// and come again as fast as it can: another has a place at once.
+func TestFairness(t *testing.T) {
+	for what, limits := range map[string]Limits{
+		"connections": {Connections: 8, PerClient: 8, Requests: 50, Uploads: 50}, "requests": {Connections: 50, PerClient: 40, Requests: 8, Uploads: 8},
+	} {
+		t.Run(what, func(t *testing.T) {
+			o := testOptions(readAll)
+			o.Limits = limits
+			inBubble(t, o, func(t *testing.T, p *pipes) {
+				for range 8 {
+					c := p.dial("192.0.2.1:1")
+					defer c.Close()
+					send(t, c, "PUT", uploadPath, 3, "a")
+				}
+				time.Sleep(time.Millisecond)
+				begin, c := time.Now(), p.dial("192.0.2.2:1")
+				defer c.Close()
+				served(t, c)
+				within(t, "a place", begin, 0, 0)
+			})
+		})
+	}
 }
 
 // TestWithin checks that the limits fit into what may be open.

@@ -3,6 +3,7 @@ package server
 import (
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -14,12 +15,13 @@ type flights struct {
 	full  reason
 	shed  func(reason)
 
-	mu sync.Mutex
-	in map[*exchange]struct{} // guarded by mu
+	mu       sync.Mutex
+	in       map[*exchange]netip.Prefix // whose it is; guarded by mu, like what follows
+	byClient map[netip.Prefix]int
 }
 
 func newFlights(limit int, full reason, shed func(reason)) *flights {
-	return &flights{limit: limit, full: full, shed: shed, in: map[*exchange]struct{}{}}
+	return &flights{limit: limit, full: full, shed: shed, in: map[*exchange]netip.Prefix{}, byClient: map[netip.Prefix]int{}}
 }
 
 // enter reports whether the request has a place; it waits a moment for one.
@@ -45,30 +47,60 @@ func (f *flights) enter(r *http.Request, x *exchange) bool {
 	}
 }
 
+// try gives the request a place, maybe that of another. What loses its place is
+// waiting for its client, and ends at once.
 func (f *flights) try(x *exchange) bool {
+	var client netip.Prefix
+	if peer, err := netip.ParseAddrPort(x.request.RemoteAddr); err == nil {
+		client = networkOf(peer)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.in) < f.limit {
-		f.in[x] = struct{}{}
-		return true
+	if len(f.in) >= f.limit && !f.makeRoom(client) {
+		return false
 	}
+	f.in[x] = client
+	f.byClient[client]++
+	return true
+}
+
+func (f *flights) makeRoom(client netip.Prefix) bool {
 	var worst *exchange
-	longest, now := settle, time.Now()
-	for other := range f.in {
-		if behind := other.behind(now); behind >= longest {
-			worst, longest = other, behind
+	var longest time.Duration
+	now := time.Now()
+	for x, other := range f.in {
+		need := settle
+		if other != client {
+			need = mayLose(f.byClient[other], f.byClient[client])
+		}
+		if behind := x.behind(now); behind >= need && behind > longest {
+			worst, longest = x, behind
 		}
 	}
-	if worst != nil && worst.cut() {
-		f.shed(tooFarBehind)
+	if worst == nil || !worst.cut() {
+		return false
 	}
-	return false // its place is free once its handler has seen it
+	f.remove(worst)
+	f.shed(tooFarBehind)
+	return true
 }
 
 func (f *flights) leave(x *exchange) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.remove(x)
+}
+
+// remove gives a place back. The caller holds mu.
+func (f *flights) remove(x *exchange) {
+	client, ok := f.in[x]
+	if !ok {
+		return
+	}
 	delete(f.in, x)
+	if f.byClient[client]--; f.byClient[client] == 0 {
+		delete(f.byClient, client)
+	}
 }
 
 func (f *flights) count() int {

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	patience = time.Second           // how long what finds no place waits for one
+	patience = 3 * time.Second       // how long what finds no place waits for one
 	again    = 20 * time.Millisecond // it looks for one
 )
 
