@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,18 +183,18 @@ func TestWithin(t *testing.T) {
 // fromFile counts how a file reaches it.
 type fromFile struct {
 	net.Conn
-	files, bytes int64
+	files, bytes atomic.Int64
 }
 
 func (c *fromFile) ReadFrom(r io.Reader) (int64, error) {
 	l, limited := r.(*io.LimitedReader)
 	if limited {
 		if _, ok := l.R.(*os.File); ok {
-			c.files++
+			c.files.Add(1)
 		}
 	}
 	n, err := io.Copy(struct{ io.Writer }{c.Conn}, r)
-	c.bytes += n
+	c.bytes.Add(n)
 	return n, err
 }
 
@@ -216,8 +217,8 @@ func TestSendFile(t *testing.T) {
 		t.Errorf("%d and %d bytes", a.StatusCode, len(body))
 	}
 	client.Close()
-	if seen.files < size/piece || seen.bytes < size-piece {
-		t.Errorf("%d pieces of a file, %d bytes", seen.files, seen.bytes)
+	if files, bytes := seen.files.Load(), seen.bytes.Load(); files < size/piece || bytes < size-piece {
+		t.Errorf("%d pieces of a file, %d bytes", files, bytes)
 	}
 	_ = s.main.Close()
 	<-done
