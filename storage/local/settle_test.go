@@ -274,6 +274,29 @@ func TestMoveBack(t *testing.T) {
 	})
 }
 
+// TestFailedMoveRemoves checks that an upload that could not be moved is gone: it
+// would be written to in place, while its entry as a blob may be on disk.
+func TestFailedMoveRemoves(t *testing.T) {
+	eachHeld(t, func(t *testing.T, h *held, d *Driver) {
+		const upload = "/docker/a/_uploads/1/data"
+		put(t, d, upload, "content")
+		waiting, release := h.hold()
+		answer := make(chan error, 1)
+		go func() { answer <- d.Move(context.Background(), upload, "/docker/new/to") }()
+		<-waiting
+		h.failing()
+		release()
+		if err := <-answer; err == nil {
+			t.Fatal("the sync did not fail")
+		}
+		for _, p := range []string{upload, "/docker/new/to"} {
+			if _, err := d.Stat(context.Background(), p); !isMissing(err) {
+				t.Errorf("%s is left: %v", p, err)
+			}
+		}
+	})
+}
+
 // TestUploadLostInPart checks that bytes of an upload that could not be written
 // are never vouched for by a later sync.
 func TestUploadLostInPart(t *testing.T) {
