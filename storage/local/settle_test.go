@@ -81,7 +81,7 @@ func never[T any](t *testing.T, what string, from <-chan T) {
 	t.Helper()
 	select {
 	case <-from:
-		t.Error(what)
+		t.Fatal(what)
 	case <-time.After(lag):
 	}
 }
