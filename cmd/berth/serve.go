@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/berth-oci/berth/cmd/berth/server"
 	"github.com/berth-oci/berth/config"
 	"github.com/berth-oci/berth/registry"
+	"github.com/berth-oci/berth/registry/access"
 )
 
 func newServe() *cobra.Command {
@@ -92,6 +94,8 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
 			Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder,
 		})),
+		Within:      access.Hold,
+		Account:     func(r *http.Request) string { return access.Held(r.Context()) },
 		Ready:       b.ready,
 		ReadHeader:  c.HTTP.Timeouts.ReadHeader,
 		Idle:        c.HTTP.Timeouts.Idle,
