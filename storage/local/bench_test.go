@@ -21,10 +21,10 @@ func BenchmarkPush(b *testing.B) {
 			for name, grouped := range map[string]bool{"barrier": false, "folders": true} {
 				b.Run(fmt.Sprintf("%s/clients=%d/beside=%dMBps", name, clients, load), func(b *testing.B) {
 					d := openLocal(b, b.TempDir())
-					if !d.files.hasBarrier() {
+					if d.files.barrierFrom() == noBarrierAt {
 						b.Skip("skipped: there is no barrier here")
 					}
-					d.settler.grouped = grouped
+					d.settler.barrierFrom = map[bool]int{true: noBarrierAt}[grouped]
 					stop := writeBeside(b, d, load)
 					benchmarkPush(b, d, clients)
 					stop()

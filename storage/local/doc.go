@@ -28,13 +28,14 @@
 //
 // # Entries
 //
-// On ext4, XFS and Btrfs, entries are synced by syncfs(2), which covers all that
-// anybody wrote to the file system before, folders that another request created
-// included. Elsewhere it is fsync of the file's folder, and of the parent of
-// every folder above that is not known to be durable: one that this process
-// created is not until its parent was synced, whoever created it. What was there
-// at the start is durable by a syncfs at the start; where there is no such call,
-// nothing is trusted until it was synced. Mounts are looked for down to the
+// Entries are synced by fsync of the file's folder, and of the parent of every
+// folder above that is not known to be durable. Where many wait at the same time
+// it is one syncfs(2) on ext4, XFS and Btrfs, which covers all that anybody wrote
+// to the file system before: it waits for the data of strangers too, and so is
+// only worth it in place of many. A folder that this process created is not
+// durable until its parent was synced, whoever created it. What was there at the
+// start is durable by a syncfs at the start; where there is no such call, nothing
+// is trusted until it was synced. Mounts are looked for down to the
 // folders "blobs" and "repositories"; below these, there may be none.
 //
 // Requests that wait at the same time share a sync: those that come while one

@@ -27,9 +27,10 @@ type files interface {
 	// syncDir makes the entries of a folder durable.
 	syncDir(name string) error
 	// barrier makes durable all that was written before, contents and entries.
-	// Where there is none, hasBarrier reports false.
 	barrier() error
-	hasBarrier() bool
+	// barrierFrom is how many folders a barrier is used for, instead of syncing
+	// one after the other; noBarrierAt where there is none.
+	barrierFrom() int
 	// settled makes what an earlier process left behind durable, and reports
 	// whether that can be relied upon.
 	settled() (bool, error)

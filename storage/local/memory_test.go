@@ -281,7 +281,13 @@ func (m *memory) barrier() error {
 	return nil
 }
 
-func (m *memory) hasBarrier() bool       { return !m.noSyncfs }
+func (m *memory) barrierFrom() int {
+	if m.noSyncfs {
+		return noBarrierAt
+	}
+	return 0
+}
+
 func (m *memory) settled() (bool, error) { return !m.noSyncfs, nil }
 func (m *memory) close() error           { return nil }
 

@@ -90,5 +90,5 @@ func (r *rooted) syncDir(name string) error {
 }
 
 func (r *rooted) barrier() error   { return errors.ErrUnsupported }
-func (r *rooted) hasBarrier() bool { return false }
+func (r *rooted) barrierFrom() int { return noBarrierAt }
 func (r *rooted) close() error     { return r.root.Close() }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"sync"
@@ -15,9 +16,9 @@ import (
 // written again because a sync failed.
 type settler struct {
 	files files
-	// grouped is set where there is no barrier: then the folders are synced, one
-	// after the other.
-	grouped bool
+	// barrierFrom is from how many folders on a barrier is used, instead of
+	// syncing one after the other.
+	barrierFrom int
 	// trusted is set if all that was there at the start is durable.
 	trusted bool
 
@@ -50,9 +51,12 @@ type waiter struct {
 // only synced once more.
 const maxKnown = 1 << 16
 
+// noBarrierAt is more folders than anybody waits for.
+const noBarrierAt = math.MaxInt
+
 func newSettler(f files, trusted bool) *settler {
 	return &settler{
-		files: f, grouped: !f.hasBarrier(), trusted: trusted,
+		files: f, barrierFrom: f.barrierFrom(), trusted: trusted,
 		fresh: make(map[string]uint64), suspect: make(map[string]struct{}), known: make(map[string]struct{}),
 	}
 }
@@ -151,7 +155,7 @@ func (s *settler) durable(folder string) bool {
 }
 
 func (s *settler) sync(folders map[string]struct{}) error {
-	if !s.grouped {
+	if len(folders) >= s.barrierFrom {
 		return s.files.barrier()
 	}
 	var errs []error
@@ -167,7 +171,7 @@ func (s *settler) sync(folders map[string]struct{}) error {
 // succeed forgets what is durable now: what was created before the sync began.
 func (s *settler) succeed(folders map[string]struct{}, mark uint64) {
 	for folder, created := range s.fresh {
-		if _, synced := folders[path.Dir(folder)]; created <= mark && (synced || !s.grouped) {
+		if _, synced := folders[path.Dir(folder)]; created <= mark && (synced || len(folders) >= s.barrierFrom) {
 			delete(s.fresh, folder)
 		}
 	}

@@ -33,7 +33,7 @@ var openers = map[string]func(root string) (files, error){
 // nothing is trusted at the start.
 type noBarrier struct{ files }
 
-func (noBarrier) hasBarrier() bool       { return false }
+func (noBarrier) barrierFrom() int       { return noBarrierAt }
 func (noBarrier) settled() (bool, error) { return false, nil }
 
 func openWith(t testing.TB, opener func(string) (files, error), root string) *Driver {
