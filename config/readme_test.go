@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestREADME keeps the table of keys in the README true.
+// TestREADME keeps the table of keys in the reference true.
 func TestREADME(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
