@@ -71,8 +71,8 @@ func (c *Catalog) remove(ctx context.Context, repository string, plan func(conte
 	return tx.remove(ctx, intent)
 }
 
-func (tx *Tx) planDelete(ctx context.Context, dgst digest.Digest) (storage.Intent, error) {
-	x, repository := tx.catalog.index, tx.lease.Repository
+func (t *Tx) planDelete(ctx context.Context, dgst digest.Digest) (storage.Intent, error) {
+	x, repository := t.catalog.index, t.lease.Repository
 	var plan storage.Intent
 	dgst, err := x.Canonical(ctx, repository, dgst)
 	if err != nil {
@@ -92,7 +92,7 @@ func (tx *Tx) planDelete(ctx context.Context, dgst digest.Digest) (storage.Inten
 			if leaving[child] {
 				continue
 			}
-			held, err := tx.held(ctx, child, leaving)
+			held, err := t.held(ctx, child, leaving)
 			if err != nil {
 				return plan, err
 			}
@@ -102,15 +102,15 @@ func (tx *Tx) planDelete(ctx context.Context, dgst digest.Digest) (storage.Inten
 			}
 		}
 	}
-	return tx.withAliases(ctx, plan)
+	return t.withAliases(ctx, plan)
 }
 
 // withAliases adds the other digests of what is deleted: they go first, so that
 // none is left without what it stands for.
-func (tx *Tx) withAliases(ctx context.Context, plan storage.Intent) (storage.Intent, error) {
+func (t *Tx) withAliases(ctx context.Context, plan storage.Intent) (storage.Intent, error) {
 	var all []digest.Digest
 	for _, d := range plan.Delete {
-		aliases, err := tx.catalog.index.Aliases(ctx, tx.lease.Repository, d)
+		aliases, err := t.catalog.index.Aliases(ctx, t.lease.Repository, d)
 		if err != nil {
 			return plan, err
 		}
@@ -121,12 +121,12 @@ func (tx *Tx) withAliases(ctx context.Context, plan storage.Intent) (storage.Int
 }
 
 // held reports whether a manifest has a tag, or an index that stays.
-func (tx *Tx) held(ctx context.Context, dgst digest.Digest, leaving map[digest.Digest]bool) (bool, error) {
-	tags, err := tx.catalog.index.Tags(ctx, tx.lease.Repository, dgst)
+func (t *Tx) held(ctx context.Context, dgst digest.Digest, leaving map[digest.Digest]bool) (bool, error) {
+	tags, err := t.catalog.index.Tags(ctx, t.lease.Repository, dgst)
 	if err != nil || len(tags) > 0 {
 		return true, err
 	}
-	parents, err := tx.catalog.index.Parents(ctx, tx.lease.Repository, dgst)
+	parents, err := t.catalog.index.Parents(ctx, t.lease.Repository, dgst)
 	return slices.ContainsFunc(parents, func(p digest.Digest) bool { return !leaving[p] }), err
 }
 

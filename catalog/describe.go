@@ -12,11 +12,11 @@ import (
 )
 
 // stored is the repository in storage.
-func (tx *Tx) stored() storage.Repository { return tx.catalog.store.Repository(tx.lease.Repository) }
+func (t *Tx) stored() storage.Repository { return t.catalog.store.Repository(t.lease.Repository) }
 
 // describe reads a stored manifest and all that the index keeps of it.
-func (tx *Tx) describe(ctx context.Context, d digest.Digest) (image.Description, error) {
-	bytes, modified, err := tx.stored().Manifest(ctx, d)
+func (t *Tx) describe(ctx context.Context, d digest.Digest) (image.Description, error) {
+	bytes, modified, err := t.stored().Manifest(ctx, d)
 	if errors.Is(err, storage.ErrTooLarge) {
 		return image.Description{Digest: d}, nil // it can be deleted, and that is all
 	}
@@ -24,7 +24,7 @@ func (tx *Tx) describe(ctx context.Context, d digest.Digest) (image.Description,
 		return image.Description{}, err
 	}
 	m := image.Manifest{Digest: d, Bytes: bytes, Modified: modified}
-	return image.Describe(ctx, m, content{tx.stored()}, tx.catalog.index)
+	return image.Describe(ctx, m, content{t.stored()}, t.catalog.index)
 }
 
 // content lets Describe read a repository in storage.

@@ -54,16 +54,16 @@ func (c *Catalog) relink(ctx context.Context, repository string, dgst digest.Dig
 
 // relink does the same within a change, and describes the manifests that refer
 // to the blob again.
-func (tx *Tx) relink(ctx context.Context, dgst digest.Digest) error {
-	change, err := tx.catalog.linkChange(ctx, tx.lease.Repository, dgst)
+func (t *Tx) relink(ctx context.Context, dgst digest.Digest) error {
+	change, err := t.catalog.linkChange(ctx, t.lease.Repository, dgst)
 	if err != nil || change == nil {
 		return err
 	}
-	referring, err := tx.catalog.index.Referring(ctx, tx.lease.Repository, dgst)
+	referring, err := t.catalog.index.Referring(ctx, t.lease.Repository, dgst)
 	if err != nil {
 		return err
 	}
-	p := publication{tx: tx, last: *change}
+	p := publication{tx: t, last: *change}
 	return p.describeAll(ctx, referring, "")
 }
 

@@ -24,8 +24,9 @@ const (
 // publication is a change being published.
 type publication struct {
 	tx     *Tx
-	update index.Update // what the next transaction publishes
-	bytes  int          // what update.Put comes to, roughly
+	pushed image.Manifest // the one that came, empty if it is in storage only
+	update index.Update   // what the next transaction publishes
+	bytes  int            // what update.Put comes to, roughly
 	// gone are digests that no longer name a manifest, or name another.
 	gone []digest.Digest
 	// last is what only the last transaction publishes: the links that
@@ -37,7 +38,7 @@ type publication struct {
 func (p *publication) run(ctx context.Context, intent storage.Intent) error {
 	var added []digest.Digest
 	if intent.Put != "" {
-		description, err := p.tx.describe(ctx, intent.Put)
+		description, err := p.describePut(ctx, intent.Put)
 		if errors.Is(err, storage.ErrNotFound) {
 			// It never arrived, so the change did not happen.
 			return p.publish(ctx, index.Update{Done: true, Reservation: p.update.Reservation})
@@ -58,6 +59,21 @@ func (p *publication) run(ctx context.Context, intent storage.Intent) error {
 		added = append(added, referring...)
 	}
 	return p.describeAll(ctx, added, intent.Put)
+}
+
+// describePut describes the manifest that was pushed, from the bytes in hand if
+// there are any.
+func (p *publication) describePut(ctx context.Context, d digest.Digest) (image.Description, error) {
+	if p.pushed.Bytes == nil {
+		return p.tx.describe(ctx, d)
+	}
+	info, err := p.tx.catalog.store.Content().Stat(ctx, d)
+	if err != nil {
+		return image.Description{}, err
+	}
+	m := p.pushed
+	m.Digest, m.Modified = d, info.Modified
+	return image.Describe(ctx, m, content{p.tx.stored()}, p.tx.catalog.index)
 }
 
 // describeAll describes the manifests that are new, but for the one that has

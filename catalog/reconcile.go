@@ -58,12 +58,12 @@ func (c *Catalog) read(ctx context.Context, repository string) error {
 // reconcile does the same within a change. It reads what is stored by name, and
 // describes only manifests that the index does not have, or whose blobs came or
 // went.
-func (tx *Tx) reconcile(ctx context.Context) error {
-	known, err := tx.catalog.index.State(ctx, tx.lease.Repository)
+func (t *Tx) reconcile(ctx context.Context) error {
+	known, err := t.catalog.index.State(ctx, t.lease.Repository)
 	if err != nil {
 		return err
 	}
-	stored := tx.stored()
+	stored := t.stored()
 	tags, err := stored.Tags(ctx)
 	if err != nil {
 		return err
@@ -84,13 +84,13 @@ func (tx *Tx) reconcile(ctx context.Context) error {
 	last := index.Update{}
 	last.Link, last.Unlink = diffMaps(known.Links, links)
 	for _, d := range append(slices.Collect(maps.Keys(last.Link)), last.Unlink...) {
-		referring, err := tx.catalog.index.Referring(ctx, tx.lease.Repository, d)
+		referring, err := t.catalog.index.Referring(ctx, t.lease.Repository, d)
 		if err != nil {
 			return err
 		}
 		added = append(added, referring...)
 	}
-	p := publication{tx: tx, update: u, gone: gone, last: last}
+	p := publication{tx: t, update: u, gone: gone, last: last}
 	return p.describeAll(ctx, added, "")
 }
 

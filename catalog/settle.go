@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
 )
 
@@ -77,28 +78,28 @@ func (c *Catalog) wakeUp() {
 }
 
 // settle completes what was begun in the repository, and does what is unsettled.
-func (tx *Tx) settle(ctx context.Context) error {
-	c, repository := tx.catalog, tx.lease.Repository
+func (t *Tx) settle(ctx context.Context) error {
+	c, repository := t.catalog, t.lease.Repository
 	c.mu.Lock()
 	u := c.unsettled[repository]
 	delete(c.unsettled, repository) // what goes wrong meanwhile puts it on again
 	c.mu.Unlock()
-	if u == nil && tx.lease.Left == nil {
+	if u == nil && t.lease.Left == nil {
 		return nil
 	}
 	if u == nil {
 		u = &unsettled{}
 	}
-	err := tx.settleLeft(ctx, u.refused)
+	err := t.settleLeft(ctx, u.refused)
 	if err == nil && u.whole {
-		if err = tx.reconcile(ctx); err == nil {
+		if err = t.reconcile(ctx); err == nil {
 			c.dirty.adopt(repository)
 			c.log.Info("repository read again after an unclean stop", "repository", repository)
 		}
 	}
 	for d := range u.blobs {
 		if err == nil && !u.whole {
-			err = tx.relink(ctx, d)
+			err = t.relink(ctx, d)
 		}
 	}
 	if err != nil {
@@ -109,16 +110,16 @@ func (tx *Tx) settle(ctx context.Context) error {
 
 // settleLeft completes the intent that an earlier owner left, or withdraws it if
 // that owner was told that it would not happen.
-func (tx *Tx) settleLeft(ctx context.Context, refused uint64) error {
-	left := tx.lease.Left
+func (t *Tx) settleLeft(ctx context.Context, refused uint64) error {
+	left := t.lease.Left
 	if left == nil {
 		return nil
 	}
 	if left.Fence == refused {
-		_, err := tx.catalog.index.Publish(ctx, tx.lease, index.Update{Done: true})
+		_, err := t.catalog.index.Publish(ctx, t.lease, index.Update{Done: true})
 		return err
 	}
-	return tx.complete(ctx, left.Intent, "")
+	return t.complete(ctx, left.Intent, image.Manifest{}, "")
 }
 
 // restore puts back what could not be done.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
@@ -33,84 +34,85 @@ func (c *Catalog) Begin(ctx context.Context, repository string) (*Tx, error) {
 }
 
 // Close frees the repository.
-func (tx *Tx) Close() {
+func (t *Tx) Close() {
 	// A lease that cannot be given up ends by itself; nothing here depends on it.
-	if err := tx.catalog.index.Release(context.Background(), tx.lease); err != nil {
-		tx.catalog.log.Warn("the lease of a repository ends late", "repository", tx.lease.Repository, "error", err)
+	if err := t.catalog.index.Release(context.Background(), t.lease); err != nil {
+		t.catalog.log.Warn("the lease of a repository ends late", "repository", t.lease.Repository, "error", err)
 	}
 }
 
 // Resolve returns what a tag points to now, or storage.ErrNotFound.
-func (tx *Tx) Resolve(ctx context.Context, tag string) (digest.Digest, error) {
-	return tx.catalog.Resolve(ctx, tx.lease.Repository, tag)
+func (t *Tx) Resolve(ctx context.Context, tag string) (digest.Digest, error) {
+	return t.catalog.Resolve(ctx, t.lease.Repository, tag)
 }
 
 // Put stores a manifest with its tags, as intent has them, and publishes it:
-// when it returns without an error, the next answer has it. write stores the
+// when it returns without an error, the next answer has it. m is the manifest as
+// it came, so that nobody reads it again; its Bytes may be nil. write stores the
 // bytes and links them, and is called once the intent is durable; reservation,
 // if it is not "", is what was set aside for it in the namespace (see
 // [index.Index] Reserve), and ends with it. An error of write is returned as it
 // is.
-func (tx *Tx) Put(ctx context.Context, intent storage.Intent, reservation string, write func() error) error {
-	if err := tx.prepare(ctx, &intent); err != nil {
+func (t *Tx) Put(ctx context.Context, intent storage.Intent, m image.Manifest, reservation string, write func() error) error {
+	if err := t.prepare(ctx, &intent); err != nil {
 		return err
 	}
 	if err := write(); err != nil {
-		tx.catalog.wakeUp()
+		t.catalog.wakeUp()
 		return err
 	}
 	// What has happened in storage is published also if the client is gone.
-	return tx.complete(context.WithoutCancel(ctx), intent, reservation)
+	return t.complete(context.WithoutCancel(ctx), intent, m, reservation)
 }
 
 // remove does an intent that only takes away.
-func (tx *Tx) remove(ctx context.Context, intent storage.Intent) error {
-	if err := tx.prepare(ctx, &intent); err != nil {
+func (t *Tx) remove(ctx context.Context, intent storage.Intent) error {
+	if err := t.prepare(ctx, &intent); err != nil {
 		return err
 	}
 	// From here on it is done to the end, whether the client waits or not.
-	return tx.complete(context.WithoutCancel(ctx), intent, "")
+	return t.complete(context.WithoutCancel(ctx), intent, image.Manifest{}, "")
 }
 
 // complete does in storage whatever of an intent is not done yet, and publishes
 // it. Manifests and tags go off the index before they go out of storage, so that
 // whatever is shown is there; what refers to them is described again after, when
 // storage no longer has them.
-func (tx *Tx) complete(ctx context.Context, intent storage.Intent, reservation string) error {
-	err := tx.unpublish(ctx, intent)
+func (t *Tx) complete(ctx context.Context, intent storage.Intent, pushed image.Manifest, reservation string) error {
+	err := t.unpublish(ctx, intent)
 	if err == nil {
-		err = tx.catalog.store.Complete(ctx, intent)
+		err = t.catalog.store.Complete(ctx, intent)
 	}
 	if err == nil {
-		p := publication{tx: tx, update: updateOf(intent), gone: goneBy(intent), last: index.Update{Done: true}}
+		p := publication{tx: t, pushed: pushed, update: updateOf(intent), gone: goneBy(intent), last: index.Update{Done: true}}
 		p.update.Reservation = reservation
 		err = p.run(ctx, intent)
 	}
 	if err != nil {
-		tx.catalog.wakeUp()
-		return failed("complete the change of", tx.lease.Repository, err)
+		t.catalog.wakeUp()
+		return failed("complete the change of", t.lease.Repository, err)
 	}
 	return nil
 }
 
 // unpublish takes off the index the tags and manifests that an intent is about to
 // delete.
-func (tx *Tx) unpublish(ctx context.Context, intent storage.Intent) error {
+func (t *Tx) unpublish(ctx context.Context, intent storage.Intent) error {
 	if len(intent.Untag)+len(intent.Delete) == 0 {
 		return nil
 	}
-	_, err := tx.catalog.index.Publish(ctx, tx.lease, updateOf(storage.Intent{Untag: intent.Untag, Delete: intent.Delete}))
+	_, err := t.catalog.index.Publish(ctx, t.lease, updateOf(storage.Intent{Untag: intent.Untag, Delete: intent.Delete}))
 	return err
 }
 
 // prepare notes what is about to happen. If that fails, nothing has happened and
 // nothing will: should the note have become durable all the same, it is
 // withdrawn.
-func (tx *Tx) prepare(ctx context.Context, intent *storage.Intent) error {
-	intent.Repository = tx.lease.Repository
-	if err := tx.catalog.index.Prepare(ctx, tx.lease, *intent); err != nil {
-		tx.catalog.refuse(tx.lease)
-		return failed("note the change of", tx.lease.Repository, err)
+func (t *Tx) prepare(ctx context.Context, intent *storage.Intent) error {
+	intent.Repository = t.lease.Repository
+	if err := t.catalog.index.Prepare(ctx, t.lease, *intent); err != nil {
+		t.catalog.refuse(t.lease)
+		return failed("note the change of", t.lease.Repository, err)
 	}
 	return nil
 }

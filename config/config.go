@@ -90,7 +90,7 @@ type Delete struct {
 	Enabled bool
 }
 
-// Redirect says whether blobs are served by berth itself instead of sending
+// Redirect reports whether blobs are served by berth itself instead of sending
 // clients to the storage. Nil means what suits the driver.
 type Redirect struct {
 	Disable *bool

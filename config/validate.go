@@ -84,7 +84,7 @@ func (c *Config) checkHTTP(p *problems) {
 	}
 }
 
-// hasAccounts says whether the registry is closed. What the file says is not
+// hasAccounts reports whether the registry is closed. What the file says is not
 // read here: one that is wrong keeps berth from starting.
 func (c *Config) hasAccounts() bool {
 	info, err := os.Stat(c.Accounts.File)

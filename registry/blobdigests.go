@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"net/http"
 
 	"github.com/distribution/distribution/v3"
 	storagelib "github.com/distribution/distribution/v3/registry/storage"
@@ -19,23 +18,17 @@ import (
 // by another digest makes a link that points to itself. Here the client gets
 // what it named, on every path.
 
-// Stat describes a blob under the digest that it was asked by.
-func (b hookedBlobs) Stat(ctx context.Context, dgst digest.Digest) (distribution.Descriptor, error) {
-	desc, err := b.BlobStore.Stat(ctx, dgst)
+// Stat describes a blob under the digest in the request.
+func (h hookedBlobs) Stat(ctx context.Context, dgst digest.Digest) (distribution.Descriptor, error) {
+	desc, err := h.BlobStore.Stat(ctx, dgst)
 	desc.Digest = dgst
 	return desc, err
 }
 
-// ServeBlob serves a blob under the digest that it was asked by.
-func (b hookedBlobs) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, dgst digest.Digest) error {
-	w.Header().Set("Docker-Content-Digest", dgst.String())
-	return b.BlobStore.ServeBlob(ctx, w, r, dgst)
-}
-
 // canonicalMount asks for a mount under the canonical digest, or for a plain
 // upload if the source does not have the blob.
-func (b hookedBlobs) canonicalMount(ctx context.Context, from reference.Canonical) ([]distribution.BlobCreateOption, error) {
-	canonical, err := b.registry.store.Repository(from.Name()).Canonical(ctx, from.Digest())
+func (h hookedBlobs) canonicalMount(ctx context.Context, from reference.Canonical) ([]distribution.BlobCreateOption, error) {
+	canonical, err := h.registry.store.Repository(from.Name()).Canonical(ctx, from.Digest())
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, nil
 	}
@@ -50,13 +43,13 @@ func (b hookedBlobs) canonicalMount(ctx context.Context, from reference.Canonica
 }
 
 // alias links a blob under another digest of its bytes.
-func (b hookedBlobs) alias(ctx context.Context, alias, canonical digest.Digest) error {
-	return b.registry.catalog.Link(ctx, b.repository, func() (digest.Digest, error) {
-		return alias, b.registry.store.LinkBlob(ctx, b.repository, alias, canonical)
+func (h hookedBlobs) alias(ctx context.Context, alias, canonical digest.Digest) error {
+	return h.registry.catalog.Link(ctx, h.repository, func() (digest.Digest, error) {
+		return alias, h.registry.store.LinkBlob(ctx, h.repository, alias, canonical)
 	})
 }
 
 // show lets the index know a link that is there already.
-func (b hookedBlobs) show(ctx context.Context, dgst digest.Digest) error {
-	return b.registry.catalog.Link(ctx, b.repository, func() (digest.Digest, error) { return dgst, nil })
+func (h hookedBlobs) show(ctx context.Context, dgst digest.Digest) error {
+	return h.registry.catalog.Link(ctx, h.repository, func() (digest.Digest, error) { return dgst, nil })
 }

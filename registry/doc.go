@@ -12,6 +12,7 @@
 //	route.go        Pulling manifests                          the names that repositories may have
 //	problem.go      Error Codes                                errors are always the specification's JSON, and show nothing of the server
 //	serve.go        Pulling manifests                          manifests whatever the client accepts, in parts and on conditions
+//	serve.go        Pulling blobs                              blobs from the index and the file, in parts and on conditions
 //	manifests.go    Pushing Manifests                          any digest, tags as parameters, If-Match and If-None-Match, sizes
 //	manifests.go    Pushing Manifests with Subject             the OCI-Subject header
 //	manifests.go    Deleting Manifests                         a manifest with its tags and names; tags that moved meanwhile stay

@@ -9,73 +9,73 @@ import (
 	"github.com/berth-oci/berth/storage/reference"
 )
 
-// asked is a request that was understood: who wants to do what, where. It is
-// made in one place, and all that happens afterwards goes by it.
-type asked struct {
+// request is a parsed request: who wants to do what, and where. It is made in
+// one place, and everything that follows relies on it.
+type request struct {
 	route
 	caller access.Caller
-	// given is the repository's name as the client wrote it; route.name is the
+	// clientName is the repository's name as the client wrote it; route.name is the
 	// long form.
-	given string
-	write bool
+	clientName string
+	write      bool
 }
 
-// understand turns a request into what is asked. What is wrong with it does not
-// depend on what is stored.
-func (g *Registry) understand(r *http.Request) (asked, *problem) {
-	found, p := parse(r)
+// parseRequest parses a request. Its errors never depend on what is stored.
+func (r *Registry) parseRequest(req *http.Request) (request, *problem) {
+	found, p := parse(req)
 	if p != nil {
-		return asked{}, p
+		return request{}, p
 	}
-	a := asked{route: found, given: found.name}
+	a := request{route: found, clientName: found.name}
 	if found.name != "" {
-		a.name = g.names.long(found.name)
+		a.name = r.names.long(found.name)
 	}
-	reading := r.Method == http.MethodGet || r.Method == http.MethodHead
+	reading := req.Method == http.MethodGet || req.Method == http.MethodHead
 	// An upload is a write from its first step to its last, asking how far it
 	// has come included.
 	a.write = !reading || found.kind == kindUpload
 	return a, nil
 }
 
-// allowed says whether the caller may do what it asks, and answers if not. A
+// allowed reports whether the caller may do what it asks, and answers if not. A
 // repository that the caller may not see is answered for without a look at
 // storage or index, so that it makes no difference whether it exists.
-func (g *Registry) allowed(w http.ResponseWriter, r *http.Request, a *asked) bool {
-	caller, err := g.gate.Identify(r)
-	if err != nil {
-		g.unauthorized(w, r, a, err)
+func (r *Registry) allowed(w http.ResponseWriter, req *http.Request, a *request) bool {
+	id := access.Of(req)
+	if id.Err != nil {
+		r.unauthorized(w, req, a, id)
 		return false
 	}
-	a.caller = caller
+	a.caller = id.Caller
+	caller := a.caller
 	switch {
 	case caller.Open():
-		return g.fits(w, r, a)
+		return r.fits(w, req, a)
 	case a.kind == kindBase:
 		// A client shows its credentials only where it is asked for them.
-		if !access.HasCredentials(r) {
-			g.challenge(w, r, a)
+		if !access.HasCredentials(req) {
+			r.unauthorized(w, req, a, id)
 			return false
 		}
 		return true
 	case a.kind == kindCatalog:
 		if caller.Anonymous() {
-			g.challenge(w, r, a)
+			r.unauthorized(w, req, a, id)
 			return false
 		}
 		return true
 	case a.write && caller.MayWrite(a.name):
-		return g.fits(w, r, a)
+		return r.fits(w, req, a)
 	case !a.write && caller.MayRead(a.name):
 		return true
 	case caller.Anonymous():
-		g.challenge(w, r, a)
+		r.unauthorized(w, req, a, id)
 	case !a.write:
-		g.fail(w, r, unknownRepository)
+		r.fail(w, req, unknownRepository)
 	case caller.ReadOnly():
-		g.refuse(w, r, a, &problem{http.StatusForbidden, "DENIED", "this token may only read"})
+		r.refuse(w, req, a, &problem{http.StatusForbidden, "DENIED", "this token may only read"})
 	default:
-		g.refuse(w, r, a, &problem{http.StatusForbidden, "DENIED", "you may not write to " + a.given})
+		r.refuse(w, req, a, &problem{http.StatusForbidden, "DENIED", "you may not write to " + a.clientName})
 	}
 	return false
 }
@@ -84,66 +84,59 @@ var unknownRepository = &problem{http.StatusNotFound, "NAME_UNKNOWN", "there is 
 
 // fits refuses an official folder that has the name of an account: the short
 // form of what lies in it would mean the account's.
-func (g *Registry) fits(w http.ResponseWriter, r *http.Request, a *asked) bool {
+func (r *Registry) fits(w http.ResponseWriter, req *http.Request, a *request) bool {
 	folder := reference.Folder(a.name)
-	if !a.write || folder == "" || !g.names.namespace(folder) {
+	if !a.write || folder == "" || !r.names.namespace(folder) {
 		return true
 	}
-	g.refuse(w, r, a, &problem{http.StatusForbidden, "DENIED",
+	r.refuse(w, req, a, &problem{http.StatusForbidden, "DENIED",
 		"there can be no official folder " + folder + ": it is the name of an account"})
 	return false
 }
 
-// unauthorized answers wrong credentials, slower and slower.
-func (g *Registry) unauthorized(w http.ResponseWriter, r *http.Request, a *asked, err error) {
-	if slow := g.gate.Slow(r.Context(), r); slow != nil {
-		w.Header().Set("Retry-After", access.RetryAfter(slow))
-		g.fail(w, r, &problem{http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many failed attempts from this address; wait a moment"})
-		return
+// unauthorized answers wrong credentials, slower and slower, or asks for some.
+func (r *Registry) unauthorized(w http.ResponseWriter, req *http.Request, a *request, id *access.Identity) {
+	err := id.Refuse(w, req, a.resource(), a.action())
+	p := &problem{http.StatusUnauthorized, "UNAUTHORIZED", err.Error()}
+	switch {
+	case errors.Is(err, access.ErrTooManyFailures):
+		r.fail(w, req, &problem{http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many failed attempts from this address; wait a moment"})
+	case errors.Is(err, access.ErrNoCredentials):
+		r.fail(w, req, p)
+	default:
+		r.refuse(w, req, a, p)
 	}
-	w.Header().Set("WWW-Authenticate", g.gate.Challenge(r, a.resource(), a.action()))
-	message := "the credentials are not valid"
-	if errors.Is(err, access.ErrUnauthorized) {
-		message = err.Error()
-	}
-	g.refuse(w, r, a, &problem{http.StatusUnauthorized, "UNAUTHORIZED", message})
-}
-
-// challenge asks for credentials.
-func (g *Registry) challenge(w http.ResponseWriter, r *http.Request, a *asked) {
-	w.Header().Set("WWW-Authenticate", g.gate.Challenge(r, a.resource(), a.action()))
-	g.fail(w, r, &problem{http.StatusUnauthorized, "UNAUTHORIZED", "authentication required"})
 }
 
 // resource is what a challenge is about.
-func (a *asked) resource() string {
-	if a.kind == kindCatalog {
+func (r *request) resource() string {
+	if r.kind == kindCatalog {
 		return "_catalog"
 	}
-	return a.given
+	return r.clientName
 }
 
 // action is what a challenge says is needed.
-func (a *asked) action() string {
-	if a.write {
+func (r *request) action() string {
+	if r.write {
 		return "push"
 	}
 	return "pull"
 }
 
 // refuse answers what a caller may not do, and writes it down.
-func (g *Registry) refuse(w http.ResponseWriter, r *http.Request, a *asked, p *problem) {
-	e := g.event(r, a, "refused")
+func (r *Registry) refuse(w http.ResponseWriter, req *http.Request, a *request, p *problem) {
+	e := r.event(req, a, "refused")
 	e.Status, e.Detail = p.status, p.code+": "+p.message
-	g.record(r, e)
-	g.fail(w, r, p)
+	r.record(req, e)
+	r.fail(w, req, p)
 }
 
 // recordRefusal writes down what was refused further in.
-func (g *Registry) recordRefusal(r *http.Request, a *asked, status int, err error) {
-	e := g.event(r, a, "refused")
+func (r *Registry) recordRefusal(req *http.Request, a *request, status int, err error) {
+	e := r.event(req, a, "refused")
 	e.Status, e.Detail = status, why(err)
-	g.record(r, e)
+	r.record(req, e)
 }
 
 // why is what an error tells the client, for the audit log.
@@ -156,17 +149,17 @@ func why(err error) string {
 }
 
 // event begins a line of the audit log.
-func (g *Registry) event(r *http.Request, a *asked, action string) access.Event {
+func (r *Registry) event(req *http.Request, a *request, action string) access.Event {
 	return access.Event{
-		Account: a.caller.Name(), Token: a.caller.Label(), Client: r.RemoteAddr, Request: g.requestID(r.Context()),
+		Account: a.caller.Name(), Token: a.caller.Label(), Client: req.RemoteAddr, Request: r.requestID(req.Context()),
 		Action: action, Repository: a.name, Tag: a.tag, Digest: string(a.digest),
 	}
 }
 
 // record writes an event down. An audit log that cannot be written is said
 // loudly, and stops nobody: what happened has happened.
-func (g *Registry) record(r *http.Request, e access.Event) {
-	if err := g.audit.Write(e); err != nil {
-		g.log.ErrorContext(r.Context(), "audit log cannot be written", "error", err, "event", e.Action+" "+e.Repository+" "+strconv.Itoa(e.Status))
+func (r *Registry) record(req *http.Request, e access.Event) {
+	if err := r.audit.Write(e); err != nil {
+		r.log.ErrorContext(req.Context(), "audit log cannot be written", "error", err, "event", e.Action+" "+e.Repository+" "+strconv.Itoa(e.Status))
 	}
 }

@@ -19,39 +19,39 @@ import (
 //	DELETE /api/v2.0/projects/{project}/repositories/{repository}
 //
 // A project is a namespace. The repository's name is encoded, slashes twice.
-func (g *Registry) Harbor() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rest := strings.TrimPrefix(r.URL.EscapedPath(), "/api/v2.0/projects/")
+func (r *Registry) Harbor() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		rest := strings.TrimPrefix(req.URL.EscapedPath(), "/api/v2.0/projects/")
 		project, rest, _ := strings.Cut(rest, "/")
 		project = projectName(project)
 		repository, isRepository := strings.CutPrefix(rest, "repositories/")
 		switch {
 		case rest == "summary" && reference.IsComponent(project):
-			g.harbor(w, r, http.MethodGet, route{name: project}, g.harborSummary)
+			r.harbor(w, req, http.MethodGet, route{name: project}, r.harborSummary)
 		case isRepository && !strings.Contains(repository, "/"):
 			name := project + "/" + unescaped(unescaped(repository))
 			if !reference.IsName(name) {
-				g.fail(w, r, &problem{http.StatusBadRequest, "NAME_INVALID", "repository name is not valid"})
+				r.fail(w, req, &problem{http.StatusBadRequest, "NAME_INVALID", "repository name is not valid"})
 				return
 			}
-			g.harbor(w, r, http.MethodDelete, route{name: name}, g.harborDelete)
+			r.harbor(w, req, http.MethodDelete, route{name: name}, r.harborDelete)
 		default:
-			g.fail(w, r, &problem{http.StatusNotFound, "NOT_FOUND", "berth has no such route of the Harbor API"})
+			r.fail(w, req, &problem{http.StatusNotFound, "NOT_FOUND", "berth has no such route of the Harbor API"})
 		}
 	})
 }
 
 // harbor asks the gate and hands the request on.
-func (g *Registry) harbor(w http.ResponseWriter, r *http.Request, method string, found route, next func(http.ResponseWriter, *http.Request, *asked)) {
-	if r.Method != method {
+func (r *Registry) harbor(w http.ResponseWriter, req *http.Request, method string, found route, next func(http.ResponseWriter, *http.Request, *request)) {
+	if req.Method != method {
 		w.Header().Set("Allow", method)
-		g.fail(w, r, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", r.Method + " is not supported here"})
+		r.fail(w, req, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", req.Method + " is not supported here"})
 		return
 	}
 	found.kind = kindManifest // what is asked for is a repository's content
-	a := asked{route: found, given: found.name, write: method != http.MethodGet}
-	if g.allowed(w, r, &a) {
-		next(w, r, &a)
+	a := request{route: found, clientName: found.name, write: method != http.MethodGet}
+	if r.allowed(w, req, &a) {
+		next(w, req, &a)
 	}
 }
 
@@ -72,13 +72,13 @@ func unescaped(s string) string {
 	return s
 }
 
-func (g *Registry) harborSummary(w http.ResponseWriter, r *http.Request, a *asked) {
-	used, err := g.quotas.used(r.Context(), a.name)
+func (r *Registry) harborSummary(w http.ResponseWriter, req *http.Request, a *request) {
+	used, err := r.quotas.used(req.Context(), a.name)
 	if err != nil {
-		g.failWith(w, r, err)
+		r.failWith(w, req, err)
 		return
 	}
-	hard := g.quotas.limit(a.name)
+	hard := r.quotas.limit(a.name)
 	if hard == 0 {
 		hard = -1 // Harbor's word for no limit
 	}
@@ -92,26 +92,26 @@ func (g *Registry) harborSummary(w http.ResponseWriter, r *http.Request, a *aske
 		} `json:"quota"`
 	}
 	summary.Quota.Hard, summary.Quota.Used = amount{hard}, amount{used}
-	writeJSON(w, r, summary)
+	writeJSON(w, req, summary)
 }
 
 // harborDelete deletes every manifest and tag of a repository in one step.
-func (g *Registry) harborDelete(w http.ResponseWriter, r *http.Request, a *asked) {
-	if g.readOnly {
-		g.fail(w, r, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only at the moment"})
+func (r *Registry) harborDelete(w http.ResponseWriter, req *http.Request, a *request) {
+	if r.readOnly {
+		r.fail(w, req, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only at the moment"})
 		return
 	}
-	err := g.catalog.Clear(r.Context(), a.name)
+	err := r.catalog.Clear(req.Context(), a.name)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		g.fail(w, r, unknownRepository)
+		r.fail(w, req, unknownRepository)
 		return
 	case err != nil:
-		g.failWith(w, r, err)
+		r.failWith(w, req, err)
 		return
 	}
-	e := g.event(r, a, "delete")
+	e := r.event(req, a, "delete")
 	e.Status, e.Detail = http.StatusOK, "all of the repository"
-	g.record(r, e)
+	r.record(req, e)
 	w.WriteHeader(http.StatusOK)
 }

@@ -10,6 +10,7 @@ import (
 	storagelib "github.com/distribution/distribution/v3/registry/storage"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/reference"
 )
@@ -34,17 +35,17 @@ type hookedRepository struct {
 	registry *Registry
 }
 
-func (r hookedRepository) Manifests(ctx context.Context, options ...distribution.ManifestServiceOption) (distribution.ManifestService, error) {
-	inner, err := r.Repository.Manifests(ctx, append(options, storagelib.SkipLayerVerification())...)
-	return hookedManifests{inner, r}, err
+func (h hookedRepository) Manifests(ctx context.Context, options ...distribution.ManifestServiceOption) (distribution.ManifestService, error) {
+	inner, err := h.Repository.Manifests(ctx, append(options, storagelib.SkipLayerVerification())...)
+	return hookedManifests{inner, h}, err
 }
 
-func (r hookedRepository) Tags(ctx context.Context) distribution.TagService {
-	return hookedTags{r.Repository.Tags(ctx)}
+func (h hookedRepository) Tags(ctx context.Context) distribution.TagService {
+	return hookedTags{h.Repository.Tags(ctx)}
 }
 
-func (r hookedRepository) Blobs(ctx context.Context) distribution.BlobStore {
-	return hookedBlobs{r.Repository.Blobs(ctx), r.registry, r.Named().Name()}
+func (h hookedRepository) Blobs(ctx context.Context) distribution.BlobStore {
+	return hookedBlobs{h.Repository.Blobs(ctx), h.registry, h.Named().Name()}
 }
 
 type hookedManifests struct {
@@ -53,7 +54,7 @@ type hookedManifests struct {
 }
 
 // Put stores a manifest, tags it and publishes it, all in one change.
-func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (dgst digest.Digest, err error) {
+func (h hookedManifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (dgst digest.Digest, err error) {
 	in := recordOf(ctx).push
 	if in == nil {
 		return "", errors.New("manifests and tags change only through the manifest endpoint")
@@ -62,36 +63,37 @@ func (m hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 	if err != nil {
 		return "", err
 	}
-	registry, name := m.repository.registry, m.repository.Named().Name()
+	registry, name := h.repository.registry, h.repository.Named().Name()
 	if err := registry.verify(ctx, name, manifest, in.document); err != nil {
 		return "", note(ctx, err)
 	}
-	in.counted, err = registry.quotas.admit(ctx, name, manifest, m.repository.Repository.Blobs(ctx))
+	in.counted, err = registry.quotas.admit(ctx, name, manifest, h.repository.Repository.Blobs(ctx))
 	if err != nil {
 		return "", note(ctx, err)
 	}
 	intent := storage.Intent{Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
-	err = in.tx.Put(ctx, intent, manifestKey, func() error {
-		dgst, err = m.ManifestService.Put(ctx, manifest, options...)
+	pushed := image.Manifest{Bytes: payload, Parsed: in.document}
+	err = in.tx.Put(ctx, intent, pushed, manifestKey, func() error {
+		dgst, err = h.ManifestService.Put(ctx, manifest, options...)
 		return err
 	})
 	return dgst, note(ctx, err)
 }
 
 // Delete is not how manifests are deleted: see deleteManifest.
-func (m hookedManifests) Delete(context.Context, digest.Digest) error {
+func (h hookedManifests) Delete(context.Context, digest.Digest) error {
 	return distribution.ErrUnsupported
 }
 
 type hookedTags struct{ distribution.TagService }
 
 // Tag is not how tags are set: see hookedManifests.Put.
-func (t hookedTags) Tag(context.Context, string, distribution.Descriptor) error {
+func (h hookedTags) Tag(context.Context, string, distribution.Descriptor) error {
 	return distribution.ErrUnsupported
 }
 
 // Untag is not how tags are deleted: see deleteManifest.
-func (t hookedTags) Untag(context.Context, string) error { return distribution.ErrUnsupported }
+func (h hookedTags) Untag(context.Context, string) error { return distribution.ErrUnsupported }
 
 type hookedBlobs struct {
 	distribution.BlobStore
@@ -100,7 +102,7 @@ type hookedBlobs struct {
 }
 
 // Create starts an upload, or mounts a blob of another repository.
-func (b hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCreateOption) (writer distribution.BlobWriter, err error) {
+func (h hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCreateOption) (writer distribution.BlobWriter, err error) {
 	var wanted distribution.CreateOptions
 	for _, option := range options {
 		if err := option.Apply(&wanted); err != nil {
@@ -108,18 +110,18 @@ func (b hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 		}
 	}
 	if !wanted.Mount.ShouldMount {
-		writer, err = b.BlobStore.Create(ctx, options...)
-		return b.wrap(ctx, writer, err)
+		writer, err = h.BlobStore.Create(ctx, options...)
+		return h.wrap(ctx, writer, err)
 	}
 	from, named := wanted.Mount.From, wanted.Mount.From.Digest()
 	if named.Algorithm() != digest.Canonical {
-		if options, err = b.canonicalMount(ctx, from); err != nil {
+		if options, err = h.canonicalMount(ctx, from); err != nil {
 			return nil, note(ctx, err)
 		}
 	}
-	err = b.registry.catalog.Link(ctx, b.repository, func() (digest.Digest, error) {
+	err = h.registry.catalog.Link(ctx, h.repository, func() (digest.Digest, error) {
 		var err error
-		writer, err = b.BlobStore.Create(ctx, options...)
+		writer, err = h.BlobStore.Create(ctx, options...)
 		var mounted distribution.ErrBlobMounted
 		if errors.As(err, &mounted) {
 			return mounted.Descriptor.Digest, err
@@ -128,39 +130,39 @@ func (b hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 	})
 	var mounted distribution.ErrBlobMounted
 	if errors.As(err, &mounted) && mounted.Descriptor.Digest != named {
-		if err := b.alias(ctx, named, mounted.Descriptor.Digest); err != nil {
+		if err := h.alias(ctx, named, mounted.Descriptor.Digest); err != nil {
 			return nil, note(ctx, err)
 		}
 		mounted.Descriptor.Digest = named
 		err = mounted
 	}
-	return b.wrap(ctx, writer, err)
+	return h.wrap(ctx, writer, err)
 }
 
 // Resume goes on with an upload.
-func (b hookedBlobs) Resume(ctx context.Context, id string) (distribution.BlobWriter, error) {
-	writer, err := b.BlobStore.Resume(ctx, id)
+func (h hookedBlobs) Resume(ctx context.Context, id string) (distribution.BlobWriter, error) {
+	writer, err := h.BlobStore.Resume(ctx, id)
 	if err == nil {
-		err = b.registry.quotas.resumed(ctx, reference.Namespace(b.repository), id, writer.Size())
+		err = h.registry.quotas.resumed(ctx, reference.Namespace(h.repository), id, writer.Size())
 	}
-	return b.wrap(ctx, writer, err)
+	return h.wrap(ctx, writer, err)
 }
 
-func (b hookedBlobs) wrap(ctx context.Context, writer distribution.BlobWriter, err error) (distribution.BlobWriter, error) {
+func (h hookedBlobs) wrap(ctx context.Context, writer distribution.BlobWriter, err error) (distribution.BlobWriter, error) {
 	if err != nil {
 		return nil, note(ctx, err)
 	}
-	if namespace := reference.Namespace(b.repository); b.registry.quotas.limit(namespace) > 0 {
-		writer = &meteredWriter{writer, ctx, b.registry.quotas, namespace}
+	if namespace := reference.Namespace(h.repository); h.registry.quotas.limit(namespace) > 0 {
+		writer = &meteredWriter{writer, ctx, h.registry.quotas, namespace}
 	}
-	return hookedWriter{writer, ctx, b}, nil
+	return hookedWriter{writer, ctx, h}, nil
 }
 
 // Delete unlinks a blob by all its digests, whichever the client names: what is
 // deleted is the bytes ("Deleting Blobs"). No manifest that refers to it comes
 // meanwhile.
-func (b hookedBlobs) Delete(ctx context.Context, dgst digest.Digest) error {
-	err := b.registry.catalog.Unlink(ctx, b.repository, dgst)
+func (h hookedBlobs) Delete(ctx context.Context, dgst digest.Digest) error {
+	err := h.registry.catalog.Unlink(ctx, h.repository, dgst)
 	if errors.Is(err, storage.ErrNotFound) {
 		return distribution.ErrBlobUnknown
 	}
@@ -174,15 +176,15 @@ type hookedWriter struct {
 }
 
 // Commit ends an upload: the blob is stored, linked and shown.
-func (w hookedWriter) Commit(ctx context.Context, provisional distribution.Descriptor) (canonical distribution.Descriptor, err error) {
-	err = w.blobs.registry.catalog.Link(ctx, w.blobs.repository, func() (digest.Digest, error) {
+func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descriptor) (canonical distribution.Descriptor, err error) {
+	err = h.blobs.registry.catalog.Link(ctx, h.blobs.repository, func() (digest.Digest, error) {
 		var err error
-		canonical, err = w.BlobWriter.Commit(ctx, provisional)
+		canonical, err = h.BlobWriter.Commit(ctx, provisional)
 		var wrong distribution.ErrBlobInvalidDigest
 		if errors.As(err, &wrong) {
 			// Refused before anything was stored. distribution wants to cancel
 			// the upload then, and cannot: it has closed the file.
-			recordOf(ctx).discard = w.ID()
+			recordOf(ctx).discard = h.ID()
 			return "", err
 		}
 		if err != nil {
@@ -192,7 +194,7 @@ func (w hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 	})
 	if err == nil && canonical.Digest != provisional.Digest {
 		// It was linked under both; the client knows the one it named.
-		err = w.blobs.show(ctx, provisional.Digest)
+		err = h.blobs.show(ctx, provisional.Digest)
 		canonical.Digest = provisional.Digest
 	}
 	return canonical, note(ctx, err)
@@ -200,16 +202,16 @@ func (w hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 
 // Write implements io.Writer. A full disk is noted: distribution would call it
 // something unknown.
-func (w hookedWriter) Write(p []byte) (int, error) {
-	n, err := w.BlobWriter.Write(p)
-	return n, note(w.ctx, err)
+func (h hookedWriter) Write(p []byte) (int, error) {
+	n, err := h.BlobWriter.Write(p)
+	return n, note(h.ctx, err)
 }
 
 // ReadFrom implements io.ReaderFrom, which distribution looks for.
-func (w hookedWriter) ReadFrom(r io.Reader) (int64, error) {
-	n, err := w.BlobWriter.ReadFrom(r)
-	return n, note(w.ctx, err)
+func (h hookedWriter) ReadFrom(r io.Reader) (int64, error) {
+	n, err := h.BlobWriter.ReadFrom(r)
+	return n, note(h.ctx, err)
 }
 
 // Close ends a chunk: what was received is flushed.
-func (w hookedWriter) Close() error { return note(w.ctx, w.BlobWriter.Close()) }
+func (h hookedWriter) Close() error { return note(h.ctx, h.BlobWriter.Close()) }

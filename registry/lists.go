@@ -24,42 +24,42 @@ const (
 	paginationProblems = "PAGINATION_NUMBER_INVALID"
 )
 
-func (g *Registry) listTags(w http.ResponseWriter, r *http.Request, a *asked) {
-	n, p := pageSize(r, maxTags, maxTags)
+func (r *Registry) listTags(w http.ResponseWriter, req *http.Request, a *request) {
+	n, p := pageSize(req, maxTags, maxTags)
 	if p != nil {
-		g.fail(w, r, p)
+		r.fail(w, req, p)
 		return
 	}
 	// One more than is asked for tells whether there is a next page.
-	tags, err := g.catalog.TagNames(r.Context(), a.name, r.URL.Query().Get("last"), n+1)
+	tags, err := r.catalog.TagNames(req.Context(), a.name, req.URL.Query().Get("last"), n+1)
 	if errors.Is(err, storage.ErrNotFound) {
-		g.fail(w, r, unknownRepository)
+		r.fail(w, req, unknownRepository)
 		return
 	}
 	if err != nil {
-		g.failWith(w, r, err)
+		r.failWith(w, req, err)
 		return
 	}
-	tags = page(w, g.prefix+route{kind: kindTags, name: a.given}.path(), tags, n)
-	writeJSON(w, r, struct {
+	tags = page(w, r.prefix+route{kind: kindTags, name: a.clientName}.path(), tags, n)
+	writeJSON(w, req, struct {
 		Name string   `json:"name"`
 		Tags []string `json:"tags"`
-	}{a.given, tags})
+	}{a.clientName, tags})
 }
 
-func (g *Registry) listRepositories(w http.ResponseWriter, r *http.Request, a *asked) {
-	n, p := pageSize(r, defaultPerCatalog, maxRepositories)
+func (r *Registry) listRepositories(w http.ResponseWriter, req *http.Request, a *request) {
+	n, p := pageSize(req, defaultPerCatalog, maxRepositories)
 	if p != nil {
-		g.fail(w, r, p)
+		r.fail(w, req, p)
 		return
 	}
-	names, err := g.catalog.Repositories(r.Context(), a.caller.Readable(), r.URL.Query().Get("last"), n+1)
+	names, err := r.catalog.Repositories(req.Context(), a.caller.Readable(), req.URL.Query().Get("last"), n+1)
 	if err != nil {
-		g.failWith(w, r, err)
+		r.failWith(w, req, err)
 		return
 	}
-	names = page(w, g.prefix+a.path(), names, n)
-	writeJSON(w, r, struct {
+	names = page(w, r.prefix+a.path(), names, n)
+	writeJSON(w, req, struct {
 		Repositories []string `json:"repositories"`
 	}{names})
 }

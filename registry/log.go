@@ -29,13 +29,13 @@ func (slogHook) Levels() []logrus.Level { return logrus.AllLevels }
 // it has answered) is in berth's access log already, and what it calls an error
 // is mostly a client's; both are debugging here. A server's own errors are
 // logged where the answer is made.
-func (h slogHook) Fire(e *logrus.Entry) error {
+func (s slogHook) Fire(e *logrus.Entry) error {
 	level := slog.LevelDebug
 	if e.Level == logrus.WarnLevel && e.Context == nil && len(e.Data) <= 1 {
 		level = slog.LevelWarn
 	}
 	ctx := context.Background()
-	if !h.log.Enabled(ctx, level) {
+	if !s.log.Enabled(ctx, level) {
 		return nil
 	}
 	attrs := make([]slog.Attr, 0, len(e.Data))
@@ -45,6 +45,6 @@ func (h slogHook) Fire(e *logrus.Entry) error {
 		}
 		attrs = append(attrs, slog.Any(k, v))
 	}
-	h.log.LogAttrs(ctx, level, e.Message, attrs...)
+	s.log.LogAttrs(ctx, level, e.Message, attrs...)
 	return nil
 }

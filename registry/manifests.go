@@ -23,32 +23,32 @@ var unknownManifest = &problem{http.StatusNotFound, "MANIFEST_UNKNOWN", "the rep
 // the repository is taken, so that a slow client holds up nobody. distribution
 // gets it under its canonical digest; what other digest and which tags the
 // client named is done beside it, in the same change.
-func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked) {
-	body, p := readManifest(w, r)
+func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, a *request) {
+	body, p := readManifest(w, req)
 	var document image.Document
 	if p == nil {
 		document, p = parseManifest(body)
 	}
 	var tags []string
 	if p == nil {
-		tags, p = tagsFor(r, a)
+		tags, p = tagsFor(req, a)
 	}
 	if p == nil && a.digest != "" && a.digest.Algorithm().FromBytes(body) != a.digest {
 		p = &problem{http.StatusBadRequest, "DIGEST_INVALID", "the manifest does not have the digest under which it is pushed"}
 	}
 	if p != nil {
-		g.fail(w, r, p)
+		r.fail(w, req, p)
 		return
 	}
-	tx, err := g.begin(r.Context(), a.name)
+	tx, err := r.begin(req.Context(), a.name)
 	if err != nil {
-		g.failWith(w, r, err)
+		r.failWith(w, req, err)
 		return
 	}
 	in := &push{tx: tx, counted: func() {}, tags: tags, document: document}
 	defer in.end()
-	if err := precondition(r, a, tx); err != nil {
-		g.failWith(w, r, err)
+	if err := precondition(req, a, tx); err != nil {
+		r.failWith(w, req, err)
 		return
 	}
 	target := route{kind: kindManifest, name: a.name, digest: digest.Canonical.FromBytes(body)}
@@ -57,15 +57,15 @@ func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked)
 		named, in.as = a.digest, a.digest
 	}
 	rec := &record{push: in}
-	out := rebuild(r.WithContext(withRecord(r.Context(), rec)), target)
+	out := rebuild(req.WithContext(withRecord(req.Context(), rec)), target)
 	out.Body = io.NopCloser(bytes.NewReader(body))
 	out.ContentLength = int64(len(body))
 	out.Header.Set("Content-Length", strconv.Itoa(len(body)))
-	if contentType := r.Header.Get("Content-Type"); contentType == "" || isForm(contentType) {
+	if contentType := req.Header.Get("Content-Type"); contentType == "" || isForm(contentType) {
 		out.Header.Set("Content-Type", document.Stated)
 	}
-	guarded := g.guard(w, a)
-	guarded.created = func(h http.Header) {
+	filtered := r.filter(w, a)
+	filtered.created = func(h http.Header) {
 		h.Set("Docker-Content-Digest", named.String())
 		h.Set("Location", strings.Replace(h.Get("Location"), target.digest.String(), named.String(), 1))
 		for _, tag := range tags {
@@ -77,17 +77,17 @@ func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, a *asked)
 			h.Set("OCI-Subject", document.Subject.String())
 		}
 	}
-	g.app.ServeHTTP(guarded, out)
-	e := g.event(r, a, "push")
+	r.app.ServeHTTP(filtered, out)
+	e := r.event(req, a, "push")
 	e.Tag = strings.Join(tags, ",")
-	if e.Status = g.finish(guarded, out); e.Status < 400 {
-		g.names.stored(a.name)
+	if e.Status = r.finish(filtered, out); e.Status < 400 {
+		r.names.stored(a.name)
 		e.Digest = named.String()
 	}
 	if e.Status == http.StatusForbidden {
 		e.Action, e.Detail = "refused", why(rec.err)
 	}
-	g.record(r, e)
+	r.record(req, e)
 }
 
 // readManifest reads a body that may be a manifest.
@@ -112,7 +112,7 @@ const maxTagParameters = 100
 
 // tagsFor are the tags that a push sets: the one in the path, or, where it has
 // a digest, those of the parameter tag.
-func tagsFor(r *http.Request, a *asked) ([]string, *problem) {
+func tagsFor(r *http.Request, a *request) ([]string, *problem) {
 	if a.tag != "" {
 		return []string{a.tag}, nil
 	}
@@ -131,7 +131,7 @@ func tagsFor(r *http.Request, a *asked) ([]string, *problem) {
 
 // precondition checks If-Match and If-None-Match of a push by tag, which clients
 // use to change a tag only if it is what they think it is (RFC 9110, 13.1).
-func precondition(r *http.Request, a *asked, tx Tx) error {
+func precondition(r *http.Request, a *request, tx Tx) error {
 	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
 	if a.tag == "" || match == "" && none == "" {
 		return nil
@@ -184,23 +184,23 @@ func parseManifest(body []byte) (image.Document, *problem) {
 //
 // distribution's own deletion looks the tags up before it removes them, so that
 // one which moves in between is lost, and answers 202 also if it failed.
-func (g *Registry) deleteManifest(w http.ResponseWriter, r *http.Request, a *asked) {
+func (r *Registry) deleteManifest(w http.ResponseWriter, req *http.Request, a *request) {
 	var err error
 	if a.tag != "" {
-		err = g.catalog.Untag(r.Context(), a.name, a.tag)
+		err = r.catalog.Untag(req.Context(), a.name, a.tag)
 	} else {
-		err = g.catalog.Delete(r.Context(), a.name, a.digest)
+		err = r.catalog.Delete(req.Context(), a.name, a.digest)
 	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		g.fail(w, r, unknownManifest)
+		r.fail(w, req, unknownManifest)
 		return
 	case err != nil:
-		g.failWith(w, r, err)
+		r.failWith(w, req, err)
 		return
 	}
-	e := g.event(r, a, "delete")
+	e := r.event(req, a, "delete")
 	e.Status = http.StatusAccepted
-	g.record(r, e)
+	r.record(req, e)
 	w.WriteHeader(http.StatusAccepted)
 }

@@ -19,16 +19,16 @@ type meteredWriter struct {
 
 // ReadFrom takes no more than there is room for. An upload that wants more is
 // ended, so that nothing of it is left to count.
-func (w *meteredWriter) ReadFrom(r io.Reader) (int64, error) {
-	return w.BlobWriter.ReadFrom(&meteredReader{r, w, w.Size()})
+func (m *meteredWriter) ReadFrom(r io.Reader) (int64, error) {
+	return m.BlobWriter.ReadFrom(&meteredReader{r, m, m.Size()})
 }
 
 // Write does the same for one piece.
-func (w *meteredWriter) Write(p []byte) (int, error) {
-	if err := w.quotas.reserve(w.ctx, w.namespace, w.ID(), w.Size(), int64(len(p))); err != nil {
-		return 0, w.stop(err)
+func (m *meteredWriter) Write(p []byte) (int, error) {
+	if err := m.quotas.reserve(m.ctx, m.namespace, m.ID(), m.Size(), int64(len(p))); err != nil {
+		return 0, m.stop(err)
 	}
-	return w.BlobWriter.Write(p)
+	return m.BlobWriter.Write(p)
 }
 
 // meteredReader counts what is received before it is written.
@@ -38,40 +38,40 @@ type meteredReader struct {
 	has int64
 }
 
-func (r *meteredReader) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
+func (m *meteredReader) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
 	if n == 0 {
 		return 0, err
 	}
-	if known := recordOf(r.w.ctx).known; r.has+int64(n) <= known {
-		r.has += int64(n)
+	if known := recordOf(m.w.ctx).known; m.has+int64(n) <= known {
+		m.has += int64(n)
 		return n, err
 	}
-	if over := r.w.quotas.reserve(r.w.ctx, r.w.namespace, r.w.ID(), r.has, int64(n)); over != nil {
-		return 0, r.w.stop(over)
+	if over := m.w.quotas.reserve(m.w.ctx, m.w.namespace, m.w.ID(), m.has, int64(n)); over != nil {
+		return 0, m.w.stop(over)
 	}
-	r.has += int64(n)
+	m.has += int64(n)
 	return n, err
 }
 
 // stop notes why the upload ends, and that nothing of it is to be left.
-func (w *meteredWriter) stop(why error) error {
-	r := recordOf(w.ctx)
-	r.err, r.discard = why, w.ID()
+func (m *meteredWriter) stop(why error) error {
+	r := recordOf(m.ctx)
+	r.err, r.discard = why, m.ID()
 	return why
 }
 
 // Cancel ends the upload.
-func (w *meteredWriter) Cancel(ctx context.Context) error {
-	err := w.quotas.ended(ctx, w.namespace, w.ID())
-	return errors.Join(w.BlobWriter.Cancel(ctx), err)
+func (m *meteredWriter) Cancel(ctx context.Context) error {
+	err := m.quotas.ended(ctx, m.namespace, m.ID())
+	return errors.Join(m.BlobWriter.Cancel(ctx), err)
 }
 
 // Commit makes the upload a blob, which counts once a manifest refers to it.
-func (w *meteredWriter) Commit(ctx context.Context, d distribution.Descriptor) (distribution.Descriptor, error) {
-	canonical, err := w.BlobWriter.Commit(ctx, d)
+func (m *meteredWriter) Commit(ctx context.Context, d distribution.Descriptor) (distribution.Descriptor, error) {
+	canonical, err := m.BlobWriter.Commit(ctx, d)
 	if err == nil {
-		err = w.quotas.ended(ctx, w.namespace, w.ID())
+		err = m.quotas.ended(ctx, m.namespace, m.ID())
 	}
 	return canonical, err
 }

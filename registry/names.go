@@ -15,7 +15,7 @@ type names struct {
 	namespace func(string) bool // whether a name is an account's, or granted
 
 	mu      sync.RWMutex
-	folders map[string]struct{} // the official folders; guarded by mu
+	folders map[string]struct{} // the official folders; filtered by mu
 }
 
 // long is the long form of a name.

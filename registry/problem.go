@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -41,8 +42,8 @@ type errorEntry struct {
 	Detail  json.RawMessage `json:"detail,omitempty"`
 }
 
-func (g *Registry) fail(w http.ResponseWriter, r *http.Request, p *problem) {
-	g.write(w, r, p.status, p.body())
+func (r *Registry) fail(w http.ResponseWriter, req *http.Request, p *problem) {
+	r.write(w, req, p.status, p.body())
 }
 
 func (p *problem) body() errorBody {
@@ -50,12 +51,12 @@ func (p *problem) body() errorBody {
 }
 
 // failWith answers with whatever error came up, and returns the status.
-func (g *Registry) failWith(w http.ResponseWriter, r *http.Request, err error) int {
+func (r *Registry) failWith(w http.ResponseWriter, req *http.Request, err error) int {
 	status, body := answerTo(err)
 	if status >= http.StatusInternalServerError {
-		g.log.ErrorContext(r.Context(), "request failed", "error", err)
+		r.log.ErrorContext(req.Context(), "request failed", "error", err)
 	}
-	g.write(w, r, status, body)
+	r.write(w, req, status, body)
 	return status
 }
 
@@ -96,8 +97,8 @@ func answerTo(err error) (status int, body errorBody) {
 }
 
 // write answers with errors, each message ending in the request's ID.
-func (g *Registry) write(w http.ResponseWriter, r *http.Request, status int, body errorBody) {
-	if id := g.requestID(r.Context()); id != "" {
+func (r *Registry) write(w http.ResponseWriter, req *http.Request, status int, body errorBody) {
+	if id := r.requestID(req.Context()); id != "" {
 		for i := range body.Errors {
 			body.Errors[i].Message += fmt.Sprintf(" (request %s)", id)
 		}
@@ -111,7 +112,7 @@ func (g *Registry) write(w http.ResponseWriter, r *http.Request, status int, bod
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(buf.Len()))
 	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
+	if req.Method != http.MethodHead {
 		_, _ = w.Write(buf.Bytes())
 	}
 }
@@ -123,79 +124,92 @@ const maxErrorBody = 4 << 20
 // thousand layers that are all missing.
 const maxErrors = 100
 
-// guard passes distribution's answers through, but for errors: it holds them
+// responseFilter passes distribution's answers through, but for errors: it holds them
 // back, so that what the client gets is always the specification's JSON, also
 // where distribution's router answers with plain text, and never shows the
 // inside of the server.
-type guard struct {
+type responseFilter struct {
 	http.ResponseWriter
 	failed int // the status of an error, 0 until there is one
 	wrote  bool
 	body   bytes.Buffer
 	status int // what was answered
-	// long and given are the repository's name as distribution has it and as
-	// the client wrote it. The client only ever sees its own.
-	long, given string
+	// long and clientName are the repository's name as distribution has it and
+	// as the client wrote it. The client only ever sees its own.
+	long, clientName string
 	// prefix is what clients have in front of /v2.
 	prefix string
 	// created, if it is set, corrects the headers of an answer 201.
 	created func(http.Header)
-	// accepted does so for 202.
-	accepted func(http.Header)
+	// accepted does so for 202, or returns false if what was accepted is not
+	// there, as the request's record says.
+	accepted func(http.Header) bool
 }
 
-func (w *guard) WriteHeader(status int) {
-	if w.wrote || w.failed != 0 {
+func (r *responseFilter) WriteHeader(status int) {
+	if r.wrote || r.failed != 0 {
 		return
+	}
+	if status == http.StatusAccepted && r.accepted != nil && !r.accepted(r.Header()) {
+		status = http.StatusInternalServerError // until finish has seen the record
 	}
 	if status < 400 {
-		w.wrote, w.status = true, status
-		if status == http.StatusCreated && w.created != nil {
-			w.created(w.Header())
+		r.wrote, r.status = true, status
+		if status == http.StatusCreated && r.created != nil {
+			r.created(r.Header())
 		}
-		if status == http.StatusAccepted && w.accepted != nil {
-			w.accepted(w.Header())
+		if location := r.Header().Get("Location"); location != "" {
+			r.Header().Set("Location", strings.Replace(location, "/v2/"+r.long+"/", r.prefix+"/v2/"+r.clientName+"/", 1))
 		}
-		if location := w.Header().Get("Location"); location != "" {
-			w.Header().Set("Location", strings.Replace(location, "/v2/"+w.long+"/", w.prefix+"/v2/"+w.given+"/", 1))
-		}
-		w.ResponseWriter.WriteHeader(status)
+		r.ResponseWriter.WriteHeader(status)
 		return
 	}
-	w.failed = status
+	r.failed = status
 }
 
-func (w *guard) Write(p []byte) (int, error) {
-	if w.failed == 0 {
-		if !w.wrote {
-			w.WriteHeader(http.StatusOK)
+func (r *responseFilter) Write(p []byte) (int, error) {
+	if r.failed == 0 {
+		if !r.wrote {
+			r.WriteHeader(http.StatusOK)
 		}
-		return w.ResponseWriter.Write(p)
+		return r.ResponseWriter.Write(p)
 	}
-	if w.body.Len()+len(p) <= maxErrorBody {
-		w.body.Write(p)
+	if r.body.Len()+len(p) <= maxErrorBody {
+		r.body.Write(p)
 	}
 	return len(p), nil
 }
 
-func (g *Registry) guard(w http.ResponseWriter, a *asked) *guard {
-	return &guard{ResponseWriter: w, long: a.name, given: a.given, prefix: g.prefix}
+func (r *Registry) filter(w http.ResponseWriter, a *request) *responseFilter {
+	return &responseFilter{ResponseWriter: w, long: a.name, clientName: a.clientName, prefix: r.prefix}
+}
+
+// ReadFrom implements io.ReaderFrom, so that a file reaches the connection
+// without a copy.
+func (r *responseFilter) ReadFrom(from io.Reader) (int64, error) {
+	if !r.wrote && r.failed == 0 {
+		r.WriteHeader(http.StatusOK)
+	}
+	if r.failed != 0 {
+		return io.Copy(&r.body, io.LimitReader(from, maxErrorBody))
+	}
+	return io.Copy(r.ResponseWriter, from)
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (w *guard) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (r *responseFilter) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // finish answers with the error that was held back, if there is one, and
 // returns the status of the answer.
-func (g *Registry) finish(w *guard, r *http.Request) int {
+func (r *Registry) finish(w *responseFilter, req *http.Request) int {
 	if w.failed == 0 {
 		if !w.wrote {
 			return http.StatusOK // net/http answers so
 		}
 		return w.status
 	}
-	if err := recordOf(r.Context()).err; err != nil {
-		return g.failWith(w.ResponseWriter, r, err)
+	if err := recordOf(req.Context()).err; err != nil {
+		return r.failWith(w.ResponseWriter, req, err)
 	}
 	var body errorBody
 	if json.Unmarshal(w.body.Bytes(), &body) != nil || len(body.Errors) == 0 {
@@ -205,20 +219,20 @@ func (g *Registry) finish(w *guard, r *http.Request) int {
 	if w.failed >= 500 {
 		for i, e := range body.Errors {
 			// The detail is a raw Go error; it is in the log.
-			g.log.ErrorContext(r.Context(), "registry error", "code", e.Code, "message", e.Message, "detail", string(e.Detail))
+			r.log.ErrorContext(req.Context(), "registry error", "code", e.Code, "message", e.Message, "detail", string(e.Detail))
 			body.Errors[i].Detail = nil
 			if e.Code == "UNKNOWN" {
 				body.Errors[i].Message = "the registry could not do this; its log says why"
 			}
 		}
 	}
-	if w.long != w.given {
+	if w.long != w.clientName {
 		for i, e := range body.Errors {
-			body.Errors[i].Detail = bytes.ReplaceAll(e.Detail, []byte(strconv.Quote(w.long)), []byte(strconv.Quote(w.given)))
+			body.Errors[i].Detail = bytes.ReplaceAll(e.Detail, []byte(strconv.Quote(w.long)), []byte(strconv.Quote(w.clientName)))
 		}
 	}
 	w.Header().Del("X-Content-Type-Options")
-	g.write(w.ResponseWriter, r, w.failed, body)
+	r.write(w.ResponseWriter, req, w.failed, body)
 	return w.failed
 }
 

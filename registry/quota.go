@@ -26,14 +26,14 @@ type quotas struct {
 	catalog Catalog
 
 	mu      sync.Mutex
-	pushing map[string]*pushing // by namespace; guarded by mu
+	pushing map[string]*pushing // by namespace; filtered by mu
 }
 
 // pushing lets one manifest at a time into a namespace that has a quota, so
 // that what one adds is counted when the next is judged.
 type pushing struct {
 	sync.Mutex
-	users int // guarded by quotas.mu
+	users int // filtered by quotas.mu
 }
 
 const uploadRest = time.Hour

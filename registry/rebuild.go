@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// rebuild makes the request that distribution sees, from what parse understood.
+// rebuild makes the request that distribution sees, from the parsed route.
 // distribution reads parameters with FormValue, where a form in the body beats
 // the query, and trusts forwarding headers from anyone: neither gets through.
 func rebuild(r *http.Request, found route) *http.Request {

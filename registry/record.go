@@ -3,7 +3,9 @@ package registry
 import (
 	"context"
 	"errors"
+	"io/fs"
 
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog/image"
@@ -62,18 +64,25 @@ func recordOf(ctx context.Context) *record {
 }
 
 // note records err in the context's record, since distribution drops its code,
-// and returns it. Errors that distribution knows itself, or makes, are left to
-// it.
+// and returns it. Errors that distribution knows itself are left to it.
 func note(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	var known *storage.Error
-	var one *problem
-	var several *problems
-	if r := recordOf(ctx); r.err == nil &&
-		(errors.As(err, &known) || errors.As(err, &one) || errors.As(err, &several) || storage.CodeOf(err) == storage.Full) {
+	if r := recordOf(ctx); r.err == nil && ours(err) {
 		r.err = err
 	}
 	return err
+}
+
+// ours reports whether an error is berth's, the storage driver's or the
+// operating system's: distribution would call it something unknown.
+func ours(err error) bool {
+	var known *storage.Error
+	var one *problem
+	var several *problems
+	var driver storagedriver.Error
+	var file *fs.PathError
+	return errors.As(err, &known) || errors.As(err, &one) || errors.As(err, &several) ||
+		errors.As(err, &driver) || errors.As(err, &file) || storage.CodeOf(err) == storage.Full
 }

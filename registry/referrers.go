@@ -37,12 +37,12 @@ const (
 // listReferrers answers what refers to a manifest ("Listing Referrers"): an
 // index, empty for a subject that nobody knows. What older clients pushed under
 // the fallback tag is merged into the first page.
-func (g *Registry) listReferrers(w http.ResponseWriter, r *http.Request, a *asked) {
-	query := r.URL.Query()
+func (r *Registry) listReferrers(w http.ResponseWriter, req *http.Request, a *request) {
+	query := req.URL.Query()
 	filter := query.Get("artifactType")
 	list := referrerList{filter: filter, seen: make(map[digest.Digest]bool)}
-	if err := g.addFallback(r, a, &list); err != nil {
-		g.failWith(w, r, err)
+	if err := r.addFallback(req, a, &list); err != nil {
+		r.failWith(w, req, err)
 		return
 	}
 	after := digest.Digest(query.Get("last"))
@@ -51,9 +51,9 @@ func (g *Registry) listReferrers(w http.ResponseWriter, r *http.Request, a *aske
 	}
 	list.limit = maxReferrersBytes
 	for more := true; more; {
-		page, err := g.referrers(r.Context(), a.name, a.digest, after, referrersPage)
+		page, err := r.referrers(req.Context(), a.name, a.digest, after, referrersPage)
 		if err != nil {
-			g.failWith(w, r, err)
+			r.failWith(w, req, err)
 			return
 		}
 		more = len(page) == referrersPage
@@ -63,7 +63,7 @@ func (g *Registry) listReferrers(w http.ResponseWriter, r *http.Request, a *aske
 				ArtifactType: found.ArtifactType, Annotations: found.Annotations,
 			})
 			if !fits {
-				g.linkReferrers(w, a, filter, after)
+				r.linkReferrers(w, a, filter, after)
 				more = false
 				break
 			}
@@ -73,7 +73,7 @@ func (g *Registry) listReferrers(w http.ResponseWriter, r *http.Request, a *aske
 	if filter != "" {
 		w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
-	list.write(w, r)
+	list.write(w, req)
 }
 
 // beforeAll sorts before every digest: with it, a list goes on after what was
@@ -81,12 +81,12 @@ func (g *Registry) listReferrers(w http.ResponseWriter, r *http.Request, a *aske
 const beforeAll = digest.Digest("-")
 
 // linkReferrers links to the page that goes on after a digest.
-func (g *Registry) linkReferrers(w http.ResponseWriter, a *asked, filter string, after digest.Digest) {
+func (r *Registry) linkReferrers(w http.ResponseWriter, a *request, filter string, after digest.Digest) {
 	next := url.Values{"last": {cmp.Or(after, beforeAll).String()}}
 	if filter != "" {
 		next.Set("artifactType", filter)
 	}
-	path := g.prefix + route{kind: kindReferrers, name: a.given, digest: a.digest}.path()
+	path := r.prefix + route{kind: kindReferrers, name: a.clientName, digest: a.digest}.path()
 	w.Header().Set("Link", "<"+path+"?"+next.Encode()+`>; rel="next"`)
 }
 
@@ -100,52 +100,52 @@ type referrerList struct {
 }
 
 // turn begins another page; what stood on the one before does not come again.
-func (l *referrerList) turn() { l.all, l.bytes = nil, 0 }
+func (r *referrerList) turn() { r.all, r.bytes = nil, 0 }
 
 // add says false for one that does not fit on the page any more. One fits on
 // every page, however large it is.
-func (l *referrerList) add(d v1.Descriptor) bool {
-	if l.seen[d.Digest] || l.filter != "" && l.filter != d.ArtifactType {
+func (r *referrerList) add(d v1.Descriptor) bool {
+	if r.seen[d.Digest] || r.filter != "" && r.filter != d.ArtifactType {
 		return true
 	}
 	data, err := json.Marshal(d)
 	if err != nil {
 		return true // strings and numbers always encode
 	}
-	if l.limit > 0 && l.bytes > 0 && l.bytes+len(data) > l.limit {
+	if r.limit > 0 && r.bytes > 0 && r.bytes+len(data) > r.limit {
 		return false
 	}
-	l.seen[d.Digest] = true
-	l.all = append(l.all, data)
-	l.bytes += len(data)
+	r.seen[d.Digest] = true
+	r.all = append(r.all, data)
+	r.bytes += len(data)
 	return true
 }
 
-func (l *referrerList) write(w http.ResponseWriter, r *http.Request) {
-	if l.all == nil {
-		l.all = []json.RawMessage{}
+func (r *referrerList) write(w http.ResponseWriter, req *http.Request) {
+	if r.all == nil {
+		r.all = []json.RawMessage{}
 	}
 	body, _ := json.Marshal(struct {
 		specs.Versioned
 		MediaType string            `json:"mediaType"`
 		Manifests []json.RawMessage `json:"manifests"`
-	}{specs.Versioned{SchemaVersion: 2}, v1.MediaTypeImageIndex, l.all})
+	}{specs.Versioned{SchemaVersion: 2}, v1.MediaTypeImageIndex, r.all})
 	w.Header().Set("Content-Type", v1.MediaTypeImageIndex)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusOK)
-	if r.Method != http.MethodHead {
+	if req.Method != http.MethodHead {
 		_, _ = w.Write(body)
 	}
 }
 
 // addFallback adds what the index under the fallback tag lists ("Referrers Tag
 // Schema"), as far as it is stored.
-func (g *Registry) addFallback(r *http.Request, a *asked, list *referrerList) error {
+func (r *Registry) addFallback(req *http.Request, a *request, list *referrerList) error {
 	tag := fmt.Sprintf("%.32s-%.64s", a.digest.Algorithm(), a.digest.Encoded())
-	target, err := g.catalog.Resolve(r.Context(), a.name, tag)
-	var body []byte
+	target, err := r.catalog.Resolve(req.Context(), a.name, tag)
+	var fallback cachedManifest
 	if err == nil {
-		body, err = g.manifest(r, a.name, target)
+		fallback, err = r.manifest(req.Context(), a.name, target)
 	}
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrTooLarge) {
 		return nil
@@ -153,8 +153,8 @@ func (g *Registry) addFallback(r *http.Request, a *asked, list *referrerList) er
 	if err != nil {
 		return err
 	}
-	for _, d := range image.Descriptors(body) {
-		_, err := g.catalog.Canonical(r.Context(), a.name, d.Digest)
+	for _, d := range image.Descriptors(fallback.body) {
+		_, err := r.catalog.Canonical(req.Context(), a.name, d.Digest)
 		if errors.Is(err, storage.ErrNotFound) {
 			continue
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/handlers"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/reference"
@@ -26,10 +27,10 @@ type Tx interface {
 	// Resolve returns what a tag points to now, or storage.ErrNotFound.
 	Resolve(ctx context.Context, tag string) (digest.Digest, error)
 	// Put stores a manifest with its tags and publishes it: once it has returned
-	// without an error, the next answer has it. write stores the bytes; an error
-	// of it is returned as it is. reservation is what was set aside for it, see
+	// without an error, the next answer has it. m is the manifest as it came;
+	// write stores its bytes, and an error of it is returned as it is. reservation is what was set aside for it, see
 	// Reserve; it ends with the change.
-	Put(ctx context.Context, intent storage.Intent, reservation string, write func() error) error
+	Put(ctx context.Context, intent storage.Intent, m image.Manifest, reservation string, write func() error) error
 	// Close ends the change, published or not.
 	Close()
 }
@@ -58,6 +59,8 @@ type Catalog interface {
 	// TagNames returns the tags of a repository after the given one, sorted, at
 	// most n.
 	TagNames(ctx context.Context, repository, after string, n int) ([]string, error)
+	// Linked returns the size in bytes of a blob that a repository links.
+	Linked(ctx context.Context, repository string, dgst digest.Digest) (size int64, found bool, err error)
 	// MountSource returns a repository in the namespaces that links a blob.
 	MountSource(ctx context.Context, dgst digest.Digest, within []string) (string, error)
 
@@ -94,8 +97,8 @@ type Options struct {
 	Begin   func(ctx context.Context, repository string) (Tx, error)
 	Catalog Catalog
 
-	// Gate says who asks, and Accounts which namespaces and quotas there are.
-	Gate     *access.Gate
+	// Accounts says which namespaces and quotas there are. Who asks, access.Of
+	// says: a gate is wrapped around the registry.
 	Accounts *access.Accounts
 	// Audit is told of every push, deletion and refusal; it may be nil.
 	Audit *access.Audit
@@ -118,10 +121,11 @@ type Registry struct {
 	readOnly  bool
 	begin     func(context.Context, string) (Tx, error)
 	catalog   Catalog
-	gate      *access.Gate
 	audit     *access.Audit
 	referrers func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Referrer, error)
+	manifests *manifestCache
 	sparse    bool
+	redirects bool // clients may be sent to where the driver keeps a blob
 	names     *names
 	prefix    string // the path of the public URL
 	quotas    *quotas
@@ -137,8 +141,8 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 		return nil, errors.New("the registry needs a secret for the state of uploads")
 	}
 	g = &Registry{
-		store: o.Store, readOnly: o.ReadOnly, begin: o.Begin, catalog: o.Catalog, gate: o.Gate, audit: o.Audit,
-		referrers: o.Referrers, sparse: o.MissingLayers,
+		store: o.Store, readOnly: o.ReadOnly, begin: o.Begin, catalog: o.Catalog, audit: o.Audit,
+		referrers: o.Referrers, sparse: o.MissingLayers, manifests: newManifestCache(maxCached), redirects: !redirectsDisabled(o.Section),
 		names: &names{
 			namespace: func(name string) bool { return o.Accounts.Current().Namespace(name) },
 			folders:   make(map[string]struct{}),
@@ -167,93 +171,102 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 	return g, nil
 }
 
+// redirectsDisabled reports whether a storage section wants every byte to go
+// through berth.
+func redirectsDisabled(section configuration.Storage) bool {
+	disabled, _ := section["redirect"]["disable"].(bool)
+	return disabled
+}
+
 // configuration is what the embedded registry is told. It gets the driver that
 // is already open, and neither accounts, nor notifications, nor a descriptor
 // cache, which would be stale after deletions made beside it.
-func (g *Registry) configuration(o Options) *configuration.Configuration {
+func (r *Registry) configuration(o Options) *configuration.Configuration {
 	c := &configuration.Configuration{Storage: configuration.Storage{
 		storage.OpenedDriver: o.Store.OpenedParameters(),
 	}}
-	for _, key := range []string{"delete", "redirect", "maintenance", "tag"} {
+	for _, key := range []string{"delete", "maintenance", "tag"} {
 		if parameters, ok := o.Section[key]; ok {
 			c.Storage[key] = parameters
 		}
 	}
 	c.HTTP.Secret = o.Secret
-	c.HTTP.Host = strings.TrimSuffix(o.PublicURL, g.prefix)
+	c.HTTP.Host = strings.TrimSuffix(o.PublicURL, r.prefix)
 	c.HTTP.RelativeURLs = true
 	// What a manifest refers to is verified in verify.go.
 	c.Validation.Disabled = true
 	c.Middleware = map[string][]configuration.Middleware{
-		"repository": {{Name: middlewareName, Options: configuration.Parameters{"registry": g}}},
+		"repository": {{Name: middlewareName, Options: configuration.Parameters{"registry": r}}},
 	}
 	return c
 }
 
-// Folder says whether there are official images in a folder of that name.
-func (g *Registry) Folder(name string) bool { return g.names.isFolder(name) }
+// Folder reports whether there are official images in a folder of that name.
+func (r *Registry) Folder(name string) bool { return r.names.isFolder(name) }
 
 // Used is how many bytes count against a namespace's quota: what is stored, and
 // what has been received of uploads that are not finished.
-func (g *Registry) Used(ctx context.Context, namespace string) (int64, error) {
-	return g.quotas.used(ctx, namespace)
+func (r *Registry) Used(ctx context.Context, namespace string) (int64, error) {
+	return r.quotas.used(ctx, namespace)
 }
 
 // Close stops what runs in the background.
-func (g *Registry) Close() error { return g.app.Shutdown() }
+func (r *Registry) Close() error { return r.app.Shutdown() }
 
 // ServeHTTP implements http.Handler.
-func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
-	a, p := g.understand(r)
+	a, p := r.parseRequest(req)
 	if p != nil {
-		g.fail(w, r, p)
+		r.fail(w, req, p)
 		return
 	}
-	if methods := endpoints[a.kind].methods; !slices.Contains(methods, r.Method) {
+	if methods := endpoints[a.kind].methods; !slices.Contains(methods, req.Method) {
 		w.Header().Set("Allow", strings.Join(methods, ", "))
-		g.fail(w, r, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", r.Method + " is not supported here"})
+		r.fail(w, req, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", req.Method + " is not supported here"})
 		return
 	}
-	if !g.allowed(w, r, &a) {
+	if !r.allowed(w, req, &a) {
 		return
 	}
 	switch {
-	case g.readOnly && a.write:
-		g.fail(w, r, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only at the moment"})
-	case a.kind == kindManifest && r.Method == http.MethodPut:
-		g.putManifest(w, r, &a)
-	case a.kind == kindManifest && r.Method == http.MethodDelete:
-		g.deleteManifest(w, r, &a)
+	case r.readOnly && a.write:
+		r.fail(w, req, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only at the moment"})
+	case a.kind == kindManifest && req.Method == http.MethodPut:
+		r.putManifest(w, req, &a)
+	case a.kind == kindManifest && req.Method == http.MethodDelete:
+		r.deleteManifest(w, req, &a)
 	case a.kind == kindManifest:
-		g.getManifest(w, r, &a)
+		r.getManifest(w, req, &a)
+	case a.kind == kindBlob && !a.write:
+		r.getBlob(w, req, &a)
 	case a.kind == kindReferrers:
-		g.listReferrers(w, r, &a)
+		r.listReferrers(w, req, &a)
 	case a.kind == kindTags:
-		g.listTags(w, r, &a)
+		r.listTags(w, req, &a)
 	case a.kind == kindCatalog:
-		g.listRepositories(w, r, &a)
+		r.listRepositories(w, req, &a)
 	case a.kind == kindUploads || a.kind == kindUpload:
-		g.upload(w, r, &a)
+		r.upload(w, req, &a)
 	default:
-		status := g.forward(w, rebuild(r, a.route), &a)
+		status := r.forward(w, rebuild(req.WithContext(withRecord(req.Context(), &record{})), a.route), &a)
 		if a.write {
-			e := g.event(r, &a, "delete")
+			e := r.event(req, &a, "delete")
 			e.Status = status
-			g.record(r, e)
+			r.record(req, e)
 		}
 	}
 }
 
 // learnFolders finds the official folders that there are already.
-func (g *Registry) learnFolders(ctx context.Context) error {
+func (r *Registry) learnFolders(ctx context.Context) error {
 	for after := ""; ; {
-		names, err := g.catalog.Repositories(ctx, []string{reference.Official}, after, maxRepositories)
+		names, err := r.catalog.Repositories(ctx, []string{reference.Official}, after, maxRepositories)
 		if err != nil || len(names) == 0 {
 			return err
 		}
 		for _, name := range names {
-			g.names.stored(name)
+			r.names.stored(name)
 		}
 		after = names[len(names)-1]
 	}
@@ -261,9 +274,9 @@ func (g *Registry) learnFolders(ctx context.Context) error {
 
 // forward lets distribution answer a request that was rebuilt, and returns the
 // status of the answer.
-func (g *Registry) forward(w http.ResponseWriter, r *http.Request, a *asked) int {
+func (r *Registry) forward(w http.ResponseWriter, req *http.Request, a *request) int {
 	w.Header().Del("Docker-Distribution-API-Version") // distribution adds its own
-	guarded := g.guard(w, a)
-	g.app.ServeHTTP(guarded, r)
-	return g.finish(guarded, r)
+	filtered := r.filter(w, a)
+	r.app.ServeHTTP(filtered, req)
+	return r.finish(filtered, req)
 }

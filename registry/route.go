@@ -25,13 +25,13 @@ const (
 	kindReferrers
 )
 
-// route is a request's path, understood. Exactly what is in it is passed on;
+// route is a parsed path. Exactly what is in it is passed on;
 // nothing else of the path ever reaches distribution.
 type route struct {
 	kind kind
 	// name is the repository, "" for the base and the catalog.
 	name string
-	// tag or digest is what a manifest is asked by; digest also names a blob.
+	// tag or digest names a manifest; digest also names a blob.
 	tag    string
 	digest digest.Digest
 	// upload is the identifier of an upload session.
@@ -59,7 +59,7 @@ var endpoints = map[kind]endpoint{
 	},
 }
 
-var uploadForm = regexp.MustCompile(`^[A-Za-z0-9_.=-]{1,128}$`)
+var uploadPattern = regexp.MustCompile(`^[A-Za-z0-9_.=-]{1,128}$`)
 
 // parse understands a request's path. Repositories may be named like parts of
 // the API (a/tags/list is a fine name), so a path is read from its end.
@@ -158,7 +158,7 @@ func parseUpload(name, id string) (route, *problem) {
 	if id == "" {
 		return route{kind: kindUploads, name: name}, nil
 	}
-	if !uploadForm.MatchString(id) {
+	if !uploadPattern.MatchString(id) {
 		return route{}, &problem{http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "there is no such upload"}
 	}
 	return route{kind: kindUpload, name: name, upload: id}, nil

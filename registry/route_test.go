@@ -16,7 +16,7 @@ const (
 	dgst  = "sha256:" + hex64
 )
 
-func request(method, target string) *http.Request {
+func newRequest(method, target string) *http.Request {
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return nil
@@ -43,7 +43,7 @@ func TestParse(t *testing.T) {
 		"/v2/a/blobs/uploads/0a-b_c.d=":                  {kind: kindUpload, name: "a", upload: "0a-b_c.d="},
 		"/v2/" + strings.Repeat("a", 255) + "/tags/list": {kind: kindTags, name: strings.Repeat("a", 255)},
 	} {
-		got, p := parse(request(http.MethodGet, target))
+		got, p := parse(newRequest(http.MethodGet, target))
 		if p != nil || got != want {
 			t.Errorf("%s: %+v, %+v; want %+v", target, got, p, want)
 		}
@@ -80,7 +80,7 @@ func TestParseRefuses(t *testing.T) {
 		{"PUT", "/v2/a/blobs/uploads/a%20b", 400, "NAME_INVALID"},
 		{"PUT", "/v2/a/blobs/uploads/a~b", 404, "BLOB_UPLOAD_UNKNOWN"},
 	} {
-		got, p := parse(request(c.method, c.target))
+		got, p := parse(newRequest(c.method, c.target))
 		if p == nil || p.status != c.status || p.code != c.code {
 			t.Errorf("%s %s: %+v, %+v; want %d %s", c.method, c.target, got, p, c.status, c.code)
 		}
@@ -105,7 +105,7 @@ func FuzzParse(f *testing.F) {
 		kindUploads: v2.RouteNameBlobUpload, kindUpload: v2.RouteNameBlobUploadChunk,
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		r := request(http.MethodGet, path)
+		r := newRequest(http.MethodGet, path)
 		if r == nil {
 			return
 		}

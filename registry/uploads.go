@@ -19,76 +19,83 @@ import (
 )
 
 // upload passes on a step of a blob's upload: its start, a chunk, its end.
-func (g *Registry) upload(w http.ResponseWriter, r *http.Request, a *asked) {
+func (r *Registry) upload(w http.ResponseWriter, req *http.Request, a *request) {
 	rec := &record{}
-	r = r.WithContext(withRecord(r.Context(), rec))
-	out := rebuild(r, a.route)
+	req = req.WithContext(withRecord(req.Context(), rec))
+	out := rebuild(req, a.route)
 	// A mount that is refused is a plain upload, also if a digest is given.
 	whole := a.kind == kindUploads && out.URL.Query().Has("digest") && !out.URL.Query().Has("mount")
 	if a.kind == kindUploads {
-		if err := g.mount(out, a.caller); err != nil {
-			g.failWith(w, r, err)
+		if err := r.mount(out, a.caller); err != nil {
+			r.failWith(w, req, err)
 			return
 		}
 	}
 	if p := checkContentRange(out); p != nil {
-		g.fail(w, r, p)
+		r.fail(w, req, p)
 		return
 	}
-	if a.kind == kindUpload && r.Method != http.MethodGet && r.Method != http.MethodHead {
-		release, free := g.takeUpload(a)
+	if a.kind == kindUpload && req.Method != http.MethodGet && req.Method != http.MethodHead {
+		release, free := r.takeUpload(a)
 		if !free {
 			w.Header().Set("Connection", "close") // the body is not read
-			g.tellRange(w, out, a)
-			g.fail(w, r, &problem{http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID", "another request is writing to this upload"})
+			r.tellRange(w, out, a)
+			r.fail(w, req, &problem{http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID", "another request is writing to this upload"})
 			return
 		}
 		defer release()
 	}
-	if err := g.fitsQuota(r, a, rec); err != nil {
+	if err := r.fitsQuota(req, a, rec); err != nil {
 		w.Header().Set("Connection", "close") // the body is not read
 		if a.kind == kindUpload {
-			g.discard(r.Context(), a.name, a.upload)
+			r.discard(req.Context(), a.name, a.upload)
 		}
-		g.recordRefusal(r, a, g.failWith(w, r, err), err)
+		r.recordRefusal(req, a, r.failWith(w, req, err), err)
 		return
 	}
 	single := ""
 	if whole {
-		if out, single = g.singlePost(w, out, a); out == nil {
+		if out, single = r.singlePost(w, out, a); out == nil {
 			return
 		}
 	}
-	switch status := g.passUpload(w, out, a, rec); {
+	switch status := r.passUpload(w, out, a, rec); {
 	case single != "" && status != http.StatusCreated:
 		rec.discard = single // nobody knows of it who could go on with it
-	case r.Method == http.MethodDelete && status == http.StatusNoContent:
+	case req.Method == http.MethodDelete && status == http.StatusNoContent:
 		rec.discard = a.upload // distribution writes down its state once more
 	}
 	if rec.discard != "" {
-		g.discard(r.Context(), a.name, rec.discard)
+		r.discard(req.Context(), a.name, rec.discard)
 	}
 }
 
 // passUpload lets distribution do its part, completes what it answers, and
 // returns the status.
-func (g *Registry) passUpload(w http.ResponseWriter, out *http.Request, a *asked, rec *record) int {
+func (r *Registry) passUpload(w http.ResponseWriter, out *http.Request, a *request, rec *record) int {
 	body := &uploadBody{ReadCloser: out.Body}
 	out.Body = body
-	guarded := g.guard(w, a)
-	guarded.accepted = func(h http.Header) {
+	filtered := r.filter(w, a)
+	filtered.accepted = func(h http.Header) bool {
+		if rec.err != nil { // distribution does not look whether a chunk could be flushed
+			for _, name := range []string{"Location", "Range", "Docker-Upload-UUID"} {
+				h.Del(name)
+			}
+			return false
+		}
 		h.Set("OCI-Chunk-Min-Length", "1") // any chunk will do
+		return true
 	}
-	g.app.ServeHTTP(guarded, out)
-	if guarded.failed == http.StatusRequestedRangeNotSatisfiable {
-		g.tellRange(w, out, a)
+	r.app.ServeHTTP(filtered, out)
+	if filtered.failed == http.StatusRequestedRangeNotSatisfiable {
+		r.tellRange(w, out, a)
 	}
 	if body.failed != nil && rec.err == nil {
 		rec.err = &problem{http.StatusBadRequest, "SIZE_INVALID", "the body ended before it was complete"}
 	}
-	status := g.finish(guarded, out)
+	status := r.finish(filtered, out)
 	if status == http.StatusForbidden {
-		g.recordRefusal(out, a, status, rec.err)
+		r.recordRefusal(out, a, status, rec.err)
 	}
 	return status
 }
@@ -97,12 +104,12 @@ func (g *Registry) passUpload(w http.ResponseWriter, out *http.Request, a *asked
 // let two write over each other, and then vouch for bytes that are not the ones
 // that it counted. The one that comes second is told to ask how far the first
 // has come.
-func (g *Registry) takeUpload(a *asked) (release func(), free bool) {
+func (r *Registry) takeUpload(a *request) (release func(), free bool) {
 	key := a.path()
-	if _, taken := g.uploads.LoadOrStore(key, nil); taken {
+	if _, taken := r.uploads.LoadOrStore(key, nil); taken {
 		return nil, false
 	}
-	return func() { g.uploads.Delete(key) }, true
+	return func() { r.uploads.Delete(key) }, true
 }
 
 // uploadBody notes that a body could not be read to its end, which distribution
@@ -112,10 +119,10 @@ type uploadBody struct {
 	failed error
 }
 
-func (b *uploadBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
+func (u *uploadBody) Read(p []byte) (int, error) {
+	n, err := u.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		b.failed = err
+		u.failed = err
 	}
 	return n, err
 }
@@ -128,7 +135,7 @@ func checkContentRange(out *http.Request) *problem {
 	if given == "" {
 		return nil
 	}
-	m := rangeForm.FindStringSubmatch(given)
+	m := rangePattern.FindStringSubmatch(given)
 	if m == nil {
 		return &problem{http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID", "Content-Range is not valid: it wants the first and the last byte, like 0-1023"}
 	}
@@ -147,16 +154,20 @@ func checkContentRange(out *http.Request) *problem {
 // singlePost makes of a POST with a digest and a body ("Single POST") the upload
 // that it stands for, which is finished by the request that it returns. It
 // returns nil if the upload could not be started, and has answered then.
-func (g *Registry) singlePost(w http.ResponseWriter, out *http.Request, a *asked) (finish *http.Request, id string) {
+func (r *Registry) singlePost(w http.ResponseWriter, out *http.Request, a *request) (finish *http.Request, id string) {
 	start := out.Clone(out.Context())
 	start.Body, start.ContentLength = http.NoBody, 0
 	start.Header.Del("Content-Length")
 	start.URL.RawQuery = ""
 	answer := httptest.NewRecorder()
-	g.app.ServeHTTP(answer, start)
+	r.app.ServeHTTP(answer, start)
 	location, err := url.Parse(answer.Header().Get("Location"))
-	if answer.Code != http.StatusAccepted || err != nil {
-		g.failWith(w, out, cmp.Or(recordOf(out.Context()).err, fmt.Errorf("an upload could not be started: %d %s", answer.Code, answer.Body)))
+	refused := recordOf(out.Context()).err
+	if answer.Code != http.StatusAccepted || err != nil || refused != nil {
+		r.failWith(w, out, cmp.Or(refused, fmt.Errorf("an upload could not be started: %d %s", answer.Code, answer.Body)))
+		if answer.Code == http.StatusAccepted && err == nil {
+			r.discard(out.Context(), a.name, path.Base(location.Path))
+		}
 		return nil, ""
 	}
 	query := location.Query()
@@ -170,14 +181,14 @@ func (g *Registry) singlePost(w http.ResponseWriter, out *http.Request, a *asked
 
 // tellRange adds to a refused chunk how far the upload has come and where it
 // goes on ("Pushing a blob in chunks"): distribution says neither.
-func (g *Registry) tellRange(w http.ResponseWriter, out *http.Request, a *asked) {
-	status := out.Clone(out.Context())
+func (r *Registry) tellRange(w http.ResponseWriter, out *http.Request, a *request) {
+	status := out.Clone(withRecord(out.Context(), &record{}))
 	status.Method, status.Body, status.ContentLength = http.MethodGet, http.NoBody, 0
 	for _, name := range []string{"Content-Length", "Content-Range"} {
 		status.Header.Del(name)
 	}
-	answer := g.guard(httptest.NewRecorder(), a)
-	g.app.ServeHTTP(answer, status)
+	answer := r.filter(httptest.NewRecorder(), a)
+	r.app.ServeHTTP(answer, status)
 	for _, name := range []string{"Range", "Location", "Docker-Upload-UUID"} {
 		if value := answer.Header().Get(name); value != "" {
 			w.Header().Set(name, value)
@@ -185,15 +196,15 @@ func (g *Registry) tellRange(w http.ResponseWriter, out *http.Request, a *asked)
 	}
 }
 
-// rangeForm is the Content-Range of a chunk ("Pushing a blob in chunks"): not
+// rangePattern is the Content-Range of a chunk ("Pushing a blob in chunks"): not
 // that of RFC 9110, and of numbers that fit.
-var rangeForm = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})$`)
+var rangePattern = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})$`)
 
 // discard removes what is left of an upload that was refused.
-func (g *Registry) discard(ctx context.Context, repository, id string) {
-	err := g.quotas.ended(ctx, reference.Namespace(repository), id)
-	if err := errors.Join(err, g.store.RemoveUpload(context.WithoutCancel(ctx), repository, id)); err != nil {
-		g.log.WarnContext(ctx, "a refused upload stays until it is purged", "error", err)
+func (r *Registry) discard(ctx context.Context, repository, id string) {
+	err := r.quotas.ended(ctx, reference.Namespace(repository), id)
+	if err := errors.Join(err, r.store.RemoveUpload(context.WithoutCancel(ctx), repository, id)); err != nil {
+		r.log.WarnContext(ctx, "a refused upload stays until it is purged", "error", err)
 	}
 }
 
@@ -201,7 +212,7 @@ func (g *Registry) discard(ctx context.Context, repository, id string) {
 // repository"). A source that the caller may not read is none, and one that is
 // not named is any that it may: without one, a plain upload begins, exactly as
 // if the blob did not exist.
-func (g *Registry) mount(out *http.Request, caller access.Caller) error {
+func (r *Registry) mount(out *http.Request, caller access.Caller) error {
 	query := out.URL.Query()
 	blob, err := reference.ParseDigest(query.Get("mount"))
 	if err != nil {
@@ -213,12 +224,12 @@ func (g *Registry) mount(out *http.Request, caller access.Caller) error {
 	from := query.Get("from")
 	switch {
 	case from == "":
-		from, err = g.catalog.MountSource(out.Context(), blob, caller.Readable())
+		from, err = r.catalog.MountSource(out.Context(), blob, caller.Readable())
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}
 	default:
-		if from = g.names.long(from); !reference.IsName(from) || !caller.MayRead(from) {
+		if from = r.names.long(from); !reference.IsName(from) || !caller.MayRead(from) {
 			from = ""
 		}
 	}
@@ -234,15 +245,15 @@ func (g *Registry) mount(out *http.Request, caller access.Caller) error {
 
 // fitsQuota refuses a body that is declared larger than what there is room for,
 // before it is read. Bytes that the namespace stores already add nothing.
-func (g *Registry) fitsQuota(r *http.Request, a *asked, rec *record) error {
+func (r *Registry) fitsQuota(req *http.Request, a *request, rec *record) error {
 	namespace := reference.Namespace(a.name)
-	if g.quotas.limit(namespace) == 0 {
+	if r.quotas.limit(namespace) == 0 {
 		return nil
 	}
-	if d, err := reference.ParseDigest(r.URL.Query().Get("digest")); err == nil {
-		if rec.known, err = g.catalog.InUse(r.Context(), namespace, d); err != nil {
+	if d, err := reference.ParseDigest(req.URL.Query().Get("digest")); err == nil {
+		if rec.known, err = r.catalog.InUse(req.Context(), namespace, d); err != nil {
 			return err
 		}
 	}
-	return g.quotas.room(r.Context(), namespace, r.ContentLength-rec.known)
+	return r.quotas.room(req.Context(), namespace, req.ContentLength-rec.known)
 }

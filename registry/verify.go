@@ -21,12 +21,12 @@ import (
 // distributed, which clients fetch from somewhere else. distribution's own
 // check knows neither, and fails on an address that it does not like. m says
 // what the client pushes it as, document what is in it.
-func (g *Registry) verify(ctx context.Context, repository string, m distribution.Manifest, document image.Document) error {
+func (r *Registry) verify(ctx context.Context, repository string, m distribution.Manifest, document image.Document) error {
 	switch m.(type) {
 	case *manifestlist.DeserializedManifestList, *ocischema.DeserializedImageIndex:
 		return nil
 	}
-	stored := g.store.Repository(repository)
+	stored := r.store.Repository(repository)
 	checked := make(map[string]bool)
 	var missing []digest.Digest
 	for _, d := range document.Blobs() {
@@ -37,7 +37,7 @@ func (g *Registry) verify(ctx context.Context, repository string, m distribution
 		if err := d.Digest.Validate(); err != nil {
 			return &problems{problem{http.StatusBadRequest, "DIGEST_INVALID", "a digest in the manifest is not valid"}, []digest.Digest{d.Digest}}
 		}
-		if g.sparse || strings.Contains(d.MediaType, "nondistributable") || strings.Contains(d.MediaType, ".foreign.") {
+		if r.sparse || strings.Contains(d.MediaType, "nondistributable") || strings.Contains(d.MediaType, ".foreign.") {
 			continue
 		}
 		_, err := stored.Size(ctx, d.Digest)

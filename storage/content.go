@@ -39,27 +39,27 @@ func (s *Store) Content() Content { return s.content }
 // driverContent is content in a driver, in distribution's layout.
 type driverContent struct{ driver storagedriver.StorageDriver }
 
-func (c driverContent) Stat(ctx context.Context, d digest.Digest) (Info, error) {
-	if d.Validate() != nil {
+func (d driverContent) Stat(ctx context.Context, dgst digest.Digest) (Info, error) {
+	if dgst.Validate() != nil {
 		return Info{}, ErrNotFound
 	}
-	path := blobPath(d)
-	found, err := c.driver.Stat(ctx, path)
+	path := blobPath(dgst)
+	found, err := d.driver.Stat(ctx, path)
 	if err != nil {
 		return Info{}, translate(err)
 	}
 	if found.IsDir() {
-		return Info{}, notAFile(ctx, c.driver, path)
+		return Info{}, notAFile(ctx, d.driver, path)
 	}
 	return Info{Size: found.Size(), Modified: found.ModTime().UTC()}, nil
 }
 
-func (c driverContent) Open(ctx context.Context, d digest.Digest) (io.ReadSeekCloser, Info, error) {
-	info, err := c.Stat(ctx, d)
+func (d driverContent) Open(ctx context.Context, dgst digest.Digest) (io.ReadSeekCloser, Info, error) {
+	info, err := d.Stat(ctx, dgst)
 	if err != nil {
 		return nil, Info{}, err
 	}
-	return &reader{ctx: ctx, driver: c.driver, path: blobPath(d), size: info.Size}, info, nil
+	return &reader{ctx: ctx, driver: d.driver, path: blobPath(dgst), size: info.Size}, info, nil
 }
 
 // notAFile is the error for a path that a driver's Stat says is a folder. With

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
@@ -99,12 +100,30 @@ func CodeOf(err error) Code {
 	switch {
 	case errors.As(err, &known):
 		return known.Code
+	case isFull(err):
+		return Full
 	case errors.As(err, &missing):
 		return NotFound
 	case errors.As(err, &driver) && driver.Detail != nil:
 		return CodeOf(driver.Detail) // it hides its cause from errors.Is
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return Full
 	}
 	return Unavailable
+}
+
+// isFull reports whether there was no room for what failed. It is asked before
+// what else is joined to the error: a driver that could not write a file may not
+// find it either when it removes it.
+func isFull(err error) bool {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return true
+	}
+	switch e := err.(type) {
+	case storagedriver.Error: // it hides its cause from errors.Is
+		return isFull(e.Detail)
+	case interface{ Unwrap() error }:
+		return isFull(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), isFull)
+	}
+	return false
 }

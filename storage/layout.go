@@ -55,6 +55,6 @@ func layerLink(name string, d digest.Digest) string {
 
 func uploadPath(name, id string) string { return path.Join(repositories, name, "_uploads", id) }
 
-// transient says whether a path belongs to an upload in progress, which need
+// transient reports whether a path belongs to an upload in progress, which need
 // not survive a power cut.
 func transient(p string) bool { return strings.Contains(p, uploads) }

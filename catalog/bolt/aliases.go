@@ -17,17 +17,17 @@ import (
 
 // canonical is the digest under which a manifest is kept: itself for one that
 // is no alias.
-func (t *repoTx) canonical(d digest.Digest) digest.Digest {
-	if target := t.tx.Bucket(bucketAliases).Get(t.key(d.String())); target != nil {
+func (r *repoTx) canonical(d digest.Digest) digest.Digest {
+	if target := r.tx.Bucket(bucketAliases).Get(r.key(d.String())); target != nil {
 		return digest.Digest(target)
 	}
 	return d
 }
 
 // names are all digests of a manifest, the canonical one first.
-func (t *repoTx) names(canonical digest.Digest) []digest.Digest {
+func (r *repoTx) names(canonical digest.Digest) []digest.Digest {
 	all := []digest.Digest{canonical}
-	_ = below(t.tx.Bucket(bucketNames), prefix(t.repository, canonical.String()), func(alias string, _ []byte) error {
+	_ = below(r.tx.Bucket(bucketNames), prefix(r.repository, canonical.String()), func(alias string, _ []byte) error {
 		all = append(all, digest.Digest(alias))
 		return nil
 	})
@@ -36,14 +36,14 @@ func (t *repoTx) names(canonical digest.Digest) []digest.Digest {
 
 // rename takes aliases away and adds others. A tag that points to an alias is
 // one of the manifest that it stands for.
-func (t *repoTx) rename(add map[digest.Digest]digest.Digest, remove []digest.Digest) error {
+func (r *repoTx) rename(add map[digest.Digest]digest.Digest, remove []digest.Digest) error {
 	for _, alias := range remove {
-		if err := t.retag(alias, ""); err != nil {
+		if err := r.retag(alias, ""); err != nil {
 			return err
 		}
 	}
 	for alias, target := range add {
-		if err := t.retag(alias, target); err != nil {
+		if err := r.retag(alias, target); err != nil {
 			return err
 		}
 	}
@@ -51,59 +51,59 @@ func (t *repoTx) rename(add map[digest.Digest]digest.Digest, remove []digest.Dig
 }
 
 // retag makes an alias stand for target, or for nothing, and its tags with it.
-func (t *repoTx) retag(alias, target digest.Digest) error {
+func (r *repoTx) retag(alias, target digest.Digest) error {
 	var tags []string
-	before := t.canonical(alias)
-	tagged, byTag := t.tx.Bucket(bucketTagged), t.tx.Bucket(bucketTags)
-	for _, tag := range t.tagsOf(before) {
-		if string(byTag.Get(t.key(tag))) == string(alias) {
+	before := r.canonical(alias)
+	tagged, byTag := r.tx.Bucket(bucketTagged), r.tx.Bucket(bucketTags)
+	for _, tag := range r.tagsOf(before) {
+		if string(byTag.Get(r.key(tag))) == string(alias) {
 			tags = append(tags, tag)
-			if err := tagged.Delete(t.key(before.String(), tag)); err != nil {
+			if err := tagged.Delete(r.key(before.String(), tag)); err != nil {
 				return err
 			}
 		}
 	}
-	t.affected[before] = true
-	aliases, names := t.tx.Bucket(bucketAliases), t.tx.Bucket(bucketNames)
+	r.affected[before] = true
+	aliases, names := r.tx.Bucket(bucketAliases), r.tx.Bucket(bucketNames)
 	if before != alias {
-		if err := names.Delete(t.key(before.String(), alias.String())); err != nil {
+		if err := names.Delete(r.key(before.String(), alias.String())); err != nil {
 			return err
 		}
 	}
-	after, repositories := alias, t.tx.Bucket(bucketDigests)
+	after, repositories := alias, r.tx.Bucket(bucketDigests)
 	if target == "" {
-		if err := aliases.Delete(t.key(alias.String())); err != nil {
+		if err := aliases.Delete(r.key(alias.String())); err != nil {
 			return err
 		}
-		if err := repositories.Delete(key(alias.String(), t.repository)); err != nil {
+		if err := repositories.Delete(key(alias.String(), r.repository)); err != nil {
 			return err
 		}
 	} else {
-		if err := repositories.Put(key(alias.String(), t.repository), nil); err != nil {
+		if err := repositories.Put(key(alias.String(), r.repository), nil); err != nil {
 			return err
 		}
 		after = target
-		if err := aliases.Put(t.key(alias.String()), []byte(target)); err != nil {
+		if err := aliases.Put(r.key(alias.String()), []byte(target)); err != nil {
 			return err
 		}
-		if err := names.Put(t.key(target.String(), alias.String()), nil); err != nil {
+		if err := names.Put(r.key(target.String(), alias.String()), nil); err != nil {
 			return err
 		}
 	}
-	t.affected[after] = true
+	r.affected[after] = true
 	for _, tag := range tags {
-		if err := tagged.Put(t.key(after.String(), tag), nil); err != nil {
+		if err := tagged.Put(r.key(after.String(), tag), nil); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// isChild says whether an index of the repository refers to a manifest, by any
+// isChild reports whether an index of the repository refers to a manifest, by any
 // of its digests.
-func (t *repoTx) isChild(canonical digest.Digest) bool {
-	for _, name := range t.names(canonical) {
-		if anyBelow(t.tx.Bucket(bucketParents), prefix(t.repository, name.String())) {
+func (r *repoTx) isChild(canonical digest.Digest) bool {
+	for _, name := range r.names(canonical) {
+		if anyBelow(r.tx.Bucket(bucketParents), prefix(r.repository, name.String())) {
 			return true
 		}
 	}
@@ -111,8 +111,8 @@ func (t *repoTx) isChild(canonical digest.Digest) bool {
 }
 
 // Canonical implements index.Reader.
-func (x *Index) Canonical(ctx context.Context, repository string, d digest.Digest) (canonical digest.Digest, err error) {
-	err = x.view(ctx, "canonical", func(tx *bbolt.Tx) error {
+func (i *Index) Canonical(ctx context.Context, repository string, d digest.Digest) (canonical digest.Digest, err error) {
+	err = i.view(ctx, "canonical", func(tx *bbolt.Tx) error {
 		t := repoTx{tx: tx, repository: repository}
 		canonical = t.canonical(d)
 		if tx.Bucket(bucketManifests).Get(t.key(canonical.String())) == nil {
@@ -124,8 +124,8 @@ func (x *Index) Canonical(ctx context.Context, repository string, d digest.Diges
 }
 
 // Aliases implements index.Planner.
-func (x *Index) Aliases(ctx context.Context, repository string, canonical digest.Digest) (aliases []digest.Digest, err error) {
-	err = x.view(ctx, "aliases", func(tx *bbolt.Tx) error {
+func (i *Index) Aliases(ctx context.Context, repository string, canonical digest.Digest) (aliases []digest.Digest, err error) {
+	err = i.view(ctx, "aliases", func(tx *bbolt.Tx) error {
 		t := repoTx{tx: tx, repository: repository}
 		aliases = t.names(canonical)[1:]
 		return nil
@@ -134,8 +134,8 @@ func (x *Index) Aliases(ctx context.Context, repository string, canonical digest
 }
 
 // Referrers implements index.Reader.
-func (x *Index) Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) (referrers []image.Description, err error) {
-	err = x.view(ctx, "referrers", func(tx *bbolt.Tx) error {
+func (i *Index) Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) (referrers []image.Description, err error) {
+	err = i.view(ctx, "referrers", func(tx *bbolt.Tx) error {
 		t := repoTx{tx: tx, repository: repository}
 		m := merge{}
 		for _, name := range t.names(t.canonical(subject)) {

@@ -121,7 +121,7 @@ type Index struct {
 // Observe has fn told of every operation on the index: its name (one of a few),
 // how long it took, waiting included, and whether it failed. It is called
 // before the index is used.
-func (x *Index) Observe(fn func(operation string, took time.Duration, err error)) { x.observe = fn }
+func (i *Index) Observe(fn func(operation string, took time.Duration, err error)) { i.observe = fn }
 
 // Open opens the index at path. It returns ErrNoIndex if there is none of the
 // storage that identity names (see storage.Store.Identity), and an error with
@@ -195,8 +195,8 @@ func open(path string, unsynced bool) (*Index, error) {
 	}, nil
 }
 
-func (x *Index) check(path, identity string) error {
-	return x.db.View(func(tx *bbolt.Tx) error {
+func (i *Index) check(path, identity string) error {
+	return i.db.View(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		if meta == nil {
 			return ErrNoIndex
@@ -213,8 +213,8 @@ func (x *Index) check(path, identity string) error {
 	})
 }
 
-func (x *Index) prepare(identity string) error {
-	return x.db.Update(func(tx *bbolt.Tx) error {
+func (i *Index) prepare(identity string) error {
+	return i.db.Update(func(tx *bbolt.Tx) error {
 		for _, name := range buckets {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
@@ -229,25 +229,25 @@ func (x *Index) prepare(identity string) error {
 }
 
 // Close waits for the updates under way and closes the file.
-func (x *Index) Close() error {
-	x.w.close()
-	return x.db.Close()
+func (i *Index) Close() error {
+	i.w.close()
+	return i.db.Close()
 }
 
-func (x *Index) view(ctx context.Context, operation string, fn func(*bbolt.Tx) error) error {
+func (i *Index) view(ctx context.Context, operation string, fn func(*bbolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	begin := time.Now()
-	err := x.db.View(fn)
-	x.observe(operation, time.Since(begin), err)
+	err := i.db.View(fn)
+	i.observe(operation, time.Since(begin), err)
 	return err
 }
 
-func (x *Index) update(operation string, fn func(*bbolt.Tx) error) error {
+func (i *Index) update(operation string, fn func(*bbolt.Tx) error) error {
 	begin := time.Now()
-	err := x.w.do(fn)
-	x.observe(operation, time.Since(begin), err)
+	err := i.w.do(fn)
+	i.observe(operation, time.Since(begin), err)
 	return err
 }
 

@@ -31,29 +31,29 @@ func (u use) bytes() int64 {
 	return 0
 }
 
-func (t *repoTx) countManifest(n int64) error {
-	return t.count(func(s *index.Stats, r *repository, _ *index.Usage) {
+func (r *repoTx) countManifest(n int64) error {
+	return r.count(func(s *index.Stats, repo *repository, _ *index.Usage) {
 		s.Manifests += n
-		r.Manifests += n
+		repo.Manifests += n
 	})
 }
 
-func (t *repoTx) countImage(image *image.Image, n int64) error {
-	return t.count(func(s *index.Stats, r *repository, ns *index.Usage) {
+func (r *repoTx) countImage(image *image.Image, n int64) error {
+	return r.count(func(s *index.Stats, repo *repository, ns *index.Usage) {
 		if image.Kernel || image.Initrd {
 			s.Unikernels += n
 		} else {
 			s.ROMs += n
 		}
-		r.Images += n
+		repo.Images += n
 		ns.Images += n
 	})
 }
 
 // use counts the blobs of a manifest that came or went.
-func (t *repoTx) use(blobs []image.Blob, n int64) error {
+func (r *repoTx) use(blobs []image.Blob, n int64) error {
 	var delta int64
-	bucket, space := t.tx.Bucket(bucketUses), reference.Namespace(t.repository)
+	bucket, space := r.tx.Bucket(bucketUses), reference.Namespace(r.repository)
 	for _, blob := range blobs {
 		var u use
 		k := key(space, blob.Digest.String())
@@ -81,11 +81,11 @@ func (t *repoTx) use(blobs []image.Blob, n int64) error {
 			return err
 		}
 	}
-	return t.count(func(_ *index.Stats, _ *repository, ns *index.Usage) { ns.Bytes += delta })
+	return r.count(func(_ *index.Stats, _ *repository, ns *index.Usage) { ns.Bytes += delta })
 }
 
 // reuse counts the blobs of a manifest again whose sizes have changed.
-func (t *repoTx) reuse(before, now []image.Blob) error {
+func (r *repoTx) reuse(before, now []image.Blob) error {
 	var gone, come []image.Blob
 	for i := range now {
 		if before[i].Size != now[i].Size {
@@ -95,21 +95,21 @@ func (t *repoTx) reuse(before, now []image.Blob) error {
 	if len(come) == 0 {
 		return nil
 	}
-	if err := t.use(gone, -1); err != nil {
+	if err := r.use(gone, -1); err != nil {
 		return err
 	}
-	return t.use(come, +1)
+	return r.use(come, +1)
 }
 
 // count changes the counters, and removes those of what is empty.
-func (t *repoTx) count(change func(*index.Stats, *repository, *index.Usage)) error {
+func (r *repoTx) count(change func(*index.Stats, *repository, *index.Usage)) error {
 	var (
 		stats index.Stats
 		repo  repository
 		space index.Usage
 	)
-	meta, repos, spaces := t.tx.Bucket(bucketMeta), t.tx.Bucket(bucketRepositories), t.tx.Bucket(bucketNamespaces)
-	repoKey, spaceKey := []byte(t.repository), []byte(reference.Namespace(t.repository))
+	meta, repos, spaces := r.tx.Bucket(bucketMeta), r.tx.Bucket(bucketRepositories), r.tx.Bucket(bucketNamespaces)
+	repoKey, spaceKey := []byte(r.repository), []byte(reference.Namespace(r.repository))
 	if _, err := get(meta, keyStats, &stats); err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func below(b *bbolt.Bucket, prefix []byte, fn func(rest string, value []byte) er
 	return nil
 }
 
-// any says whether a key starts with prefix.
+// any reports whether a key starts with prefix.
 func anyBelow(b *bbolt.Bucket, prefix []byte) bool {
 	k, _ := b.Cursor().Seek(prefix)
 	return bytes.HasPrefix(k, prefix)

@@ -97,13 +97,13 @@ func (l *leases) live(repository string) bool {
 }
 
 // Acquire implements index.Index.
-func (x *Index) Acquire(ctx context.Context, repository string) (index.Lease, error) {
-	fence, err := x.leases.acquire(ctx, repository)
+func (i *Index) Acquire(ctx context.Context, repository string) (index.Lease, error) {
+	fence, err := i.leases.acquire(ctx, repository)
 	if err != nil {
 		return index.Lease{}, err
 	}
 	l := index.Lease{Repository: repository, Fence: fence}
-	err = x.view(ctx, "acquire", func(tx *bbolt.Tx) error {
+	err = i.view(ctx, "acquire", func(tx *bbolt.Tx) error {
 		var left index.Prepared
 		found, err := get(tx.Bucket(bucketPending), []byte(repository), &left)
 		if found {
@@ -112,27 +112,27 @@ func (x *Index) Acquire(ctx context.Context, repository string) (index.Lease, er
 		return err
 	})
 	if err != nil {
-		x.leases.release(repository, fence)
+		i.leases.release(repository, fence)
 		return index.Lease{}, err
 	}
 	return l, nil
 }
 
 // Release implements index.Index.
-func (x *Index) Release(_ context.Context, l index.Lease) error {
-	x.leases.release(l.Repository, l.Fence)
+func (i *Index) Release(_ context.Context, l index.Lease) error {
+	i.leases.release(l.Repository, l.Fence)
 	return nil
 }
 
 // Prepare implements index.Index.
-func (x *Index) Prepare(_ context.Context, l index.Lease, intent storage.Intent) error {
+func (i *Index) Prepare(_ context.Context, l index.Lease, intent storage.Intent) error {
 	intent.Repository = l.Repository
 	data, err := json.Marshal(index.Prepared{Intent: intent, Fence: l.Fence})
 	if err != nil {
 		return err
 	}
-	return x.update("prepare", func(tx *bbolt.Tx) error {
-		if err := x.leases.check(l); err != nil {
+	return i.update("prepare", func(tx *bbolt.Tx) error {
+		if err := i.leases.check(l); err != nil {
 			return err
 		}
 		return tx.Bucket(bucketPending).Put([]byte(l.Repository), data)
@@ -140,16 +140,16 @@ func (x *Index) Prepare(_ context.Context, l index.Lease, intent storage.Intent)
 }
 
 // MarkDirty implements index.Index.
-func (x *Index) MarkDirty(_ context.Context, repository string) error {
-	x.dirty.Store(repository, nil)
-	return x.update("mark_dirty", func(tx *bbolt.Tx) error {
+func (i *Index) MarkDirty(_ context.Context, repository string) error {
+	i.dirty.Store(repository, nil)
+	return i.update("mark_dirty", func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketDirty).Put([]byte(repository), nil)
 	})
 }
 
 // ClearDirty implements index.Index.
-func (x *Index) ClearDirty(_ context.Context, repositories []string) error {
-	err := x.update("clear_dirty", func(tx *bbolt.Tx) error {
+func (i *Index) ClearDirty(_ context.Context, repositories []string) error {
+	err := i.update("clear_dirty", func(tx *bbolt.Tx) error {
 		for _, repository := range repositories {
 			if err := tx.Bucket(bucketDirty).Delete([]byte(repository)); err != nil {
 				return err
@@ -159,16 +159,16 @@ func (x *Index) ClearDirty(_ context.Context, repositories []string) error {
 	})
 	if err == nil {
 		for _, repository := range repositories {
-			x.dirty.Delete(repository)
+			i.dirty.Delete(repository)
 		}
 	}
 	return err
 }
 
 // Abandoned implements index.Index.
-func (x *Index) Abandoned(ctx context.Context) iter.Seq2[storage.Intent, error] {
+func (i *Index) Abandoned(ctx context.Context) iter.Seq2[storage.Intent, error] {
 	return func(yield func(storage.Intent, error) bool) {
-		found, err := x.abandoned(ctx)
+		found, err := i.abandoned(ctx)
 		if err != nil {
 			yield(storage.Intent{}, err)
 			return
@@ -182,14 +182,14 @@ func (x *Index) Abandoned(ctx context.Context) iter.Seq2[storage.Intent, error] 
 }
 
 // abandoned reads in one go what is in flight, which is little.
-func (x *Index) abandoned(ctx context.Context) (found []storage.Intent, err error) {
-	err = x.view(ctx, "abandoned", func(tx *bbolt.Tx) error {
+func (i *Index) abandoned(ctx context.Context) (found []storage.Intent, err error) {
+	err = i.view(ctx, "abandoned", func(tx *bbolt.Tx) error {
 		err := tx.Bucket(bucketPending).ForEach(func(k, v []byte) error {
 			var left index.Prepared
 			if err := json.Unmarshal(v, &left); err != nil {
 				return err
 			}
-			if !x.leases.live(string(k)) {
+			if !i.leases.live(string(k)) {
 				found = append(found, left.Intent)
 			}
 			return nil
@@ -198,7 +198,7 @@ func (x *Index) abandoned(ctx context.Context) (found []storage.Intent, err erro
 			return err
 		}
 		return tx.Bucket(bucketDirty).ForEach(func(k, _ []byte) error {
-			if _, own := x.dirty.Load(string(k)); !own {
+			if _, own := i.dirty.Load(string(k)); !own {
 				found = append(found, storage.Intent{Repository: string(k)})
 			}
 			return nil

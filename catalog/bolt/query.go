@@ -20,8 +20,8 @@ import (
 const maxScanned = 4096
 
 // List implements index.Reader.
-func (x *Index) List(ctx context.Context, q index.Query, after index.Cursor, n int) (entries []index.Entry, next index.Cursor, err error) {
-	err = x.view(ctx, "list", func(tx *bbolt.Tx) error {
+func (i *Index) List(ctx context.Context, q index.Query, after index.Cursor, n int) (entries []index.Entry, next index.Cursor, err error) {
+	err = i.view(ctx, "list", func(tx *bbolt.Tx) error {
 		l, err := resume(tx, q, after)
 		if err != nil {
 			return err
@@ -272,8 +272,8 @@ func fromUUID(q index.Query) uuid.UUID {
 }
 
 // Repositories implements index.Reader.
-func (x *Index) Repositories(ctx context.Context, namespaces []string, after string, n int) (names []string, err error) {
-	err = x.view(ctx, "repositories", func(tx *bbolt.Tx) error {
+func (i *Index) Repositories(ctx context.Context, namespaces []string, after string, n int) (names []string, err error) {
+	err = i.view(ctx, "repositories", func(tx *bbolt.Tx) error {
 		m := namesIn(tx.Bucket(bucketRepositories), "", namespaces, after)
 		for s := m.least(); s != nil && len(names) < n; s = m.least() {
 			names = append(names, string(s.k))

@@ -16,8 +16,8 @@ import (
 )
 
 // Entry implements index.Reader.
-func (x *Index) Entry(ctx context.Context, repository string, d digest.Digest) (e index.Entry, err error) {
-	err = x.view(ctx, "entry", func(tx *bbolt.Tx) error {
+func (i *Index) Entry(ctx context.Context, repository string, d digest.Digest) (e index.Entry, err error) {
+	err = i.view(ctx, "entry", func(tx *bbolt.Tx) error {
 		e, err = entry(tx, repository, d)
 		return err
 	})
@@ -39,8 +39,8 @@ func entry(tx *bbolt.Tx, repository string, d digest.Digest) (index.Entry, error
 }
 
 // Tagged implements index.Reader.
-func (x *Index) Tagged(ctx context.Context, repository, tag string) (e index.Entry, err error) {
-	err = x.view(ctx, "tagged", func(tx *bbolt.Tx) error {
+func (i *Index) Tagged(ctx context.Context, repository, tag string) (e index.Entry, err error) {
+	err = i.view(ctx, "tagged", func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucketTags).Get(key(repository, tag))
 		if v == nil {
 			return index.ErrNotFound
@@ -52,8 +52,8 @@ func (x *Index) Tagged(ctx context.Context, repository, tag string) (e index.Ent
 }
 
 // Resolve implements index.Reader.
-func (x *Index) Resolve(ctx context.Context, repository, tag string) (d digest.Digest, err error) {
-	err = x.view(ctx, "resolve", func(tx *bbolt.Tx) error {
+func (i *Index) Resolve(ctx context.Context, repository, tag string) (d digest.Digest, err error) {
+	err = i.view(ctx, "resolve", func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucketTags).Get(key(repository, tag))
 		if v == nil {
 			return index.ErrNotFound
@@ -65,8 +65,8 @@ func (x *Index) Resolve(ctx context.Context, repository, tag string) (d digest.D
 }
 
 // ByUUID implements index.Reader.
-func (x *Index) ByUUID(ctx context.Context, id uuid.UUID) (e index.Entry, err error) {
-	err = x.view(ctx, "by_uuid", func(tx *bbolt.Tx) error {
+func (i *Index) ByUUID(ctx context.Context, id uuid.UUID) (e index.Entry, err error) {
+	err = i.view(ctx, "by_uuid", func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucketUUIDs).Get(id[:])
 		if v == nil {
 			return index.ErrNotFound
@@ -79,8 +79,8 @@ func (x *Index) ByUUID(ctx context.Context, id uuid.UUID) (e index.Entry, err er
 }
 
 // ByDigest implements index.Reader.
-func (x *Index) ByDigest(ctx context.Context, d digest.Digest, namespaces []string, after string, n int) (entries []index.Entry, err error) {
-	err = x.view(ctx, "by_digest", func(tx *bbolt.Tx) error {
+func (i *Index) ByDigest(ctx context.Context, d digest.Digest, namespaces []string, after string, n int) (entries []index.Entry, err error) {
+	err = i.view(ctx, "by_digest", func(tx *bbolt.Tx) error {
 		start := string(prefix(d.String()))
 		m := namesIn(tx.Bucket(bucketDigests), start, namespaces, after)
 		for s := m.least(); s != nil && len(entries) < n; s = m.least() {
@@ -102,7 +102,7 @@ func (x *Index) ByDigest(ctx context.Context, d digest.Digest, namespaces []stri
 }
 
 // State implements index.Planner.
-func (x *Index) State(ctx context.Context, repository string) (index.State, error) {
+func (i *Index) State(ctx context.Context, repository string) (index.State, error) {
 	s := index.State{
 		Tags:      make(map[string]digest.Digest),
 		Manifests: make(map[digest.Digest]struct{}),
@@ -110,7 +110,7 @@ func (x *Index) State(ctx context.Context, repository string) (index.State, erro
 		Links:     make(map[digest.Digest]int64),
 	}
 	start := prefix(repository)
-	err := x.view(ctx, "state", func(tx *bbolt.Tx) error {
+	err := i.view(ctx, "state", func(tx *bbolt.Tx) error {
 		err := below(tx.Bucket(bucketTags), start, func(tag string, v []byte) error {
 			s.Tags[tag] = digest.Digest(v)
 			return nil
@@ -142,8 +142,8 @@ func (x *Index) State(ctx context.Context, repository string) (index.State, erro
 }
 
 // Parents implements index.Planner.
-func (x *Index) Parents(ctx context.Context, repository string, d digest.Digest) (parents []digest.Digest, err error) {
-	err = x.view(ctx, "parents", func(tx *bbolt.Tx) error {
+func (i *Index) Parents(ctx context.Context, repository string, d digest.Digest) (parents []digest.Digest, err error) {
+	err = i.view(ctx, "parents", func(tx *bbolt.Tx) error {
 		t := repoTx{tx: tx, repository: repository}
 		for _, name := range t.names(t.canonical(d)) {
 			err := below(tx.Bucket(bucketParents), prefix(repository, name.String()), func(parent string, _ []byte) error {
@@ -160,8 +160,8 @@ func (x *Index) Parents(ctx context.Context, repository string, d digest.Digest)
 }
 
 // Children implements index.Planner.
-func (x *Index) Children(ctx context.Context, repository string, d digest.Digest) (children []digest.Digest, err error) {
-	err = x.view(ctx, "children", func(tx *bbolt.Tx) error {
+func (i *Index) Children(ctx context.Context, repository string, d digest.Digest) (children []digest.Digest, err error) {
+	err = i.view(ctx, "children", func(tx *bbolt.Tx) error {
 		t := repoTx{tx: tx, repository: repository}
 		var m image.Description
 		if _, err := get(tx.Bucket(bucketManifests), key(repository, d.String()), &m); err != nil {
@@ -179,8 +179,8 @@ func (x *Index) Children(ctx context.Context, repository string, d digest.Digest
 }
 
 // Tags implements index.Planner.
-func (x *Index) Tags(ctx context.Context, repository string, d digest.Digest) (tags []string, err error) {
-	err = x.view(ctx, "tags", func(tx *bbolt.Tx) error {
+func (i *Index) Tags(ctx context.Context, repository string, d digest.Digest) (tags []string, err error) {
+	err = i.view(ctx, "tags", func(tx *bbolt.Tx) error {
 		t := repoTx{tx: tx, repository: repository}
 		tags = t.tagsOf(d)
 		return nil
@@ -188,9 +188,9 @@ func (x *Index) Tags(ctx context.Context, repository string, d digest.Digest) (t
 	return tags, err
 }
 
-// Linked implements index.Planner.
-func (x *Index) Linked(ctx context.Context, repository string, d digest.Digest) (size int64, found bool, err error) {
-	err = x.view(ctx, "linked", func(tx *bbolt.Tx) error {
+// Linked implements index.Reader.
+func (i *Index) Linked(ctx context.Context, repository string, d digest.Digest) (size int64, found bool, err error) {
+	err = i.view(ctx, "linked", func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucketLinks).Get(key(repository, d.String()))
 		if v == nil {
 			return nil
@@ -203,8 +203,8 @@ func (x *Index) Linked(ctx context.Context, repository string, d digest.Digest) 
 }
 
 // Referring implements index.Planner.
-func (x *Index) Referring(ctx context.Context, repository string, d digest.Digest) (manifests []digest.Digest, err error) {
-	err = x.view(ctx, "referring", func(tx *bbolt.Tx) error {
+func (i *Index) Referring(ctx context.Context, repository string, d digest.Digest) (manifests []digest.Digest, err error) {
+	err = i.view(ctx, "referring", func(tx *bbolt.Tx) error {
 		return below(tx.Bucket(bucketReferences), prefix(repository, d.String()), func(manifest string, _ []byte) error {
 			manifests = append(manifests, digest.Digest(manifest))
 			return nil
@@ -214,8 +214,8 @@ func (x *Index) Referring(ctx context.Context, repository string, d digest.Diges
 }
 
 // TagNames implements index.Reader.
-func (x *Index) TagNames(ctx context.Context, repository, after string, n int) (tags []string, err error) {
-	err = x.view(ctx, "tag_names", func(tx *bbolt.Tx) error {
+func (i *Index) TagNames(ctx context.Context, repository, after string, n int) (tags []string, err error) {
+	err = i.view(ctx, "tag_names", func(tx *bbolt.Tx) error {
 		start := prefix(repository)
 		if tx.Bucket(bucketRepositories).Get([]byte(repository)) == nil && !anyBelow(tx.Bucket(bucketLinks), start) {
 			return index.ErrNotFound
@@ -232,8 +232,8 @@ func (x *Index) TagNames(ctx context.Context, repository, after string, n int) (
 }
 
 // MountSource implements index.Reader.
-func (x *Index) MountSource(ctx context.Context, d digest.Digest, namespaces []string) (repository string, err error) {
-	err = x.view(ctx, "mount_source", func(tx *bbolt.Tx) error {
+func (i *Index) MountSource(ctx context.Context, d digest.Digest, namespaces []string) (repository string, err error) {
+	err = i.view(ctx, "mount_source", func(tx *bbolt.Tx) error {
 		c, start := tx.Bucket(bucketHolders).Cursor(), prefix(d.String())
 		first := func(name string, fits func(string) bool) bool {
 			k, _ := c.Seek(append(bytes.Clone(start), name...))
@@ -258,8 +258,8 @@ func (x *Index) MountSource(ctx context.Context, d digest.Digest, namespaces []s
 }
 
 // stored is what a namespace stores, without what is set aside.
-func (x *Index) stored(ctx context.Context, namespace string) (u index.Usage, err error) {
-	err = x.view(ctx, "usage", func(tx *bbolt.Tx) error {
+func (i *Index) stored(ctx context.Context, namespace string) (u index.Usage, err error) {
+	err = i.view(ctx, "usage", func(tx *bbolt.Tx) error {
 		_, err := get(tx.Bucket(bucketNamespaces), []byte(namespace), &u)
 		return err
 	})
@@ -267,8 +267,8 @@ func (x *Index) stored(ctx context.Context, namespace string) (u index.Usage, er
 }
 
 // Unused implements index.Reader.
-func (x *Index) Unused(ctx context.Context, namespace string, blobs []digest.Digest) (unused []digest.Digest, err error) {
-	err = x.view(ctx, "unused", func(tx *bbolt.Tx) error {
+func (i *Index) Unused(ctx context.Context, namespace string, blobs []digest.Digest) (unused []digest.Digest, err error) {
+	err = i.view(ctx, "unused", func(tx *bbolt.Tx) error {
 		for _, d := range blobs {
 			var u use
 			if _, err := get(tx.Bucket(bucketUses), key(namespace, d.String()), &u); err != nil {
@@ -284,8 +284,8 @@ func (x *Index) Unused(ctx context.Context, namespace string, blobs []digest.Dig
 }
 
 // InUse implements index.Reader.
-func (x *Index) InUse(ctx context.Context, namespace string, d digest.Digest) (bytes int64, err error) {
-	err = x.view(ctx, "in_use", func(tx *bbolt.Tx) error {
+func (i *Index) InUse(ctx context.Context, namespace string, d digest.Digest) (bytes int64, err error) {
+	err = i.view(ctx, "in_use", func(tx *bbolt.Tx) error {
 		var u use
 		_, err := get(tx.Bucket(bucketUses), key(namespace, d.String()), &u)
 		bytes = u.bytes()
@@ -295,8 +295,8 @@ func (x *Index) InUse(ctx context.Context, namespace string, d digest.Digest) (b
 }
 
 // Stats implements index.Reader.
-func (x *Index) Stats(ctx context.Context) (s index.Stats, err error) {
-	err = x.view(ctx, "stats", func(tx *bbolt.Tx) error {
+func (i *Index) Stats(ctx context.Context) (s index.Stats, err error) {
+	err = i.view(ctx, "stats", func(tx *bbolt.Tx) error {
 		_, err := get(tx.Bucket(bucketMeta), keyStats, &s)
 		return err
 	})

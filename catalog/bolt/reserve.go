@@ -122,12 +122,12 @@ func (s *space) expire(now time.Time) {
 }
 
 // Reserve implements index.Index.
-func (x *Index) Reserve(ctx context.Context, namespace, key string, bytes, limit int64, until time.Time) (others int64, err error) {
-	s, leave := x.reservations.enter(namespace)
+func (i *Index) Reserve(ctx context.Context, namespace, key string, bytes, limit int64, until time.Time) (others int64, err error) {
+	s, leave := i.reservations.enter(namespace)
 	defer leave()
 	s.counting.Lock()
 	defer s.counting.Unlock()
-	stored, err := x.stored(ctx, namespace)
+	stored, err := i.stored(ctx, namespace)
 	if err != nil {
 		return 0, err
 	}
@@ -144,8 +144,8 @@ func (x *Index) Reserve(ctx context.Context, namespace, key string, bytes, limit
 }
 
 // Usage implements index.Reader.
-func (x *Index) Usage(ctx context.Context, namespace string) (index.Usage, error) {
-	u, err := x.stored(ctx, namespace)
-	u.Reserved = x.reservations.reserved(namespace, time.Now())
+func (i *Index) Usage(ctx context.Context, namespace string) (index.Usage, error) {
+	u, err := i.stored(ctx, namespace)
+	u.Reserved = i.reservations.reserved(namespace, time.Now())
 	return u, err
 }

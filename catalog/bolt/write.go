@@ -16,8 +16,8 @@ import (
 )
 
 // Recall implements image.Memory.
-func (x *Index) Recall(d digest.Digest) (parts image.Parts, found bool) {
-	_ = x.view(context.Background(), "recall", func(tx *bbolt.Tx) error {
+func (i *Index) Recall(d digest.Digest) (parts image.Parts, found bool) {
+	_ = i.view(context.Background(), "recall", func(tx *bbolt.Tx) error {
 		if v := tx.Bucket(bucketLayers).Get([]byte(d)); len(v) == 1 {
 			parts, found = image.Parts(v[0]), true
 		}
@@ -29,17 +29,17 @@ func (x *Index) Recall(d digest.Digest) (parts image.Parts, found bool) {
 // Remember implements image.Memory. It does not wait for the write, which
 // then shares the sync of the push it belongs to; that it is lost costs no more
 // than looking into the layer again.
-func (x *Index) Remember(d digest.Digest, parts image.Parts) {
-	x.w.later(func(tx *bbolt.Tx) error {
+func (i *Index) Remember(d digest.Digest, parts image.Parts) {
+	i.w.later(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketLayers).Put([]byte(d), []byte{byte(parts)})
 	})
 }
 
 // Publish implements index.Index.
-func (x *Index) Publish(_ context.Context, l index.Lease, u index.Update) (revision index.Revision, err error) {
-	err = x.reservations.ending(reference.Namespace(l.Repository), u.Reservation, func() error {
-		return x.update("publish", func(tx *bbolt.Tx) error {
-			if err := x.leases.check(l); err != nil {
+func (i *Index) Publish(_ context.Context, l index.Lease, u index.Update) (revision index.Revision, err error) {
+	err = i.reservations.ending(reference.Namespace(l.Repository), u.Reservation, func() error {
+		return i.update("publish", func(tx *bbolt.Tx) error {
+			if err := i.leases.check(l); err != nil {
 				return err
 			}
 			t := newRepoTx(tx, l.Repository)
@@ -59,8 +59,8 @@ func (x *Index) Publish(_ context.Context, l index.Lease, u index.Update) (revis
 }
 
 // Link implements index.Index.
-func (x *Index) Link(_ context.Context, repository string, blobs map[digest.Digest]int64) error {
-	return x.update("link", func(tx *bbolt.Tx) error {
+func (i *Index) Link(_ context.Context, repository string, blobs map[digest.Digest]int64) error {
+	return i.update("link", func(tx *bbolt.Tx) error {
 		t := newRepoTx(tx, repository)
 		for d := range blobs {
 			if anyBelow(tx.Bucket(bucketReferences), prefix(repository, d.String())) {
@@ -93,13 +93,13 @@ func newRepoTx(tx *bbolt.Tx, repository string) *repoTx {
 // checkMissing returns ErrLinked if a description says that a blob is missing
 // which the repository links: a blob is linked without a lease, and may have
 // come after it was looked for.
-func (t *repoTx) checkMissing(u index.Update) error {
+func (r *repoTx) checkMissing(u index.Update) error {
 	for _, m := range u.Put {
 		for _, blob := range m.Blobs {
 			if blob.Size > 0 || slices.Contains(u.Unlink, blob.Digest) {
 				continue
 			}
-			if v := t.tx.Bucket(bucketLinks).Get(t.key(blob.Digest.String())); v != nil && string(v) != "0" {
+			if v := r.tx.Bucket(bucketLinks).Get(r.key(blob.Digest.String())); v != nil && string(v) != "0" {
 				return index.ErrLinked
 			}
 		}
@@ -107,87 +107,87 @@ func (t *repoTx) checkMissing(u index.Update) error {
 	return nil
 }
 
-func (t *repoTx) publish(u index.Update) error {
+func (r *repoTx) publish(u index.Update) error {
 	for _, d := range u.Delete {
-		if err := t.removeManifest(d); err != nil {
+		if err := r.removeManifest(d); err != nil {
 			return err
 		}
 	}
-	if err := t.rename(u.Alias, u.Unalias); err != nil {
+	if err := r.rename(u.Alias, u.Unalias); err != nil {
 		return err
 	}
 	for _, m := range u.Put {
-		if err := t.putManifest(m); err != nil {
+		if err := r.putManifest(m); err != nil {
 			return err
 		}
 	}
 	for _, tag := range u.Untag {
-		if err := t.untag(tag); err != nil {
+		if err := r.untag(tag); err != nil {
 			return err
 		}
 	}
 	for tag, d := range u.Tag {
-		if err := t.tag(tag, d); err != nil {
+		if err := r.tag(tag, d); err != nil {
 			return err
 		}
 	}
-	for d := range t.affected {
-		if err := t.relist(d); err != nil {
+	for d := range r.affected {
+		if err := r.relist(d); err != nil {
 			return err
 		}
 	}
-	if err := t.relink(u.Link, u.Unlink); err != nil {
+	if err := r.relink(u.Link, u.Unlink); err != nil {
 		return err
 	}
 	if u.Done {
-		return t.tx.Bucket(bucketPending).Delete([]byte(t.repository))
+		return r.tx.Bucket(bucketPending).Delete([]byte(r.repository))
 	}
 	return nil
 }
 
-func (t *repoTx) key(parts ...string) []byte {
-	return key(append([]string{t.repository}, parts...)...)
+func (r *repoTx) key(parts ...string) []byte {
+	return key(append([]string{r.repository}, parts...)...)
 }
 
 // putManifest writes a description. The bytes of a digest never change, so what
 // a manifest refers to is written once, however often it is described again.
-func (t *repoTx) putManifest(m image.Description) error {
+func (r *repoTx) putManifest(m image.Description) error {
 	var old image.Description
-	found, err := get(t.tx.Bucket(bucketManifests), t.key(m.Digest.String()), &old)
+	found, err := get(r.tx.Bucket(bucketManifests), r.key(m.Digest.String()), &old)
 	if err != nil {
 		return err
 	}
 	old.Digest = m.Digest
 	if found {
-		if err := t.unlist(old); err != nil {
+		if err := r.unlist(old); err != nil {
 			return err
 		}
 	}
-	if err := put(t.tx.Bucket(bucketManifests), t.key(m.Digest.String()), m); err != nil {
+	if err := put(r.tx.Bucket(bucketManifests), r.key(m.Digest.String()), m); err != nil {
 		return err
 	}
-	t.affected[m.Digest] = true
-	if err := t.setUUID(m); err != nil {
+	r.affected[m.Digest] = true
+	if err := r.setUUID(m); err != nil {
 		return err
 	}
 	if found && sameReferences(old, m) {
-		return t.reuse(old.Blobs, m.Blobs)
+		return r.reuse(old.Blobs, m.Blobs)
 	}
 	if found {
-		if err := t.unrefer(old); err != nil {
+		if err := r.unrefer(old); err != nil {
 			return err
 		}
 	}
-	return t.refer(m)
+	return r.refer(m)
 }
 
 // setUUID makes a manifest found by its UUID if, and only if, it is an image.
-func (t *repoTx) setUUID(m image.Description) error {
-	id := index.ImageUUID(t.repository, m.Digest)
+func (r *repoTx) setUUID(m image.Description) error {
+	id := index.ImageUUID(r.repository, m.Digest)
 	if m.Image == nil {
-		return t.tx.Bucket(bucketUUIDs).Delete(id[:])
+		return r.tx.Bucket(bucketUUIDs).Delete(id[:])
 	}
-	return t.tx.Bucket(bucketUUIDs).Put(id[:], t.key(m.Digest.String()))
+	return r.tx.Bucket(bucketUUIDs).Put(id[:], r.key(m.Digest.String()))
 }
 
 // sameReferences reports whether two descriptions of the same bytes refer to
@@ -199,128 +199,128 @@ func sameReferences(a, b image.Description) bool {
 
 // refer writes what a manifest refers to, and counts it; unrefer takes that
 // away again.
-func (t *repoTx) refer(m image.Description) error {
-	if err := t.tx.Bucket(bucketDigests).Put(key(m.Digest.String(), t.repository), nil); err != nil {
+func (r *repoTx) refer(m image.Description) error {
+	if err := r.tx.Bucket(bucketDigests).Put(key(m.Digest.String(), r.repository), nil); err != nil {
 		return err
 	}
-	err := t.references(m, func(b *bbolt.Bucket, k []byte) error { return b.Put(k, nil) })
+	err := r.references(m, func(b *bbolt.Bucket, k []byte) error { return b.Put(k, nil) })
 	if err != nil {
 		return err
 	}
-	if err := t.use(m.Blobs, +1); err != nil {
+	if err := r.use(m.Blobs, +1); err != nil {
 		return err
 	}
-	return t.countManifest(+1)
+	return r.countManifest(+1)
 }
 
-func (t *repoTx) unrefer(m image.Description) error {
-	if err := t.tx.Bucket(bucketDigests).Delete(key(m.Digest.String(), t.repository)); err != nil {
+func (r *repoTx) unrefer(m image.Description) error {
+	if err := r.tx.Bucket(bucketDigests).Delete(key(m.Digest.String(), r.repository)); err != nil {
 		return err
 	}
-	if err := t.references(m, (*bbolt.Bucket).Delete); err != nil {
+	if err := r.references(m, (*bbolt.Bucket).Delete); err != nil {
 		return err
 	}
-	if err := t.use(m.Blobs, -1); err != nil {
+	if err := r.use(m.Blobs, -1); err != nil {
 		return err
 	}
-	return t.countManifest(-1)
+	return r.countManifest(-1)
 }
 
 // references calls fn with the key of everything that a manifest refers to.
-func (t *repoTx) references(m image.Description, fn func(*bbolt.Bucket, []byte) error) error {
+func (r *repoTx) references(m image.Description, fn func(*bbolt.Bucket, []byte) error) error {
 	for _, child := range m.Children {
-		if err := fn(t.tx.Bucket(bucketParents), t.key(child.String(), m.Digest.String())); err != nil {
+		if err := fn(r.tx.Bucket(bucketParents), r.key(child.String(), m.Digest.String())); err != nil {
 			return err
 		}
-		t.affected[t.canonical(child)] = true
+		r.affected[r.canonical(child)] = true
 	}
 	for _, blob := range m.Blobs {
-		if err := fn(t.tx.Bucket(bucketReferences), t.key(blob.Digest.String(), m.Digest.String())); err != nil {
+		if err := fn(r.tx.Bucket(bucketReferences), r.key(blob.Digest.String(), m.Digest.String())); err != nil {
 			return err
 		}
 	}
 	if m.Subject == "" {
 		return nil
 	}
-	return fn(t.tx.Bucket(bucketReferrers), t.key(m.Subject.String(), m.Digest.String()))
+	return fn(r.tx.Bucket(bucketReferrers), r.key(m.Subject.String(), m.Digest.String()))
 }
 
 // removeManifest takes a manifest out for good, if it is there, and with it the
 // tags that still point to it.
-func (t *repoTx) removeManifest(d digest.Digest) error {
-	for _, tag := range t.tagsOf(d) {
-		if err := t.untag(tag); err != nil {
+func (r *repoTx) removeManifest(d digest.Digest) error {
+	for _, tag := range r.tagsOf(d) {
+		if err := r.untag(tag); err != nil {
 			return err
 		}
 	}
 	var old image.Description
-	found, err := get(t.tx.Bucket(bucketManifests), t.key(d.String()), &old)
+	found, err := get(r.tx.Bucket(bucketManifests), r.key(d.String()), &old)
 	if err != nil || !found {
 		return err
 	}
 	old.Digest = d
-	if err := t.unlist(old); err != nil {
+	if err := r.unlist(old); err != nil {
 		return err
 	}
-	id := index.ImageUUID(t.repository, d)
-	if err := t.tx.Bucket(bucketUUIDs).Delete(id[:]); err != nil {
+	id := index.ImageUUID(r.repository, d)
+	if err := r.tx.Bucket(bucketUUIDs).Delete(id[:]); err != nil {
 		return err
 	}
-	if err := t.tx.Bucket(bucketManifests).Delete(t.key(d.String())); err != nil {
+	if err := r.tx.Bucket(bucketManifests).Delete(r.key(d.String())); err != nil {
 		return err
 	}
-	return t.unrefer(old)
+	return r.unrefer(old)
 }
 
-func (t *repoTx) tagsOf(d digest.Digest) (tags []string) {
-	_ = below(t.tx.Bucket(bucketTagged), prefix(t.repository, d.String()), func(tag string, _ []byte) error {
+func (r *repoTx) tagsOf(d digest.Digest) (tags []string) {
+	_ = below(r.tx.Bucket(bucketTagged), prefix(r.repository, d.String()), func(tag string, _ []byte) error {
 		tags = append(tags, tag)
 		return nil
 	})
 	return tags
 }
 
-func (t *repoTx) tag(tag string, d digest.Digest) error {
-	if err := t.untag(tag); err != nil {
+func (r *repoTx) tag(tag string, d digest.Digest) error {
+	if err := r.untag(tag); err != nil {
 		return err
 	}
-	canonical := t.canonical(d)
-	t.affected[canonical] = true
-	if err := t.tx.Bucket(bucketTags).Put(t.key(tag), []byte(d)); err != nil {
+	canonical := r.canonical(d)
+	r.affected[canonical] = true
+	if err := r.tx.Bucket(bucketTags).Put(r.key(tag), []byte(d)); err != nil {
 		return err
 	}
-	return t.tx.Bucket(bucketTagged).Put(t.key(canonical.String(), tag), nil)
+	return r.tx.Bucket(bucketTagged).Put(r.key(canonical.String(), tag), nil)
 }
 
-func (t *repoTx) untag(tag string) error {
-	tags := t.tx.Bucket(bucketTags)
-	old := bytes.Clone(tags.Get(t.key(tag)))
+func (r *repoTx) untag(tag string) error {
+	tags := r.tx.Bucket(bucketTags)
+	old := bytes.Clone(tags.Get(r.key(tag)))
 	if old == nil {
 		return nil
 	}
-	canonical := t.canonical(digest.Digest(old))
-	t.affected[canonical] = true
-	if err := t.tx.Bucket(bucketTagged).Delete(t.key(canonical.String(), tag)); err != nil {
+	canonical := r.canonical(digest.Digest(old))
+	r.affected[canonical] = true
+	if err := r.tx.Bucket(bucketTagged).Delete(r.key(canonical.String(), tag)); err != nil {
 		return err
 	}
-	return tags.Delete(t.key(tag))
+	return tags.Delete(r.key(tag))
 }
 
-func (t *repoTx) relink(link map[digest.Digest]int64, unlink []digest.Digest) error {
-	links, holders := t.tx.Bucket(bucketLinks), t.tx.Bucket(bucketHolders)
+func (r *repoTx) relink(link map[digest.Digest]int64, unlink []digest.Digest) error {
+	links, holders := r.tx.Bucket(bucketLinks), r.tx.Bucket(bucketHolders)
 	for d, size := range link {
-		if err := links.Put(t.key(d.String()), strconv.AppendInt(nil, size, 10)); err != nil {
+		if err := links.Put(r.key(d.String()), strconv.AppendInt(nil, size, 10)); err != nil {
 			return err
 		}
-		if err := holders.Put(key(d.String(), t.repository), nil); err != nil {
+		if err := holders.Put(key(d.String(), r.repository), nil); err != nil {
 			return err
 		}
 	}
 	for _, d := range unlink {
-		if err := links.Delete(t.key(d.String())); err != nil {
+		if err := links.Delete(r.key(d.String())); err != nil {
 			return err
 		}
-		if err := holders.Delete(key(d.String(), t.repository)); err != nil {
+		if err := holders.Delete(key(d.String(), r.repository)); err != nil {
 			return err
 		}
 	}

@@ -76,8 +76,8 @@ func (d *describer) read(ctx context.Context, dgst digest.Digest) ([]byte, error
 }
 
 // args are the image's arguments: Entrypoint, then Cmd.
-func (c imageConfig) args() []string {
-	return append(stringList(c.Config.Entrypoint), stringList(c.Config.Cmd)...)
+func (i imageConfig) args() []string {
+	return append(stringList(i.Config.Entrypoint), stringList(i.Config.Cmd)...)
 }
 
 // environment splits Env at the first "=" of each element. The last of equal

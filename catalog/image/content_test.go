@@ -55,49 +55,49 @@ func newContent() *memContent {
 	}
 }
 
-func (c *memContent) check(op string, dgst digest.Digest) error {
+func (m *memContent) check(op string, dgst digest.Digest) error {
 	if err := dgst.Validate(); err != nil {
 		panic(fmt.Sprintf("%s of an invalid digest %q", op, dgst))
 	}
-	if c.fail != nil {
-		return c.fail(op, dgst)
+	if m.fail != nil {
+		return m.fail(op, dgst)
 	}
 	return nil
 }
 
-func (c *memContent) Manifest(_ context.Context, dgst digest.Digest) (image.Manifest, error) {
-	if err := c.check("manifest", dgst); err != nil {
+func (m *memContent) Manifest(_ context.Context, dgst digest.Digest) (image.Manifest, error) {
+	if err := m.check("manifest", dgst); err != nil {
 		return image.Manifest{}, err
 	}
-	b, ok := c.manifests[dgst]
+	b, ok := m.manifests[dgst]
 	if !ok {
 		return image.Manifest{}, fmt.Errorf("manifest %s: %w", dgst, storage.ErrNotFound)
 	}
 	return image.Manifest{Digest: dgst, Bytes: b, Modified: modified}, nil
 }
 
-func (c *memContent) Size(_ context.Context, dgst digest.Digest) (int64, error) {
-	if err := c.check("size", dgst); err != nil {
+func (m *memContent) Size(_ context.Context, dgst digest.Digest) (int64, error) {
+	if err := m.check("size", dgst); err != nil {
 		return 0, err
 	}
-	c.sizes[dgst]++
-	b, ok := c.blobs[dgst]
+	m.sizes[dgst]++
+	b, ok := m.blobs[dgst]
 	if !ok {
 		return 0, fmt.Errorf("blob %s: %w", dgst, storage.ErrNotFound)
 	}
 	return int64(len(b)), nil
 }
 
-func (c *memContent) Open(_ context.Context, dgst digest.Digest) (io.ReadSeekCloser, error) {
-	if err := c.check("open", dgst); err != nil {
+func (m *memContent) Open(_ context.Context, dgst digest.Digest) (io.ReadSeekCloser, error) {
+	if err := m.check("open", dgst); err != nil {
 		return nil, err
 	}
-	c.opens[dgst]++
-	b, ok := c.blobs[dgst]
+	m.opens[dgst]++
+	b, ok := m.blobs[dgst]
 	if !ok {
 		return nil, fmt.Errorf("blob %s: %w", dgst, storage.ErrNotFound)
 	}
-	return &memBlob{Reader: bytes.NewReader(b), content: c, dgst: dgst}, nil
+	return &memBlob{Reader: bytes.NewReader(b), content: m, dgst: dgst}, nil
 }
 
 type memBlob struct {
@@ -106,37 +106,37 @@ type memBlob struct {
 	dgst    digest.Digest
 }
 
-func (b *memBlob) Read(p []byte) (int, error) {
-	if err := b.content.check("read", b.dgst); err != nil {
+func (m *memBlob) Read(p []byte) (int, error) {
+	if err := m.content.check("read", m.dgst); err != nil {
 		return 0, err
 	}
-	n, err := b.Reader.Read(p)
-	b.content.read += int64(n)
+	n, err := m.Reader.Read(p)
+	m.content.read += int64(n)
 	return n, err
 }
 
-func (b *memBlob) Seek(offset int64, whence int) (int64, error) {
-	if err := b.content.check("seek", b.dgst); err != nil {
+func (m *memBlob) Seek(offset int64, whence int) (int64, error) {
+	if err := m.content.check("seek", m.dgst); err != nil {
 		return 0, err
 	}
-	pos, err := b.Reader.Seek(offset, whence)
-	if err == nil && pos > b.Size() {
+	pos, err := m.Reader.Seek(offset, whence)
+	if err == nil && pos > m.Size() {
 		err = errors.New("seek beyond the end of a blob")
 	}
 	return pos, err
 }
 
-func (b *memBlob) Close() error { return nil }
+func (m *memBlob) Close() error { return nil }
 
 // blob stores b.
-func (c *memContent) blob(b []byte) digest.Digest {
+func (m *memContent) blob(b []byte) digest.Digest {
 	dgst := digest.FromBytes(b)
-	c.blobs[dgst] = b
+	m.blobs[dgst] = b
 	return dgst
 }
 
 // manifest stores v as JSON, or as it is if it is a string or bytes.
-func (c *memContent) manifest(v any) image.Manifest {
+func (m *memContent) manifest(v any) image.Manifest {
 	var b []byte
 	switch v := v.(type) {
 	case string:
@@ -147,7 +147,7 @@ func (c *memContent) manifest(v any) image.Manifest {
 		b = mustJSON(v)
 	}
 	dgst := digest.FromBytes(b)
-	c.manifests[dgst] = b
+	m.manifests[dgst] = b
 	return image.Manifest{Digest: dgst, Bytes: b, Modified: modified}
 }
 
@@ -192,17 +192,17 @@ var (
 )
 
 // image is an OCI manifest of a config, given as JSON, and layers.
-func (c *memContent) image(config any, layers ...object) image.Manifest {
-	return c.manifest(object{
+func (m *memContent) image(config any, layers ...object) image.Manifest {
+	return m.manifest(object{
 		"schemaVersion": 2,
 		"mediaType":     ociManifest,
-		"config":        desc(ociConfig, c.blob(mustJSON(config))),
+		"config":        desc(ociConfig, m.blob(mustJSON(config))),
 		"layers":        layers,
 	})
 }
 
-func (c *memContent) index(manifests ...object) image.Manifest {
-	return c.manifest(object{"schemaVersion": 2, "mediaType": ociIndex, "manifests": manifests})
+func (m *memContent) index(manifests ...object) image.Manifest {
+	return m.manifest(object{"schemaVersion": 2, "mediaType": ociIndex, "manifests": manifests})
 }
 
 // memMemory is a LayerCache.

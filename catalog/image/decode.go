@@ -8,7 +8,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// form is the JSON of a [Document].
+// rawDocument is the JSON of a [Document].
 //
 // It is decoded the way distribution decodes the same bytes when it checks
 // that what a manifest refers to is there: encoding/json into a struct, which
@@ -17,7 +17,7 @@ import (
 // both "layers" and "Layers" would mean one thing to the registry, which
 // verifies, and another to the index, which counts and collects: a way to
 // hide content from one of them.
-type form struct {
+type rawDocument struct {
 	SchemaVersion two         `json:"schemaVersion"`
 	MediaType     string      `json:"mediaType"`
 	Config        Descriptor  `json:"config"`
@@ -28,7 +28,7 @@ type form struct {
 	ArtifactType  string      `json:"artifactType"`
 }
 
-func (f *form) document() Document {
+func (f *rawDocument) document() Document {
 	doc := Document{
 		Stated:       f.MediaType,
 		Config:       f.Config,
@@ -77,16 +77,16 @@ type descriptors struct {
 }
 
 // UnmarshalJSON never fails: what is wrong stays empty.
-func (l *descriptors) UnmarshalJSON(b []byte) error {
+func (d *descriptors) UnmarshalJSON(b []byte) error {
 	kept, more := truncate(b, MaxDescriptors)
-	l.present, l.tooMany = true, l.tooMany || more
+	d.present, d.tooMany = true, d.tooMany || more
 	if b[0] != '[' {
-		l.list = nil
+		d.list = nil
 		return nil
 	}
 	// The syntax has been checked: it can only be a wrong type, whose field
 	// stays empty.
-	_ = json.Unmarshal(kept, &l.list)
+	_ = json.Unmarshal(kept, &d.list)
 	return nil
 }
 

@@ -75,7 +75,7 @@ var (
 // [storage.Error] with code [storage.Invalid] and a message for the client. A
 // field of the wrong type is empty, as with [Read]; distribution refuses it.
 func Parse(body []byte) (Document, error) {
-	var f form
+	var f rawDocument
 	switch ok := isObject(body) && decode(body, &f); {
 	case !ok:
 		return Document{}, errNoManifest
@@ -90,7 +90,7 @@ func Parse(body []byte) (Document, error) {
 // Read reads as much of stored bytes as can be understood, whoever wrote them:
 // what is wrong, or beyond [MaxDescriptors], is left out.
 func Read(body []byte) Document {
-	var f form
+	var f rawDocument
 	if !isObject(body) || !decode(body, &f) {
 		return Document{}
 	}

@@ -48,12 +48,12 @@ var tarTypes = map[string]bool{
 
 // mark says what the manifest claims a layer to hold, and whether it claims
 // anything. A debug kernel is marked, and is no part to boot from.
-func (desc Descriptor) mark() (parts Parts, marked bool) {
-	if desc.Marks.debug {
+func (d Descriptor) mark() (parts Parts, marked bool) {
+	if d.Marks.debug {
 		return 0, true
 	}
-	mediaType := strings.TrimSuffix(strings.TrimSuffix(desc.MediaType, "+gzip"), "+zstd")
-	parts = desc.Marks.parts | unikraftTypes[mediaType]
+	mediaType := strings.TrimSuffix(strings.TrimSuffix(d.MediaType, "+gzip"), "+zstd")
+	parts = d.Marks.parts | unikraftTypes[mediaType]
 	return parts, parts != 0
 }
 

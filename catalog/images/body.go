@@ -15,7 +15,7 @@ import (
 // costs many times the time and memory of JSON. YAML is for what people type.
 const maxYAML = 64 << 10
 
-const bodyForm = `want {"digest":"user/app@sha256:…"} or {"tag":"user/app:tag"}, or an array of such objects`
+const wantBody = `want {"digest":"user/app@sha256:…"} or {"tag":"user/app:tag"}, or an array of such objects`
 
 // readBody reads the body whole, whatever method and Content-Type it came with.
 func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
@@ -54,13 +54,13 @@ func parseBody(body []byte, own hosts) ([]item, error) {
 	case len(body) <= maxYAML:
 		err = c.readYAML(body)
 	default:
-		err = malformed("body: not JSON, and too large to be read as YAML (at most %d bytes); %s", maxYAML, bodyForm)
+		err = malformed("body: not JSON, and too large to be read as YAML (at most %d bytes); %s", maxYAML, wantBody)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if c.empty > 0 && len(c.items) > 0 {
-		return nil, malformed("body: item %d has neither digest nor tag; %s", c.empty, bodyForm)
+		return nil, malformed("body: item %d has neither digest nor tag; %s", c.empty, wantBody)
 	}
 	return c.items, nil
 }
@@ -103,15 +103,15 @@ func (c *collector) place() string {
 }
 
 func (c *collector) wrongField(key string) error {
-	form := digestForm
+	form := wantDigest
 	if key != "digest" {
-		form = tagForm
+		form = wantTag
 	}
 	return malformed("%s%s is not a string; %s", c.place(), key, form)
 }
 
 func (c *collector) wrongItem() error {
-	return malformed("%snot an object; %s", c.place(), bodyForm)
+	return malformed("%snot an object; %s", c.place(), wantBody)
 }
 
 // add checks an object and keeps what it asks for, if it is new.
@@ -201,7 +201,7 @@ func (c *collector) readObject(dec *json.Decoder) error {
 
 // readYAML reads a body that is one small YAML document.
 func (c *collector) readYAML(body []byte) error {
-	unreadable := malformed("body: neither JSON nor YAML; %s", bodyForm)
+	unreadable := malformed("body: neither JSON nor YAML; %s", wantBody)
 	dec := yaml.NewDecoder(bytes.NewReader(body))
 	var document, next yaml.Node
 	switch err := dec.Decode(&document); {
@@ -218,7 +218,7 @@ func (c *collector) readYAML(body []byte) error {
 	}
 	root := document.Content[0]
 	if aliased(root) {
-		return malformed("body: YAML anchors and aliases are not read; %s", bodyForm)
+		return malformed("body: YAML anchors and aliases are not read; %s", wantBody)
 	}
 	switch {
 	case root.ShortTag() == "!!null":
@@ -259,7 +259,7 @@ func (c *collector) readMapping(node *yaml.Node) error {
 	return c.add(f)
 }
 
-// aliased says whether a node or one below it is an alias, or can be the
+// aliased reports whether a node or one below it is an alias, or can be the
 // target of one: a few lines of them may stand for gigabytes.
 func aliased(node *yaml.Node) bool {
 	if node.Kind == yaml.AliasNode || node.Anchor != "" {

@@ -13,25 +13,18 @@ import (
 // identify says who asks, and answers whoever may not: in a closed registry
 // every route wants an account.
 func (h *handler) identify(w http.ResponseWriter, r *http.Request) (access.Caller, bool) {
-	if h.opts.Gate == nil {
-		return access.Everyone(), true
+	id := access.Of(r)
+	if id.Err == nil && !id.Caller.Anonymous() {
+		return id.Caller, true
 	}
-	caller, err := h.opts.Gate.Identify(r)
-	if err == nil && !caller.Anonymous() {
-		return caller, true
-	}
+	err := id.Refuse(w, r, "", "")
 	why := &failure{http.StatusUnauthorized, "authorization: an account is wanted; send its token as Bearer base64(user:secret), or as Basic"}
-	if err != nil {
-		if slow := h.opts.Gate.Slow(r.Context(), r); slow != nil {
-			w.Header().Set("Retry-After", access.RetryAfter(slow))
-			h.fail(w, r, &failure{http.StatusTooManyRequests, "authorization: too many failed attempts from this address; wait a moment"})
-			return access.Caller{}, false
-		}
-		if errors.Is(err, access.ErrUnauthorized) {
-			why.message = "authorization: " + err.Error()
-		}
+	switch {
+	case errors.Is(err, access.ErrTooManyFailures):
+		why = &failure{http.StatusTooManyRequests, "authorization: too many failed attempts from this address; wait a moment"}
+	case errors.Is(err, access.ErrUnauthorized):
+		why.message = "authorization: " + err.Error()
 	}
-	w.Header().Set("WWW-Authenticate", h.opts.Gate.Challenge(r, "", ""))
 	h.fail(w, r, why)
 	return access.Caller{}, false
 }

@@ -24,7 +24,7 @@ type entryCurrent struct {
 	Platforms   []image.Platform  `json:"platforms"`
 }
 
-func formCurrent(c *call, e index.Entry) any {
+func renderCurrent(c *call, e index.Entry) any {
 	url := e.Name() + "@" + e.Digest.String()
 	if host := c.host(); host != "" {
 		url = host + "/" + url

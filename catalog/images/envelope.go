@@ -179,20 +179,20 @@ type absent struct {
 	UUID    string `json:"uuid,omitempty"`
 }
 
-func (it item) absent() absent {
-	return absent{"error", it.missing(), codeNotFound, it.digest, it.tag, it.uuid}
+func (i item) absent() absent {
+	return absent{"error", i.missing(), codeNotFound, i.digest, i.tag, i.uuid}
 }
 
 // missing says that nothing is what the item asks for.
-func (it item) missing() string {
+func (i item) missing() string {
 	switch {
-	case it.uuid != "":
-		return "there is no image with the uuid " + shown(it.uuid)
-	case it.digest != "" && it.tag != "":
-		return "there is no image with the digest " + shown(it.digest) + " and the tag " + shown(it.tag)
-	case it.digest != "":
-		return "there is no image with the digest " + shown(it.digest)
+	case i.uuid != "":
+		return "there is no image with the uuid " + shown(i.uuid)
+	case i.digest != "" && i.tag != "":
+		return "there is no image with the digest " + shown(i.digest) + " and the tag " + shown(i.tag)
+	case i.digest != "":
+		return "there is no image with the digest " + shown(i.digest)
 	default:
-		return "there is no image with the tag " + shown(it.tag)
+		return "there is no image with the tag " + shown(i.tag)
 	}
 }

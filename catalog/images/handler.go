@@ -62,16 +62,16 @@ type Options struct {
 	// RequestID returns the ID of the request that a context belongs to, for
 	// error messages and the log. It may be nil, and may return "".
 	RequestID func(context.Context) string
-	// Gate says who asks, and Accounts who may see what; both or neither. With
-	// neither, everybody sees everything.
-	Gate     *access.Gate
+	// Accounts says which namespaces and quotas there are, nil for none. Who
+	// asks, [access.Of] says: a gate is wrapped around the handler; without one
+	// everybody sees everything.
 	Accounts *access.Accounts
-	// Folder says whether there are official images in a folder of that name;
+	// Folder reports whether there are official images in a folder of that name;
 	// nil means that they are looked for. With it, nothing is asked for about a
 	// name that the caller may not see.
 	Folder func(name string) bool
 	// Used is how many bytes count against a namespace's quota; it is wanted
-	// with Gate.
+	// with Accounts.
 	Used func(ctx context.Context, namespace string) (int64, error)
 }
 
@@ -107,14 +107,14 @@ type handler struct {
 	opts    Options
 }
 
-// form turns an entry into what is encoded; host is the registry's.
-type form func(c *call, e index.Entry) any
+// render turns an entry into what is encoded.
+type render func(c *call, e index.Entry) any
 
-var routes = map[string]form{
-	"/v1/images/list":  formV1,
-	"/v1/images":       formCurrent,
-	"/v1/image-store":  formCurrent,
-	"/images":          formCurrent,
+var routes = map[string]render{
+	"/v1/images/list":  renderV1,
+	"/v1/images":       renderCurrent,
+	"/v1/image-store":  renderCurrent,
+	"/images":          renderCurrent,
 	"/v1/users/quotas": nil, // no images: see quotas
 }
 
@@ -148,8 +148,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	c.start, c.form, c.caller = start, form, caller
-	if len(c.asked) > 0 {
+	c.start, c.render, c.caller = start, form, caller
+	if len(c.items) > 0 {
 		err = c.lookUp(r.Context())
 	} else {
 		err = c.list(r.Context())
@@ -162,22 +162,22 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // call is one request that was understood.
 type call struct {
 	*handler
-	w     http.ResponseWriter
-	r     *http.Request
-	start time.Time
-	form  form
-	hosts hosts
+	w      http.ResponseWriter
+	r      *http.Request
+	start  time.Time
+	render render
+	hosts  hosts
 	// caller is who asks. What it may not see does not exist for it.
 	caller access.Caller
 	query  query
-	// asked is what is looked up, in the order of the answer; nothing means
+	// items are what is looked up, in the order of the answer; nothing means
 	// that a list is wanted.
-	asked []item
+	items []item
 	// only, unless nil, are the UUIDs that what is asked by name may have.
 	only map[uuid.UUID]struct{}
 	// within are the items of the query where the body has items too: each
 	// image must then match one of them as well.
-	within []want
+	within []selector
 }
 
 // read reads the query and the body. Whatever the client got wrong is a
@@ -198,18 +198,18 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) (*call, error) {
 	}
 	switch {
 	case len(items) > 0:
-		c.asked, c.only = items, uuidSet(c.query.uuids)
+		c.items, c.only = items, uuidSet(c.query.uuids)
 		for _, it := range c.query.items {
-			w, err := c.hosts.want(it)
+			w, err := c.hosts.selector(it)
 			if err != nil {
 				return nil, err
 			}
 			c.within = append(c.within, w)
 		}
 	case len(c.query.items) > 0:
-		c.asked, c.only = c.query.items, uuidSet(c.query.uuids)
+		c.items, c.only = c.query.items, uuidSet(c.query.uuids)
 	default:
-		c.asked = c.query.uuids
+		c.items = c.query.uuids
 	}
 	return c, nil
 }

@@ -45,7 +45,7 @@ func (c *call) list(ctx context.Context) error {
 	s := c.begin(success)
 	for {
 		for _, e := range found {
-			s.add(c.form(c, e))
+			s.add(c.render(c, e))
 		}
 		if left > 0 {
 			if left -= len(found); left <= 0 {
@@ -70,7 +70,7 @@ func (c *call) list(ctx context.Context) error {
 // goneError says that a list is to start at an image that does not exist.
 type goneError struct{ item item }
 
-func (e *goneError) Error() string { return e.item.missing() }
+func (g *goneError) Error() string { return g.item.missing() }
 
 // listQuery says which list the catalog is asked for. It is the one place
 // where lists are limited.

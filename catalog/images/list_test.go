@@ -89,30 +89,30 @@ type endless struct {
 	during func(ctx context.Context, before int64)
 }
 
-func (c *endless) List(ctx context.Context, _ index.Query, after index.Cursor, n int) ([]index.Entry, index.Cursor, error) {
+func (e *endless) List(ctx context.Context, _ index.Query, after index.Cursor, n int) ([]index.Entry, index.Cursor, error) {
 	if ctx.Err() != nil {
-		c.cancel.Add(1)
+		e.cancel.Add(1)
 	}
-	if before := c.calls.Add(1) - 1; c.during != nil {
-		c.during(ctx, before)
+	if before := e.calls.Add(1) - 1; e.during != nil {
+		e.during(ctx, before)
 	}
-	if int64(n) > c.most.Load() {
-		c.most.Store(int64(n))
+	if int64(n) > e.most.Load() {
+		e.most.Store(int64(n))
 	}
 	if ctx.Err() != nil {
 		n = 1 // stays in the handler's buffer: to write it would fail by itself
 	}
 	start, _ := strconv.Atoi(string(after))
-	if c.fail > 0 && start >= c.fail {
+	if e.fail > 0 && start >= e.fail {
 		return nil, "", errors.New("disk on fire")
 	}
-	end := min(start+n, c.n)
+	end := min(start+n, e.n)
 	found := make([]index.Entry, 0, n)
 	for i := start; i < end; i++ {
 		found = append(found, newImage("alice/app"+strconv.Itoa(i), 1, "latest"))
 	}
-	c.served.Add(int64(len(found)))
-	if end == c.n {
+	e.served.Add(int64(len(found)))
+	if end == e.n {
 		return found, "", nil
 	}
 	return found, index.Cursor(strconv.Itoa(end)), nil

@@ -29,7 +29,7 @@ func (c *call) lookUp(ctx context.Context) error {
 		held bytes.Buffer
 		full bool
 		out  = entries{w: &held}
-		seen = make([]bool, len(c.asked))
+		seen = make([]bool, len(c.items))
 		all  = 0 // how many of the items exist
 	)
 	hold := func(value any) error {
@@ -39,13 +39,13 @@ func (c *call) lookUp(ctx context.Context) error {
 		}
 		return err
 	}
-	for i, it := range c.asked {
+	for i, it := range c.items {
 		err := c.each(ctx, it, func(e index.Entry) error {
 			seen[i] = true
 			if full || c.r.Method == http.MethodHead {
 				return errEnough
 			}
-			return hold(c.form(c, e))
+			return hold(c.render(c, e))
 		})
 		if err != nil {
 			return err
@@ -69,12 +69,12 @@ func (c *call) lookUp(ctx context.Context) error {
 		s.end()
 		return nil
 	}
-	for i, it := range c.asked {
+	for i, it := range c.items {
 		found := false
 		if seen[i] {
 			err := c.each(ctx, it, func(e index.Entry) error {
 				found = true
-				s.add(c.form(c, e))
+				s.add(c.render(c, e))
 				return nil
 			})
 			if err != nil {
@@ -91,13 +91,13 @@ func (c *call) lookUp(ctx context.Context) error {
 
 // outcome says how a lookup went of which so many items exist.
 func (c *call) outcome(exist int) outcome {
-	switch asked := len(c.asked); {
+	switch asked := len(c.items); {
 	case exist == asked:
 		return success
 	case exist > 0:
 		return outcome{http.StatusOK, "partial_success", fmt.Sprintf("%d of %d images do not exist", asked-exist, asked)}
 	case asked == 1:
-		return c.notFound(c.asked[0].missing())
+		return c.notFound(c.items[0].missing())
 	default:
 		return c.notFound(fmt.Sprintf("none of %d images exists", asked))
 	}
@@ -172,7 +172,7 @@ func (c *call) walk(ctx context.Context, it item, try func(index.Entry) (bool, e
 		}
 		return err
 	}
-	w, err := c.hosts.want(it) // likewise
+	w, err := c.hosts.selector(it) // likewise
 	if err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (c *call) walk(ctx context.Context, it item, try func(index.Entry) (bool, e
 }
 
 // named is walk for an image with a name.
-func (c *call) named(ctx context.Context, w want, try func(index.Entry) (bool, error)) error {
+func (c *call) named(ctx context.Context, w selector, try func(index.Entry) (bool, error)) error {
 	for i, repository := range w.repositories {
 		if !c.caller.MayRead(repository) || i > 0 && !c.inFolder(repository) {
 			continue // it is not asked for
@@ -221,14 +221,14 @@ func (c *call) named(ctx context.Context, w want, try func(index.Entry) (bool, e
 	return index.ErrNotFound
 }
 
-// inFolder says whether an official repository, which a name may mean beside
+// inFolder reports whether an official repository, which a name may mean beside
 // itself, can be there: nothing lies in a folder that does not exist.
 func (c *call) inFolder(repository string) bool {
 	folder := reference.Folder(repository)
 	return folder == "" || c.opts.Folder == nil || c.opts.Folder(folder)
 }
 
-// passes says whether the filters let an image through. It is the one place
+// passes reports whether the filters let an image through. It is the one place
 // where lookups are limited.
 func (c *call) passes(ctx context.Context, e index.Entry) (bool, error) {
 	namespace := c.query.namespace
@@ -254,9 +254,9 @@ func (c *call) passes(ctx context.Context, e index.Entry) (bool, error) {
 	return false, nil
 }
 
-// means says whether an image is what w asks for, and not merely one that it
+// means reports whether an image is what w asks for, and not merely one that it
 // could mean if another did not come first.
-func (c *call) means(ctx context.Context, w want, e index.Entry) (bool, error) {
+func (c *call) means(ctx context.Context, w selector, e index.Entry) (bool, error) {
 	if !w.matches(e) {
 		return false, nil
 	}

@@ -19,9 +19,9 @@ const (
 	// with every image that the body asks for.
 	maxQueryItems = 1000
 
-	uuidForm  = "want a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8"
-	orderForm = "want asc, desc, PAGINATION_ORDER_ASC or PAGINATION_ORDER_DESC"
-	sortForm  = "want create_time or PAGINATION_SORT_BY_CREATE_TIME"
+	wantUUID  = "want a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+	wantOrder = "want asc, desc, PAGINATION_ORDER_ASC or PAGINATION_ORDER_DESC"
+	wantSort  = "want create_time or PAGINATION_SORT_BY_CREATE_TIME"
 )
 
 // query is what the query string asks for.
@@ -108,7 +108,7 @@ func parseQuery(raw string, own hosts) (query, error) {
 	}
 	if value, ok := p.one("namespace"); ok {
 		if !reference.IsName(value) {
-			return q, malformed("query parameter namespace: %s is not a namespace; want user, user/app or official; %s", shown(value), nameForm)
+			return q, malformed("query parameter namespace: %s is not a namespace; want user, user/app or official; %s", shown(value), wantName)
 		}
 		q.namespace = value
 	}
@@ -145,7 +145,7 @@ func (q *query) page(p parameters, own hosts) error {
 		case "desc", "pagination_order_desc":
 			q.descending = true
 		default:
-			return malformed("query parameter order: %s is not an order; %s", shown(value), orderForm)
+			return malformed("query parameter order: %s is not an order; %s", shown(value), wantOrder)
 		}
 		q.byTime = true
 	}
@@ -153,7 +153,7 @@ func (q *query) page(p parameters, own hosts) error {
 		switch strings.ToLower(value) {
 		case "create_time", "pagination_sort_by_create_time":
 		default:
-			return malformed("query parameter sortby: %s is nothing to sort by; %s", shown(value), sortForm)
+			return malformed("query parameter sortby: %s is nothing to sort by; %s", shown(value), wantSort)
 		}
 		q.byTime = true
 	}
@@ -201,7 +201,7 @@ func uuidItems(values []string) ([]item, error) {
 	for _, value := range values {
 		id, ok := parseUUID(value)
 		if !ok {
-			return nil, malformed("query parameter uuid: %s is not a UUID; %s, several of them separated by commas", shown(value), uuidForm)
+			return nil, malformed("query parameter uuid: %s is not a UUID; %s, several of them separated by commas", shown(value), wantUUID)
 		}
 		if _, again := seen[id]; !again {
 			seen[id] = struct{}{}

@@ -148,7 +148,7 @@ func checkItems(t *testing.T, input string, own hosts, items []item) {
 	t.Helper()
 	seen := make(map[item]bool)
 	for _, it := range items {
-		if _, err := own.want(it); err != nil || seen[it] || it == (item{}) {
+		if _, err := own.selector(it); err != nil || seen[it] || it == (item{}) {
 			t.Errorf("%q: item %+v, error %v", input, it, err)
 		}
 		seen[it] = true

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	digestForm = "want sha256: and 64 digits of 0-9 a-f, alone or behind the image's name: user/app@sha256:…"
-	tagForm    = "want the image's name in lower case and its tag: user/app:tag (user/app means latest)"
-	nameForm   = "a name is at most 255 characters of a-z 0-9 . _ - in parts separated by /"
+	wantDigest = "want sha256: and 64 digits of 0-9 a-f, alone or behind the image's name: user/app@sha256:…"
+	wantTag    = "want the image's name in lower case and its tag: user/app:tag (user/app means latest)"
+	wantName   = "a name is at most 255 characters of a-z 0-9 . _ - in parts separated by /"
 )
 
 // item is one thing to look up, in the words of the request: they are checked,
@@ -25,8 +25,8 @@ type item struct {
 	digest, tag, uuid string
 }
 
-// want is what an item asks for.
-type want struct {
+// selector is what an item asks for.
+type selector struct {
 	// anywhere is set for a digest without a name: every repository may have it.
 	anywhere bool
 	// repositories are where else to look, in long form, in this order; none
@@ -54,25 +54,25 @@ func repositories(ref reference.Reference) []string {
 
 // byDigest reads the value of a digest field: [host/]sha256:…, or
 // [host/]name[:tag]@sha256:…
-func (h hosts) byDigest(field, value string) (want, error) {
+func (h hosts) byDigest(field, value string) (selector, error) {
 	if !strings.Contains(value, "@") {
 		_, alone := reference.CutHost(value, h...)
 		d, err := reference.ParseDigest(alone)
 		if err != nil {
-			return want{}, notDigest(field, value)
+			return selector{}, notDigest(field, value)
 		}
-		return want{anywhere: true, digest: d}, nil
+		return selector{anywhere: true, digest: d}, nil
 	}
 	ref, err := reference.Parse(value, h...)
 	switch {
 	case errors.Is(err, reference.ErrDigest):
-		return want{}, notDigest(field, value)
+		return selector{}, notDigest(field, value)
 	case errors.Is(err, reference.ErrTag):
-		return want{}, malformed("%s: %s has a malformed tag; want user/app:tag@sha256:…, the tag of at most 128 letters, digits and . _ -", field, shown(value))
+		return selector{}, malformed("%s: %s has a malformed tag; want user/app:tag@sha256:…, the tag of at most 128 letters, digits and . _ -", field, shown(value))
 	case err != nil:
-		return want{}, malformed("%s: %s does not begin with an image's name; %s; %s", field, shown(value), digestForm, nameForm)
+		return selector{}, malformed("%s: %s does not begin with an image's name; %s; %s", field, shown(value), wantDigest, wantName)
 	}
-	w := want{digest: ref.Digest, repositories: repositories(ref)}
+	w := selector{digest: ref.Digest, repositories: repositories(ref)}
 	if ref.Tag != "" {
 		w.tags = []string{ref.Tag}
 	}
@@ -80,28 +80,28 @@ func (h hosts) byDigest(field, value string) (want, error) {
 }
 
 func notDigest(field, value string) error {
-	return malformed("%s: %s is not a digest; %s", field, shown(value), digestForm)
+	return malformed("%s: %s is not a digest; %s", field, shown(value), wantDigest)
 }
 
 // byTag reads the value of a tag field: [host/]name[:tag][@sha256:…]. A digest
 // needs a tag in front: without one it belongs in the digest field.
-func (h hosts) byTag(field, value string) (want, error) {
+func (h hosts) byTag(field, value string) (selector, error) {
 	ref, err := reference.Parse(value, h...)
 	switch {
 	case errors.Is(err, reference.ErrTag):
-		return want{}, malformed("%s: %s has a malformed tag; %s, the tag of at most 128 letters, digits and . _ -", field, shown(value), tagForm)
+		return selector{}, malformed("%s: %s has a malformed tag; %s, the tag of at most 128 letters, digits and . _ -", field, shown(value), wantTag)
 	case errors.Is(err, reference.ErrName):
-		return want{}, malformed("%s: %s does not begin with an image's name; %s; %s", field, shown(value), tagForm, nameForm)
+		return selector{}, malformed("%s: %s does not begin with an image's name; %s; %s", field, shown(value), wantTag, wantName)
 	case err != nil:
-		return want{}, malformed("%s: %s has a malformed digest; %s", field, shown(value), digestForm)
+		return selector{}, malformed("%s: %s has a malformed digest; %s", field, shown(value), wantDigest)
 	case ref.Digest != "" && ref.Tag == "":
-		return want{}, malformed("%s: %s holds a digest and no tag; %s, or put it into digest", field, shown(value), tagForm)
+		return selector{}, malformed("%s: %s holds a digest and no tag; %s, or put it into digest", field, shown(value), wantTag)
 	}
-	return want{tags: []string{cmp.Or(ref.Tag, reference.Latest)}, repositories: repositories(ref), digest: ref.Digest}, nil
+	return selector{tags: []string{cmp.Or(ref.Tag, reference.Latest)}, repositories: repositories(ref), digest: ref.Digest}, nil
 }
 
-// want reads an item that is not a UUID.
-func (h hosts) want(it item) (want, error) {
+// selector reads an item that is not a UUID.
+func (h hosts) selector(it item) (selector, error) {
 	if it.tag == "" {
 		return h.byDigest("digest", it.digest)
 	}
@@ -111,13 +111,13 @@ func (h hosts) want(it item) (want, error) {
 	}
 	byDigest, err := h.byDigest("digest", it.digest)
 	if err != nil {
-		return want{}, err
+		return selector{}, err
 	}
 	return both(byDigest, byTag), nil
 }
 
 // both is what matches a as well as b, which names an image.
-func both(a, b want) want {
+func both(a, b selector) selector {
 	b.tags = append(b.tags, a.tags...)
 	if b.digest != "" && b.digest != a.digest {
 		b.repositories = nil
@@ -131,8 +131,8 @@ func both(a, b want) want {
 	return b
 }
 
-// matches says whether an image is one that is wanted.
-func (w want) matches(e index.Entry) bool {
+// matches reports whether an image is one that is wanted.
+func (w selector) matches(e index.Entry) bool {
 	if !w.anywhere && !slices.Contains(w.repositories, e.Repository) {
 		return false
 	}

@@ -20,24 +20,24 @@ func TestByDigest(t *testing.T) {
 	app := []string{"alice/app", "official/alice/app"}
 	for _, test := range []struct {
 		value string
-		want  want
+		want  selector
 		err   string // part of the message; "" for none
 	}{
-		{value: "alice/app@" + shaA, want: want{repositories: app, digest: shaA}},
-		{value: "app@" + shaA, want: want{repositories: []string{"app", "official/app"}, digest: shaA}},
-		{value: "utils/tunnel@" + shaA, want: want{repositories: []string{"utils/tunnel", "official/utils/tunnel"}, digest: shaA}},
-		{value: shaA, want: want{anywhere: true, digest: shaA}},
-		{value: "registry.example.com/" + shaA, want: want{anywhere: true, digest: shaA}},
-		{value: "localhost:5000/" + shaA, want: want{anywhere: true, digest: shaA}},
-		{value: "registry.example.com/alice/app@" + shaA, want: want{repositories: app, digest: shaA}},
-		{value: "Registry.Example.COM/alice/app@" + shaA, want: want{repositories: app, digest: shaA}},
-		{value: "localhost:5000/alice/app@" + shaA, want: want{repositories: app, digest: shaA}},
-		{value: "[::1]:5000/alice/app@" + shaA, want: want{repositories: app, digest: shaA}},
-		{value: "berth/alice/app@" + shaA, want: want{repositories: append(app, "berth/alice/app"), digest: shaA}},
-		{value: "ghcr.io/alice/app@" + shaA, want: want{repositories: []string{"ghcr.io/alice/app", "official/ghcr.io/alice/app"}, digest: shaA}},
-		{value: "alice/app:v1@" + shaA, want: want{repositories: app, tags: []string{"v1"}, digest: shaA}},
-		{value: "alice/app@sha512:" + hexA + hexB, want: want{repositories: app, digest: "sha512:" + hexA + hexB}},
-		{value: "alice/app@sha384:" + hexA + hexB[:32], want: want{repositories: app, digest: digest.Digest("sha384:" + hexA + hexB[:32])}},
+		{value: "alice/app@" + shaA, want: selector{repositories: app, digest: shaA}},
+		{value: "app@" + shaA, want: selector{repositories: []string{"app", "official/app"}, digest: shaA}},
+		{value: "utils/tunnel@" + shaA, want: selector{repositories: []string{"utils/tunnel", "official/utils/tunnel"}, digest: shaA}},
+		{value: shaA, want: selector{anywhere: true, digest: shaA}},
+		{value: "registry.example.com/" + shaA, want: selector{anywhere: true, digest: shaA}},
+		{value: "localhost:5000/" + shaA, want: selector{anywhere: true, digest: shaA}},
+		{value: "registry.example.com/alice/app@" + shaA, want: selector{repositories: app, digest: shaA}},
+		{value: "Registry.Example.COM/alice/app@" + shaA, want: selector{repositories: app, digest: shaA}},
+		{value: "localhost:5000/alice/app@" + shaA, want: selector{repositories: app, digest: shaA}},
+		{value: "[::1]:5000/alice/app@" + shaA, want: selector{repositories: app, digest: shaA}},
+		{value: "berth/alice/app@" + shaA, want: selector{repositories: append(app, "berth/alice/app"), digest: shaA}},
+		{value: "ghcr.io/alice/app@" + shaA, want: selector{repositories: []string{"ghcr.io/alice/app", "official/ghcr.io/alice/app"}, digest: shaA}},
+		{value: "alice/app:v1@" + shaA, want: selector{repositories: app, tags: []string{"v1"}, digest: shaA}},
+		{value: "alice/app@sha512:" + hexA + hexB, want: selector{repositories: app, digest: "sha512:" + hexA + hexB}},
+		{value: "alice/app@sha384:" + hexA + hexB[:32], want: selector{repositories: app, digest: digest.Digest("sha384:" + hexA + hexB[:32])}},
 
 		{value: "", err: "digest: \"\" is not a digest; want sha256:"},
 		{value: "alice/app", err: "is not a digest"},
@@ -73,18 +73,18 @@ func TestByTag(t *testing.T) {
 	app := []string{"alice/app", "official/alice/app"}
 	for _, test := range []struct {
 		value string
-		want  want
+		want  selector
 		err   string
 	}{
-		{value: "alice/app:v1.0", want: want{repositories: app, tags: []string{"v1.0"}}},
-		{value: "alice/app", want: want{repositories: app, tags: []string{"latest"}}},
-		{value: "app:v1", want: want{repositories: []string{"app", "official/app"}, tags: []string{"v1"}}},
-		{value: "official/app:v1", want: want{repositories: []string{"official/app", "official/official/app"}, tags: []string{"v1"}}},
-		{value: "registry.example.com/app:v1", want: want{repositories: []string{"app", "official/app"}, tags: []string{"v1"}}},
-		{value: "127.0.0.1:5000/alice/app", want: want{repositories: app, tags: []string{"latest"}}},
-		{value: "localhost:5000", want: want{repositories: []string{"localhost", "official/localhost"}, tags: []string{"5000"}}},
-		{value: "alice/app:" + strings.Repeat("x", 128), want: want{repositories: app, tags: []string{strings.Repeat("x", 128)}}},
-		{value: "alice/app:v1@" + shaA, want: want{repositories: app, tags: []string{"v1"}, digest: shaA}},
+		{value: "alice/app:v1.0", want: selector{repositories: app, tags: []string{"v1.0"}}},
+		{value: "alice/app", want: selector{repositories: app, tags: []string{"latest"}}},
+		{value: "app:v1", want: selector{repositories: []string{"app", "official/app"}, tags: []string{"v1"}}},
+		{value: "official/app:v1", want: selector{repositories: []string{"official/app", "official/official/app"}, tags: []string{"v1"}}},
+		{value: "registry.example.com/app:v1", want: selector{repositories: []string{"app", "official/app"}, tags: []string{"v1"}}},
+		{value: "127.0.0.1:5000/alice/app", want: selector{repositories: app, tags: []string{"latest"}}},
+		{value: "localhost:5000", want: selector{repositories: []string{"localhost", "official/localhost"}, tags: []string{"5000"}}},
+		{value: "alice/app:" + strings.Repeat("x", 128), want: selector{repositories: app, tags: []string{strings.Repeat("x", 128)}}},
+		{value: "alice/app:v1@" + shaA, want: selector{repositories: app, tags: []string{"v1"}, digest: shaA}},
 
 		{value: "", err: "does not begin with an image's name; want the image's name"},
 		{value: ":v1", err: "does not begin with an image's name"},
@@ -103,7 +103,7 @@ func TestByTag(t *testing.T) {
 	}
 }
 
-func checkWant(t *testing.T, value string, got want, err error, expected want, message string) {
+func checkWant(t *testing.T, value string, got selector, err error, expected selector, message string) {
 	t.Helper()
 	if message != "" {
 		if err == nil || !strings.Contains(err.Error(), message) {
@@ -132,7 +132,7 @@ func TestBoth(t *testing.T) {
 		{digest: shaA, tag: "app:latest"},
 		{digest: "other@" + official.Digest.String(), tag: "app:latest"},
 	} {
-		w, err := own.want(item{digest: test.digest, tag: test.tag})
+		w, err := own.selector(item{digest: test.digest, tag: test.tag})
 		if err != nil {
 			t.Errorf("%s and %s: %v", test.digest, test.tag, err)
 			continue
@@ -149,7 +149,7 @@ func FuzzReference(f *testing.F) {
 	}
 	own := hosts{"registry.example.com"}
 	f.Fuzz(func(t *testing.T, value string) {
-		for _, parse := range []func(string, string) (want, error){own.byDigest, own.byTag} {
+		for _, parse := range []func(string, string) (selector, error){own.byDigest, own.byTag} {
 			w, err := parse("field", value)
 			if err != nil {
 				if !strings.HasPrefix(err.Error(), "field: ") || !strings.Contains(err.Error(), "want ") || len(err.Error()) > 2000 {

@@ -16,7 +16,7 @@ type entryV1 struct {
 	Labels     map[string]string `json:"labels,omitempty"`
 }
 
-func formV1(_ *call, e index.Entry) any {
+func renderV1(_ *call, e index.Entry) any {
 	name := e.Name()
 	tags := make([]string, len(e.Tags))
 	for i, tag := range e.Tags {

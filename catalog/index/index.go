@@ -61,6 +61,9 @@ type Reader interface {
 	// TagNames returns the tags of a repository after the given one, at most n,
 	// or ErrNotFound if the repository holds neither manifest nor blob.
 	TagNames(ctx context.Context, repository, after string, n int) ([]string, error)
+	// Linked returns the size in bytes of a blob that the repository links, by any
+	// of its digests that it was linked under.
+	Linked(ctx context.Context, repository string, dgst digest.Digest) (size int64, found bool, err error)
 	// MountSource returns a repository that links a blob, or ErrNotFound; within
 	// limits where it looks as in Query.
 	MountSource(ctx context.Context, dgst digest.Digest, within []string) (string, error)
@@ -91,8 +94,6 @@ type Planner interface {
 	Tags(ctx context.Context, repository string, dgst digest.Digest) ([]string, error)
 	// Aliases returns the other digests of a manifest's bytes.
 	Aliases(ctx context.Context, repository string, canonical digest.Digest) ([]digest.Digest, error)
-	// Linked returns the size of a blob that the repository links, in bytes.
-	Linked(ctx context.Context, repository string, dgst digest.Digest) (size int64, found bool, err error)
 	// Referring returns the manifests of the repository that refer to a blob.
 	Referring(ctx context.Context, repository string, dgst digest.Digest) ([]digest.Digest, error)
 }

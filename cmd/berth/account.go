@@ -18,7 +18,7 @@ import (
 
 // accountHooks is what the account commands need of the rest of berth.
 type accountHooks struct {
-	// officialFolder says whether there is a folder of official images by that
+	// officialFolder reports whether there is a folder of official images by that
 	// name: an account of the same name would make short names ambiguous.
 	officialFolder func(ctx context.Context, c *config.Config, name string) (bool, error)
 	// used says how much an account's namespace holds. It is nil, or returns

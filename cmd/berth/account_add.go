@@ -70,9 +70,9 @@ registry.`,
 			if err != nil {
 				return err
 			}
-			v := addedForm{
-				accountForm: formOf(added, nil), File: c.Accounts.File, First: first,
-				tokenForms: tokenFormsOf(base(c), added.Name, t.Label, secret),
+			v := addedOutput{
+				accountOutput: outputOf(added, nil), File: c.Accounts.File, First: first,
+				clientTokens: clientTokensOf(base(c), added.Name, t.Label, secret),
 			}
 			return a.print(cmd, v, func(w io.Writer) {
 				kind := "account"
@@ -86,7 +86,7 @@ registry.`,
 						fmt.Fprint(w, "There is no administrator yet: berth account add NAME --admin adds one.\n")
 					}
 				}
-				v.tokenForms.print(w)
+				v.clientTokens.print(w)
 			})
 		},
 	}
@@ -96,10 +96,10 @@ registry.`,
 	return cmd
 }
 
-// addedForm is what add prints as JSON.
-type addedForm struct {
-	accountForm
-	tokenForms
+// addedOutput is what add prints as JSON.
+type addedOutput struct {
+	accountOutput
+	clientTokens
 	File string `json:"file"`
 	// First says that this account has closed the registry.
 	First bool `json:"first"`

@@ -80,7 +80,7 @@ func (a *account) change(cmd *cobra.Command, args []string, how func(*[]string, 
 	if err != nil {
 		return err
 	}
-	return a.print(cmd, formOf(changed, nil), func(w io.Writer) {
+	return a.print(cmd, outputOf(changed, nil), func(w io.Writer) {
 		fmt.Fprintf(w, "%s %s %s %s.\n", name, says, right, strings.Join(namespaces, ", "))
 		if changed.Admin {
 			fmt.Fprintf(w, "As an administrator %s may read and write everything anyway.\n", name)

@@ -13,7 +13,7 @@ import (
 	"github.com/berth-oci/berth/storage/reference"
 )
 
-// officialFolder says whether official images lie below a folder of that name,
+// officialFolder reports whether official images lie below a folder of that name,
 // official/<name>/…, by looking into storage. An image official/<name> alone is
 // no folder. What is in memory is only known to the berth that runs.
 func officialFolder(ctx context.Context, c *config.Config, name string) (bool, error) {

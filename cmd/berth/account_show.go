@@ -16,21 +16,21 @@ import (
 	"github.com/berth-oci/berth/storage/reference"
 )
 
-// accountForm is an account in JSON.
-type accountForm struct {
+// accountOutput is an account in JSON.
+type accountOutput struct {
 	Name  string `json:"name"`
 	Admin bool   `json:"admin"`
 	// Quota is in bytes; nil is no limit.
 	Quota *int64 `json:"quota,omitempty"`
 	// Used is nil where it is not known.
-	Used   *usage      `json:"used,omitempty"`
-	Read   []string    `json:"read"`
-	Write  []string    `json:"write"`
-	Tokens []tokenForm `json:"tokens"`
+	Used   *usage        `json:"used,omitempty"`
+	Read   []string      `json:"read"`
+	Write  []string      `json:"write"`
+	Tokens []tokenOutput `json:"tokens"`
 }
 
-// tokenForm is a token in JSON.
-type tokenForm struct {
+// tokenOutput is a token in JSON.
+type tokenOutput struct {
 	Label    string     `json:"label"`
 	Created  *time.Time `json:"created,omitempty"`
 	Expires  *time.Time `json:"expires,omitempty"`
@@ -38,22 +38,22 @@ type tokenForm struct {
 	ReadOnly bool       `json:"read_only"`
 }
 
-func formOf(a access.Account, used *usage) accountForm {
-	f := accountForm{
+func outputOf(a access.Account, used *usage) accountOutput {
+	f := accountOutput{
 		Name: a.Name, Admin: a.Admin, Used: used,
-		Read: append([]string{}, a.Read...), Write: append([]string{}, a.Write...), Tokens: []tokenForm{},
+		Read: append([]string{}, a.Read...), Write: append([]string{}, a.Write...), Tokens: []tokenOutput{},
 	}
 	if a.Quota != 0 {
 		f.Quota = &a.Quota
 	}
 	for _, t := range a.Tokens {
-		f.Tokens = append(f.Tokens, tokenFormOf(t))
+		f.Tokens = append(f.Tokens, tokenOutputOf(t))
 	}
 	return f
 }
 
-func tokenFormOf(t access.Token) tokenForm {
-	f := tokenForm{Label: t.Label, ReadOnly: t.ReadOnly}
+func tokenOutputOf(t access.Token) tokenOutput {
+	f := tokenOutput{Label: t.Label, ReadOnly: t.ReadOnly}
 	if !t.Created.IsZero() {
 		f.Created = &t.Created
 	}
@@ -80,9 +80,9 @@ func (a *account) newList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			forms := []accountForm{}
+			forms := []accountOutput{}
 			for _, account := range file.Accounts {
-				forms = append(forms, formOf(account, nil))
+				forms = append(forms, outputOf(account, nil))
 			}
 			return a.print(cmd, map[string]any{"accounts": forms}, func(w io.Writer) {
 				if len(forms) == 0 {
@@ -136,27 +136,27 @@ func (a *account) newShow() *cobra.Command {
 					return err
 				}
 			}
-			f := formOf(*account, used)
+			f := outputOf(*account, used)
 			return a.print(cmd, f, func(w io.Writer) { f.print(w) })
 		},
 	}
 }
 
-func (f accountForm) print(w io.Writer) {
-	fmt.Fprintf(w, "name    %s\n", f.Name)
-	if f.Admin {
+func (a accountOutput) print(w io.Writer) {
+	fmt.Fprintf(w, "name    %s\n", a.Name)
+	if a.Admin {
 		fmt.Fprint(w, "admin   yes: may read and write everything\n")
 	}
-	fmt.Fprintf(w, "quota   %s\n", quotaText(f.Quota))
-	if f.Used != nil {
-		fmt.Fprintf(w, "used    %s in %s\n", size.Text(f.Used.Bytes), count(f.Used.Images, "image"))
+	fmt.Fprintf(w, "quota   %s\n", quotaText(a.Quota))
+	if a.Used != nil {
+		fmt.Fprintf(w, "used    %s in %s\n", size.Text(a.Used.Bytes), count(a.Used.Images, "image"))
 	}
-	reads := slices.Concat([]string{f.Name, reference.Official}, f.Read, f.Write)
+	reads := slices.Concat([]string{a.Name, reference.Official}, a.Read, a.Write)
 	slices.Sort(reads)
 	reads = slices.Compact(reads)
 	fmt.Fprintf(w, "reads   %s\n", names(reads))
-	fmt.Fprintf(w, "writes  %s\n\n", names(append([]string{f.Name}, f.Write...)))
-	printTokens(w, f.Tokens)
+	fmt.Fprintf(w, "writes  %s\n\n", names(append([]string{a.Name}, a.Write...)))
+	printTokens(w, a.Tokens)
 }
 
 func quotaText(quota *int64) string {

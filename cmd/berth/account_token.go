@@ -50,12 +50,12 @@ apart, and is what the audit log shows.`,
 			if err != nil {
 				return err
 			}
-			forms := tokenFormsOf(base(c), args[0], t.Label, secret)
+			forms := clientTokensOf(base(c), args[0], t.Label, secret)
 			v := struct {
 				Name string `json:"name"`
-				tokenForms
-				tokenForm
-			}{args[0], forms, tokenFormOf(t)}
+				clientTokens
+				tokenOutput
+			}{args[0], forms, tokenOutputOf(t)}
 			return a.print(cmd, v, func(w io.Writer) {
 				fmt.Fprintf(w, "Added the token %q of %s.\n", t.Label, args[0])
 				forms.print(w)
@@ -79,7 +79,7 @@ func (a *account) newTokenList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			tokens := formOf(*account, nil).Tokens
+			tokens := outputOf(*account, nil).Tokens
 			return a.print(cmd, map[string]any{"tokens": tokens}, func(w io.Writer) { printTokens(w, tokens) })
 		},
 	}
@@ -152,8 +152,8 @@ func (t *tokenFlags) make() (access.Token, string, error) {
 	return made, secret, nil
 }
 
-// tokenForms are the forms in which clients want a token.
-type tokenForms struct {
+// clientTokens are a token as each client wants it.
+type clientTokens struct {
 	Host   string `json:"host"`
 	Secret string `json:"token"`
 	Bearer string `json:"bearer"`
@@ -161,15 +161,15 @@ type tokenForms struct {
 	name   string
 }
 
-func tokenFormsOf(base, name, label, secret string) tokenForms {
+func clientTokensOf(base, name, label, secret string) clientTokens {
 	host := base
 	if u, err := url.Parse(base); err == nil {
 		host = u.Host
 	}
-	return tokenForms{Host: host, Secret: secret, Bearer: access.Bearer(name, secret), url: base, name: name}
+	return clientTokens{Host: host, Secret: secret, Bearer: access.Bearer(name, secret), url: base, name: name}
 }
 
-func (t tokenForms) print(w io.Writer) {
+func (t clientTokens) print(w io.Writer) {
 	fmt.Fprintf(w, `
 The token is shown this once. In the form that each client wants:
 
@@ -187,7 +187,7 @@ The token is shown this once. In the form that each client wants:
 `, t.Secret, t.Host, t.name, t.Bearer, t.url)
 }
 
-func printTokens(w io.Writer, tokens []tokenForm) {
+func printTokens(w io.Writer, tokens []tokenOutput) {
 	if len(tokens) == 0 {
 		fmt.Fprintln(w, "no tokens")
 		return

@@ -109,7 +109,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 			return referrers, err
 		},
 		MissingLayers: c.Registry.MissingLayers,
-		Catalog:       b.catalog, Gate: b.gate, Accounts: b.accounts, Audit: audit,
+		Catalog:       b.catalog, Accounts: b.accounts, Audit: audit,
 		RequestID: server.RequestID, Log: log,
 	})
 	if err != nil {

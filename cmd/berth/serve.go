@@ -75,13 +75,13 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 
 func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *slog.Logger) (*server.Server, error) {
 	o := server.Options{
-		Registry: b.registry,
+		Registry: b.gate.Wrap(b.registry),
 		Token:    b.gate.TokenHandler(),
-		Harbor:   b.registry.Harbor(),
-		Images: images.New(b.catalog, images.Options{
+		Harbor:   b.gate.Wrap(b.registry.Harbor()),
+		Images: b.gate.Wrap(images.New(b.catalog, images.Options{
 			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
-			Gate: b.gate, Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder,
-		}),
+			Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder,
+		})),
 		Ready:       b.ready,
 		ReadHeader:  c.HTTP.Timeouts.ReadHeader,
 		Idle:        c.HTTP.Timeouts.Idle,
@@ -190,7 +190,7 @@ func count(n int64, what string) string {
 	}
 }
 
-// interactive says whether w is a terminal that a person looks at.
+// interactive reports whether w is a terminal that a person looks at.
 func interactive(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && isTerminal(f)

@@ -70,7 +70,7 @@ func Bearer(account, secret string) string {
 	return base64.StdEncoding.EncodeToString([]byte(account + ":" + secret))
 }
 
-// expired says whether the token is of no use at that time.
+// expired reports whether the token is of no use at that time.
 func (t *Token) expired(now time.Time) bool {
 	return !t.Expires.IsZero() && !now.Before(t.Expires)
 }

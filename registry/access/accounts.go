@@ -94,7 +94,7 @@ func (a *Accounts) Close() {
 	<-a.done
 }
 
-// Closed says whether the registry has accounts: a file was there at least
+// Closed reports whether the registry has accounts: a file was there at least
 // once since the start.
 func (a *Accounts) Closed() bool { return !a.Current().open }
 

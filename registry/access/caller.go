@@ -38,22 +38,22 @@ func (c Caller) Label() string {
 	return c.token.Label
 }
 
-// Admin says whether the account is an administrator, who sees whom an image
+// Admin reports whether the account is an administrator, who sees whom an image
 // belongs to and who may pull it. In an open registry nobody is.
 func (c Caller) Admin() bool { return c.account != nil && c.account.Admin }
 
-// Open says whether the registry is open, so that who asks does not matter.
+// Open reports whether the registry is open, so that who asks does not matter.
 func (c Caller) Open() bool { return c.open }
 
-// Anonymous says whether the registry has accounts and the caller is none of
+// Anonymous reports whether the registry has accounts and the caller is none of
 // them.
 func (c Caller) Anonymous() bool { return c.account == nil && !c.open }
 
-// ReadOnly says whether the token that was used is marked so: then nothing may
+// ReadOnly reports whether the token that was used is marked so: then nothing may
 // be written, whatever the account may do.
 func (c Caller) ReadOnly() bool { return c.token != nil && c.token.ReadOnly }
 
-// MayRead says whether the caller may read a repository, or all that lies below
+// MayRead reports whether the caller may read a repository, or all that lies below
 // a namespace. The name must be a well-formed one, in long form.
 func (c Caller) MayRead(repository string) bool {
 	switch {
@@ -66,7 +66,7 @@ func (c Caller) MayRead(repository string) bool {
 	}
 }
 
-// MayWrite says whether the caller may write to a repository, or to all that
+// MayWrite reports whether the caller may write to a repository, or to all that
 // lies below a namespace. The name must be a well-formed one, in long form.
 func (c Caller) MayWrite(repository string) bool {
 	switch {

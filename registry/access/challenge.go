@@ -11,7 +11,7 @@ import (
 // TokenPath is where [Gate.TokenHandler] is to be reached: challenges say so.
 const TokenPath = "/token"
 
-var hostForm = regexp.MustCompile(`^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$`)
+var hostPattern = regexp.MustCompile(`^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$`)
 
 // Challenge is the value of WWW-Authenticate that makes OCI clients get a token
 // for an action on a repository: pull, push (which includes pull) or delete
@@ -61,7 +61,7 @@ func (g *Gate) base(r *http.Request) string {
 	if g.public != "" {
 		return g.public
 	}
-	if !hostForm.MatchString(r.Host) {
+	if !hostPattern.MatchString(r.Host) {
 		return ""
 	}
 	if r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https") {

@@ -46,7 +46,7 @@ type Gate struct {
 	log      *slog.Logger
 	now      func() time.Time
 	macs     sync.Pool // of hash.Hash, keyed
-	slowing  slowing
+	failures failureLimiter
 	// dummy is what the tokens of unknown accounts are compared with.
 	dummy []Token
 }
@@ -90,7 +90,7 @@ func (g *Gate) mac(message []byte) [sha256.Size]byte {
 	return sum
 }
 
-// HasCredentials says whether a request brings any, good or not. A client that
+// HasCredentials reports whether a request brings any, good or not. A client that
 // brings none must be challenged at /v2/ even where anonymous callers may read
 // something, or it would never send those that it has.
 func HasCredentials(r *http.Request) bool {

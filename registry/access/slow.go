@@ -32,8 +32,8 @@ func RetryAfter(cause error) string {
 	return strconv.Itoa(int(wait / time.Second))
 }
 
-// slowing spaces the failures of an address. It knows nothing of successes.
-type slowing struct {
+// failureLimiter spaces the failures of an address. It knows nothing of successes.
+type failureLimiter struct {
 	mu sync.Mutex
 	// failures are by address; recent has the same ones, latest first, so that
 	// a full table forgets who has been quiet for longest.
@@ -57,7 +57,7 @@ type failing struct {
 // that succeed are never slowed, whoever else shares their address.
 func (g *Gate) Slow(ctx context.Context, r *http.Request) error {
 	address := addressOf(r)
-	wait, first, err := g.slowing.reserve(address, g.now())
+	wait, first, err := g.failures.reserve(address, g.now())
 	if first {
 		g.log.WarnContext(ctx, "repeated failed logins: answers to this address are slowed down", "address", address.String())
 	}
@@ -76,7 +76,7 @@ func (g *Gate) Slow(ctx context.Context, r *http.Request) error {
 
 // reserve says how long a failure at this moment has to wait. first is set for
 // the one with which waiting begins.
-func (s *slowing) reserve(address netip.Prefix, now time.Time) (wait time.Duration, first bool, err error) {
+func (s *failureLimiter) reserve(address netip.Prefix, now time.Time) (wait time.Duration, first bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failures == nil {

@@ -18,7 +18,7 @@ func from(address string) *http.Request {
 }
 
 func TestReserve(t *testing.T) {
-	var s slowing
+	var s failureLimiter
 	at := now
 	a, b := netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.2/32")
 	want := func(address netip.Prefix, wait time.Duration, first bool, err error) {
@@ -47,7 +47,7 @@ func TestReserve(t *testing.T) {
 
 // The table is bounded, and keeps those that failed last.
 func TestReserveBounded(t *testing.T) {
-	var s slowing
+	var s failureLimiter
 	address := func(i int) netip.Prefix {
 		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
 	}

@@ -102,7 +102,7 @@ func (s *Snapshot) Account(name string) (*Account, bool) {
 	return &m.Account, true
 }
 
-// Namespace says whether a name is an account's, or that of a namespace in
+// Namespace reports whether a name is an account's, or that of a namespace in
 // which something is granted.
 func (s *Snapshot) Namespace(name string) bool { return s.namespaces[name] }
 

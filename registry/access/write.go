@@ -30,18 +30,18 @@ const header = `# The accounts of a berth registry: who may log in, and what eac
 
 // The forms in which the file is written.
 type (
-	fileForm struct {
-		Accounts []accountForm `yaml:"accounts"`
+	fileDocument struct {
+		Accounts []accountDocument `yaml:"accounts"`
 	}
-	accountForm struct {
-		Name   string      `yaml:"name"`
-		Admin  bool        `yaml:"admin,omitempty"`
-		Quota  string      `yaml:"quota,omitempty"`
-		Tokens []tokenForm `yaml:"tokens,omitempty"`
-		Read   []string    `yaml:"read,flow,omitempty"`
-		Write  []string    `yaml:"write,flow,omitempty"`
+	accountDocument struct {
+		Name   string          `yaml:"name"`
+		Admin  bool            `yaml:"admin,omitempty"`
+		Quota  string          `yaml:"quota,omitempty"`
+		Tokens []tokenDocument `yaml:"tokens,omitempty"`
+		Read   []string        `yaml:"read,flow,omitempty"`
+		Write  []string        `yaml:"write,flow,omitempty"`
 	}
-	tokenForm struct {
+	tokenDocument struct {
 		Label    string     `yaml:"label"`
 		SHA256   string     `yaml:"sha256"`
 		Created  *time.Time `yaml:"created,omitempty"`
@@ -53,18 +53,18 @@ type (
 // render writes the file, sorted by name so that a change is a small one in
 // git too.
 func render(accounts []Account) ([]byte, error) {
-	form := fileForm{Accounts: []accountForm{}}
+	form := fileDocument{Accounts: []accountDocument{}}
 	for _, a := range accounts {
-		f := accountForm{Name: a.Name, Admin: a.Admin, Read: a.Read, Write: a.Write}
+		f := accountDocument{Name: a.Name, Admin: a.Admin, Read: a.Read, Write: a.Write}
 		if a.Quota != 0 {
 			f.Quota = size.Format(a.Quota)
 		}
 		for _, t := range a.Tokens {
-			f.Tokens = append(f.Tokens, tokenForm{t.Label, hex.EncodeToString(t.Hash[:]), timeForm(t.Created), timeForm(t.Expires), t.ReadOnly})
+			f.Tokens = append(f.Tokens, tokenDocument{t.Label, hex.EncodeToString(t.Hash[:]), timeOrNil(t.Created), timeOrNil(t.Expires), t.ReadOnly})
 		}
 		form.Accounts = append(form.Accounts, f)
 	}
-	slices.SortFunc(form.Accounts, func(a, b accountForm) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(form.Accounts, func(a, b accountDocument) int { return strings.Compare(a.Name, b.Name) })
 	var b bytes.Buffer
 	b.WriteString(header)
 	encoder := yaml.NewEncoder(&b)
@@ -75,7 +75,7 @@ func render(accounts []Account) ([]byte, error) {
 	return b.Bytes(), encoder.Close()
 }
 
-func timeForm(t time.Time) *time.Time {
+func timeOrNil(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}

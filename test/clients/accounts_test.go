@@ -33,7 +33,7 @@ type accountLibrary struct {
 	// push and pull copy an image between a repository of berth and a layout.
 	push func(t *testing.T, b *harness.Berth, who harness.Account, layout, tag, repository string) error
 	pull func(t *testing.T, b *harness.Berth, who harness.Account, repository, digest, layout string) error
-	// unauthorized says whether an error is a 401 in the client's eyes.
+	// unauthorized reports whether an error is a 401 in the client's eyes.
 	unauthorized func(error) bool
 	// user is how the client writes the name of an account.
 	user func(name string) string

@@ -49,7 +49,7 @@ func newFuzzed(tb testing.TB) fuzzed {
 	all := catalog.New(index, store, quiet)
 	g, err := registry.New(ctx, registry.Options{
 		Store: store, Section: section, Secret: "secret", Catalog: all, MissingLayers: true,
-		Gate: access.NewGate(accounts, access.GateOptions{}), Accounts: accounts,
+		Accounts: accounts,
 		Begin: func(ctx context.Context, repository string) (registry.Tx, error) {
 			return all.Begin(ctx, repository)
 		},

@@ -97,7 +97,7 @@ func (f *Faulty) do(method string, fn func() error) error {
 	return fault
 }
 
-// next counts a call, and says whether it fails.
+// next counts a call, and reports whether it fails.
 func (f *Faulty) next(method string) (When, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

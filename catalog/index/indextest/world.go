@@ -14,6 +14,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
@@ -153,7 +154,7 @@ func (w *World) Put(repository string, intent storage.Intent) error {
 		return err
 	}
 	defer tx.Close()
-	return tx.Put(ctx, intent, "", func() error {
+	return tx.Put(ctx, intent, image.Manifest{}, "", func() error {
 		w.Arrive(repository, intent.Put)
 		return nil
 	})

@@ -55,11 +55,11 @@ func newRequestMetrics(reg *prometheus.Registry) *requestMetrics {
 	return m
 }
 
-func (m *requestMetrics) record(route, method string, status int, took time.Duration, in, out int64) {
-	m.requests.WithLabelValues(route, methodOf(method), strconv.Itoa(status)).Inc()
-	m.duration.WithLabelValues(route).Observe(took.Seconds())
-	m.received.Add(float64(in))
-	m.sent.Add(float64(out))
+func (r *requestMetrics) record(route, method string, status int, took time.Duration, in, out int64) {
+	r.requests.WithLabelValues(route, methodOf(method), strconv.Itoa(status)).Inc()
+	r.duration.WithLabelValues(route).Observe(took.Seconds())
+	r.received.Add(float64(in))
+	r.sent.Add(float64(out))
 }
 
 func methodOf(method string) string {
@@ -149,24 +149,24 @@ type imageCollector struct {
 	images, repositories, manifests *prometheus.Desc
 }
 
-func (c imageCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- c.images
-	ch <- c.repositories
-	ch <- c.manifests
+func (i imageCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- i.images
+	ch <- i.repositories
+	ch <- i.manifests
 }
 
-func (c imageCollector) Collect(ch chan<- prometheus.Metric) {
-	s, err := c.stats(context.Background())
+func (i imageCollector) Collect(ch chan<- prometheus.Metric) {
+	s, err := i.stats(context.Background())
 	if err != nil {
-		ch <- prometheus.NewInvalidMetric(c.images, err)
+		ch <- prometheus.NewInvalidMetric(i.images, err)
 		return
 	}
 	gauge := func(d *prometheus.Desc, n int64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
 	}
-	gauge(c.images, s.Unikernels, "unikernel")
-	gauge(c.images, s.ROMs, "rom")
-	gauge(c.repositories, s.ImageRepositories, "unikernel")
-	gauge(c.repositories, s.Repositories-s.ImageRepositories, "other")
-	gauge(c.manifests, s.Manifests)
+	gauge(i.images, s.Unikernels, "unikernel")
+	gauge(i.images, s.ROMs, "rom")
+	gauge(i.repositories, s.ImageRepositories, "unikernel")
+	gauge(i.repositories, s.Repositories-s.ImageRepositories, "other")
+	gauge(i.manifests, s.Manifests)
 }

@@ -21,13 +21,13 @@ func RequestID(ctx context.Context) string {
 
 const requestIDHeader = "X-Request-Id"
 
-var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // identify gives a request an ID, or keeps the one that a proxy gave it.
 func (s *Server) identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(requestIDHeader)
-		if !requestIDForm.MatchString(id) {
+		if !requestIDPattern.MatchString(id) {
 			var random [8]byte
 			_, _ = rand.Read(random[:]) // never fails
 			id = hex.EncodeToString(random[:])
@@ -67,9 +67,9 @@ type countingBody struct {
 	n int64
 }
 
-func (b *countingBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.n += int64(n)
+func (c *countingBody) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.n += int64(n)
 	return n, err
 }
 
@@ -80,50 +80,50 @@ type recorder struct {
 	n    int64
 }
 
-func (w *recorder) status() int {
-	if w.code == 0 {
+func (r *recorder) status() int {
+	if r.code == 0 {
 		return http.StatusOK
 	}
-	return w.code
+	return r.code
 }
 
-func (w *recorder) WriteHeader(code int) {
-	if w.code == 0 && code >= 200 {
-		w.code = code
+func (r *recorder) WriteHeader(code int) {
+	if r.code == 0 && code >= 200 {
+		r.code = code
 	}
-	w.ResponseWriter.WriteHeader(code)
+	r.ResponseWriter.WriteHeader(code)
 }
 
-func (w *recorder) Write(p []byte) (int, error) {
-	n, err := w.ResponseWriter.Write(p)
-	w.n += int64(n)
+func (r *recorder) Write(p []byte) (int, error) {
+	n, err := r.ResponseWriter.Write(p)
+	r.n += int64(n)
 	return n, err
 }
 
 // ReadFrom keeps the connection's own way of copying a file.
-func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
-	n, err := io.Copy(w.ResponseWriter, r)
-	w.n += n
+func (r *recorder) ReadFrom(reader io.Reader) (int64, error) {
+	n, err := io.Copy(r.ResponseWriter, reader)
+	r.n += n
 	return n, err
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // LogHandler adds the request's ID to what is logged within a request.
 func LogHandler(h slog.Handler) slog.Handler { return logHandler{h} }
 
 type logHandler struct{ slog.Handler }
 
-func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
+func (l logHandler) Handle(ctx context.Context, r slog.Record) error {
 	if id := RequestID(ctx); id != "" {
 		r.AddAttrs(slog.String("request", id))
 	}
-	return h.Handler.Handle(ctx, r)
+	return l.Handler.Handle(ctx, r)
 }
 
-func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return logHandler{h.Handler.WithAttrs(attrs)}
+func (l logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return logHandler{l.Handler.WithAttrs(attrs)}
 }
 
-func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Handler.WithGroup(name)} }
+func (l logHandler) WithGroup(name string) slog.Handler { return logHandler{l.Handler.WithGroup(name)} }

@@ -196,7 +196,7 @@ func newCounted(t *testing.T, anonymousOfficial bool) *counted {
 	index.Observe(func(operation string, _ time.Duration, _ error) { b.calls.note("index " + operation) })
 	all := catalog.New(countingIndex{index, b.calls}, store, quiet)
 	g, err := registry.New(context.WithoutCancel(ctx), registry.Options{
-		Store: store, Section: section, Secret: "secret", Catalog: all, Gate: gate, Accounts: accounts,
+		Store: store, Section: section, Secret: "secret", Catalog: all, Accounts: accounts,
 		Begin: func(ctx context.Context, repository string) (registry.Tx, error) {
 			return all.Begin(ctx, repository)
 		},
@@ -215,11 +215,11 @@ func newCounted(t *testing.T, anonymousOfficial bool) *counted {
 		}
 	})
 	mux := http.NewServeMux()
-	mux.Handle("/v1/", images.New(all, images.Options{Gate: gate, Accounts: accounts, Used: g.Used, Log: quiet}))
+	mux.Handle("/v1/", images.New(all, images.Options{Accounts: accounts, Used: g.Used, Log: quiet}))
 	mux.Handle("/api/v2.0/", g.Harbor())
 	mux.Handle("/token", gate.TokenHandler())
 	mux.Handle("/v2/", g)
-	b.Handler = mux
+	b.Handler = gate.Wrap(mux)
 	return b
 }
 

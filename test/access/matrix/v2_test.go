@@ -33,7 +33,7 @@ type request struct {
 	// request was answered with success, and if it was not.
 	probe         string
 	done, refused int
-	// right says whether a successful answer holds what it should.
+	// right reports whether a successful answer holds what it should.
 	right func(*harness.Answer) bool
 }
 

@@ -320,7 +320,7 @@ func (w *world) wire(caller, method, target string, header ...string) *harness.A
 }
 
 // wireAs does the same with the credentials that are in the header; the caller
-// only says whether they are good.
+// only reports whether they are good.
 func (w *world) wireAs(caller, method, target string, header ...string) *harness.Answer {
 	w.t.Helper()
 	dialer := net.Dialer{}

@@ -1,0 +1,64 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"net/http"
+)
+
+// ErrNoCredentials is the error where an account is wanted and a request brings
+// none.
+var ErrNoCredentials = errors.New("authentication required")
+
+// Identity is who a request comes from, as [Gate.Wrap] has found out.
+type Identity struct {
+	// Caller is who asks. It may do nothing if the credentials are wrong.
+	Caller Caller
+	// Err is nil, or [ErrUnauthorized] for wrong credentials.
+	Err error
+
+	gate *Gate
+}
+
+type identityKey struct{}
+
+// Wrap returns a handler that finds out, once, who a request comes from before
+// next answers it. It refuses nobody: what a caller may do, and in which form it
+// is told that it may not, next knows (see [Of] and [Identity.Refuse]).
+func (g *Gate) Wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		caller, err := g.Identify(r)
+		id := &Identity{Caller: caller, Err: err, gate: g}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, id)))
+	})
+}
+
+// Of returns who a request comes from. A request that no gate has seen comes
+// from [Everyone]: whoever serves it without one has no accounts.
+func Of(r *http.Request) *Identity {
+	if id, ok := r.Context().Value(identityKey{}).(*Identity); ok {
+		return id
+	}
+	return &Identity{Caller: Everyone()}
+}
+
+// Refuse makes the headers of an answer of 401 or 429, and returns why it is
+// given: [ErrTooManyFailures] for 429, [ErrUnauthorized] for wrong credentials,
+// [ErrNoCredentials] if there are none. Wrong ones are refused slower and
+// slower. The challenge is for an action on a repository, as in
+// [Gate.Challenge].
+func (i *Identity) Refuse(w http.ResponseWriter, r *http.Request, repository, action string) error {
+	why := i.Err
+	if why != nil {
+		if err := i.gate.Slow(r.Context(), r); err != nil {
+			w.Header().Set("Retry-After", RetryAfter(err))
+			return ErrTooManyFailures
+		}
+	} else {
+		why = ErrNoCredentials
+	}
+	if i.gate != nil {
+		w.Header().Set("WWW-Authenticate", i.gate.Challenge(r, repository, action))
+	}
+	return why
+}
