@@ -29,8 +29,11 @@ func TestREADME(t *testing.T) {
 
 var yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```\n")
 
-// TestExamples loads every configuration that a document shows.
+// TestExamples loads every configuration that a document shows, with a
+// certificate where it names one.
 func TestExamples(t *testing.T) {
+	certificate, key := pair(t, t.TempDir(), "tls")
+	files := strings.NewReplacer("/etc/berth/tls.crt", certificate, "/etc/berth/tls.key", key)
 	for document, examples := range map[string]int{"README.md": 3, "../storage/README.md": 3} {
 		text, err := os.ReadFile(document)
 		if err != nil {
@@ -42,7 +45,7 @@ func TestExamples(t *testing.T) {
 		}
 		for _, block := range blocks {
 			file := filepath.Join(t.TempDir(), "berth.yaml")
-			if err := os.WriteFile(file, block[1], 0o600); err != nil {
+			if err := os.WriteFile(file, []byte(files.Replace(string(block[1]))), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			c, err := Load(file, nil)

@@ -1,6 +1,10 @@
+// Package docs checks documents: the commands that they print run as printed, and
+// what they name is there.
 package docs
 
 import (
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,7 +19,7 @@ var (
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
 	// named is a name of the code, and the file in which it is.
-	named = regexp.MustCompile("`([^`]+)` \\(`([^`]+\\.go)`\\)")
+	named = regexp.MustCompile("`([^`]+)`\\s\\(`([^`]+\\.go)`\\)")
 	// path is a file or folder of the module, in code.
 	path = regexp.MustCompile("`([a-z][a-z0-9]*(?:/[a-z0-9_]+)+(?:\\.go)?)`")
 )
@@ -25,10 +29,12 @@ func documents(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	err := filepath.WalkDir(harness.Root(), func(file string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() && file != harness.Root() && strings.HasPrefix(entry.Name(), ".") {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && file != harness.Root() && strings.HasPrefix(entry.Name(), "."):
 			return fs.SkipDir
-		}
-		if !strings.HasSuffix(file, ".md") {
+		case !strings.HasSuffix(file, ".md"):
 			return nil
 		}
 		text, err := os.ReadFile(file)
@@ -103,6 +109,39 @@ func TestNames(t *testing.T) {
 	for _, found := range paths {
 		if _, err := os.Stat(filepath.Join(harness.Root(), found[1])); err != nil {
 			t.Errorf("CONTRIBUTING.md: %v", err)
+		}
+	}
+}
+
+// TestPackageComments checks that every package says what it is.
+func TestPackageComments(t *testing.T) {
+	commented := map[string]bool{}
+	err := filepath.WalkDir(harness.Root(), func(file string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && file != harness.Root() && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata"):
+			return fs.SkipDir
+		case !strings.HasSuffix(file, ".go"):
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.PackageClauseOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		folder := filepath.Dir(file)
+		commented[folder] = commented[folder] || parsed.Doc != nil
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(commented) < 20 {
+		t.Errorf("%d packages: this test sees too little", len(commented))
+	}
+	for folder, says := range commented {
+		if !says {
+			t.Errorf("the package in %s has no comment", folder)
 		}
 	}
 }
