@@ -21,7 +21,7 @@ var (
 	// named is a name of the code, and the file in which it is.
 	named = regexp.MustCompile("`([^`]+)`\\s\\(`([^`]+\\.go)`\\)")
 	// path is a file or folder of the module, in code.
-	path = regexp.MustCompile("`([a-z][a-z0-9]*(?:/[a-z0-9_]+)+(?:\\.go)?)`")
+	path = regexp.MustCompile("`((?:catalog|cmd|config|registry|storage|test)(?:/[a-z0-9_]+)+(?:\\.go)?)`")
 )
 
 // documents are all of the module, by their names below its root.
