@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/berth-oci/berth/config/node"
 )
 
 // file reads the YAML file into c. It walks the nodes itself, against the
@@ -89,7 +92,7 @@ func (f *file) library(where, key, message string) {
 // aliases cannot make this long.
 func (f *file) section(prefix string, n *yaml.Node) {
 	n = follow(n)
-	if isNull(n) {
+	if node.IsNull(n) {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
@@ -137,7 +140,7 @@ func (f *file) key(where, path string, n *yaml.Node) {
 		f.value(where, s, follow(n))
 		return
 	}
-	if path == "storage" && follow(n).Kind == yaml.ScalarNode && !isNull(follow(n)) {
+	if path == "storage" && follow(n).Kind == yaml.ScalarNode && !node.IsNull(follow(n)) {
 		f.driver(where, follow(n).Value)
 		return
 	}
@@ -170,7 +173,7 @@ func (f *file) key(where, path string, n *yaml.Node) {
 
 // value reads the value of one key. Nothing after the colon leaves the default.
 func (f *file) value(where string, s setting, n *yaml.Node) {
-	if isNull(n) {
+	if node.IsNull(n) {
 		return
 	}
 	if n.Kind != yaml.ScalarNode {
@@ -211,27 +214,7 @@ func follow(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
-
-// describe says what a node is, never what it holds: it may be a secret.
+// describe says what a node is.
 func describe(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
-		return "a mapping"
-	case yaml.SequenceNode:
-		return "a list"
-	}
-	switch n.Tag {
-	case "!!str":
-		return "text"
-	case "!!bool":
-		return "true or false"
-	case "!!int", "!!float":
-		return "a number"
-	case "!!null":
-		return "nothing"
-	case "!!timestamp":
-		return "a date"
-	}
-	return "of the type " + shorten(n.Tag)
+	return cmp.Or(node.Describe(n), "of the type "+shorten(n.Tag))
 }

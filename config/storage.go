@@ -10,6 +10,8 @@ import (
 
 	"github.com/distribution/distribution/v3/configuration"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/berth-oci/berth/config/node"
 )
 
 // drivers are the storage drivers that are compiled in, by every name they
@@ -52,7 +54,7 @@ func (f *file) oneDriver(lines map[string]int) {
 
 // parameters reads those of a driver, with the types that YAML gives them.
 func (f *file) parameters(where, path string, n *yaml.Node) {
-	if isNull(n) {
+	if node.IsNull(n) {
 		return
 	}
 	if n.Kind != yaml.MappingNode {

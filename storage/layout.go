@@ -2,7 +2,6 @@ package storage
 
 import (
 	"path"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -20,7 +19,6 @@ import (
 const (
 	root         = "/docker/registry/v2"
 	repositories = root + "/repositories"
-	uploads      = "/_uploads/"
 )
 
 func blobPath(d digest.Digest) string {
@@ -54,7 +52,3 @@ func layerLink(name string, d digest.Digest) string {
 }
 
 func uploadPath(name, id string) string { return path.Join(repositories, name, "_uploads", id) }
-
-// transient reports whether a path belongs to an upload in progress, which need
-// not survive a power cut.
-func transient(p string) bool { return strings.Contains(p, uploads) }

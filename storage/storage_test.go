@@ -12,10 +12,11 @@ import (
 	"strings"
 	"testing"
 
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/s3-aws"
 	"github.com/opencontainers/go-digest"
+
+	_ "github.com/berth-oci/berth/storage/local"
 )
 
 // stores opens one store of each kind that needs nothing else.
@@ -236,33 +237,5 @@ func TestOpenFails(t *testing.T) {
 		if _, err := Open(context.Background(), kind, p); err == nil {
 			t.Errorf("%s opens", kind)
 		}
-	}
-}
-
-// TestDurableParents checks which directories an operation has to sync: the
-// new ones, and those that another operation created and has not synced yet.
-func TestDurableParents(t *testing.T) {
-	root := t.TempDir()
-	d := newDurable(nil, root)
-	if err := os.MkdirAll(filepath.Join(root, "old"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(root, "old", "x", "y")
-	want := []string{dir, filepath.Join(root, "old", "x")}
-	first := d.enter(dir)
-	if !slices.Equal(first, want) {
-		t.Fatalf("new directories: %v", first)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	second := d.enter(dir)
-	if !slices.Equal(second, want) {
-		t.Fatalf("directories that another operation has not synced: %v", second)
-	}
-	d.leave(first)
-	d.leave(second)
-	if settled := d.enter(dir); len(settled) != 0 || len(d.creating) != 0 {
-		t.Fatalf("settled directories: %v, %v", settled, d.creating)
 	}
 }

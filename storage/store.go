@@ -1,16 +1,17 @@
-// Package storage is where berth's bytes live: it opens the configured driver,
-// makes what it writes durable, and reads repositories as they are stored. It
-// knows neither HTTP nor unikernels.
+// Package storage is where berth's bytes live: it opens the configured driver
+// and reads repositories as they are stored. It knows neither HTTP nor
+// unikernels.
 //
 // The layout is distribution's, so any distribution registry can serve what
 // berth stored, and the other way round (see layout.go).
 package storage
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
-	"path/filepath"
+	"io"
 	"strings"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
@@ -23,34 +24,41 @@ type Store struct {
 	driver   storagedriver.StorageDriver
 	content  Content
 	identity string
+	closer   io.Closer // nil for a driver that has nothing to close
 }
 
+// own are the drivers that berth has in place of distribution's, by the kind
+// for which they stand, with the name by which they are opened.
+var own = map[string]string{"filesystem": "berth-local"}
+
 // Open opens the driver of a kind with its parameters, as distribution names
-// both. It must be compiled in: whoever builds a program imports the drivers
-// that it has.
+// both; local files have a driver of berth's own. It must be compiled in:
+// whoever builds a program imports the drivers that it has. The caller closes
+// the store.
 func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, error) {
-	driver, err := factory.Create(ctx, kind, parameters)
+	driver, err := factory.Create(ctx, cmp.Or(own[kind], kind), parameters)
 	if err != nil {
 		return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
 	}
 	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters)}
-	if kind == "filesystem" {
-		dir, err := filepath.Abs(fmt.Sprint(parameters["rootdirectory"]))
-		if err != nil {
-			return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
-		}
-		if err := settleTree(dir); err != nil {
-			return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
-		}
-		s.driver = newDurable(driver, dir)
+	if closer, ok := driver.(io.Closer); ok && kind != OpenedDriver {
+		s.closer = closer
 	}
 	s.content = driverContent{s.driver}
 	return s, nil
 }
 
+// Close ends the use of the store: nobody may be in a call of it.
+func (s *Store) Close() error {
+	if s.closer == nil {
+		return nil
+	}
+	return s.closer.Close()
+}
+
 // Driver is the opened driver. Whatever else uses the storage must use this
-// one: a second in-memory driver would be another store, and a second
-// filesystem driver would not be durable.
+// one: a second in-memory driver would be another store, and a second driver
+// of local files would not know what the first has made durable.
 func (s *Store) Driver() storagedriver.StorageDriver { return s.driver }
 
 // Identity names the place where the bytes are. An index that was made from

@@ -3,10 +3,10 @@ package storage_test
 import (
 	"testing"
 
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
 
 	"github.com/berth-oci/berth/storage"
+	_ "github.com/berth-oci/berth/storage/local"
 	"github.com/berth-oci/berth/storage/storagetest"
 )
 

@@ -29,18 +29,20 @@ const (
 var mayImport = map[string][]string{
 	"cmd/berth":         {anything},
 	"cmd/berth/server":  {"catalog/index"},
-	"config":            {"config/nearest", "config/size"},
+	"config":            {"config/nearest", "config/node", "config/size"},
 	"config/nearest":    {},
+	"config/node":       {},
 	"config/size":       {},
 	"registry":          {"catalog/image", "config/size", "registry/access", "storage", "storage/reference"},
-	"registry/access":   {"config/nearest", "config/size", "storage/fsync", "storage/reference"},
+	"registry/access":   {"config/nearest", "config/node", "config/size", "storage/fsync", "storage/reference"},
 	"catalog":           {"catalog/image", "catalog/index", "storage"},
 	"catalog/bolt":      {"catalog/image", "catalog/index", "storage", "storage/fsync", "storage/reference"},
 	"catalog/image":     {"storage"},
 	"catalog/images":    {"catalog/image", "catalog/index", "registry/access", "storage", "storage/reference"},
 	"catalog/index":     {"catalog/image", "storage", "storage/reference"},
-	"storage":           {"storage/fsync", "storage/reference"},
+	"storage":           {"storage/reference"},
 	"storage/fsync":     {},
+	"storage/local":     {},
 	"storage/reference": {},
 	// The suites.
 	"catalog/index/indextest": {"catalog", "catalog/image", "catalog/index", "storage"},
@@ -60,13 +62,13 @@ var onlyIn = map[string][]string{
 	"github.com/aws":        {},
 	// distribution's drivers have its interface of a driver as storage does, and
 	// the redirects of one speak HTTP.
-	"net/http":                                        {"cmd/berth", "cmd/berth/server", "registry", "registry/access", "catalog/images", "storage", "test/harness", "test/writers"},
+	"net/http":                                        {"cmd/berth", "cmd/berth/server", "registry", "registry/access", "catalog/images", "storage", "storage/local", "test/harness", "test/writers"},
 	"github.com/sirupsen":                             {"registry"}, // how distribution logs
 	distribution:                                      {"registry"},
 	distribution + "/configuration":                   {"registry", "config"},
-	distribution + "/registry/storage/driver":         {"cmd/berth", "registry", "storage", "storage/storagetest"},
+	distribution + "/registry/storage/driver":         {"cmd/berth", "registry", "storage", "storage/local", "storage/storagetest"},
 	distribution + "/registry/storage/driver/":        {"cmd/berth"},
-	distribution + "/registry/storage/driver/factory": {"storage"},
+	distribution + "/registry/storage/driver/factory": {"storage", "storage/local"},
 }
 
 // withoutDistribution are the packages, with all below them, that of

@@ -77,6 +77,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	if b.store, err = storage.Open(ctx, section.Type(), section.Parameters()); err != nil {
 		return err
 	}
+	b.closers = append(b.closers, b.store.Close)
 	b.where = c.Data + " (" + section.Type() + ")"
 
 	index, err := openIndex(ctx, c.Catalog.Path, b.store, log, stderr)

@@ -16,6 +16,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/berth-oci/berth/config/node"
+
 	"github.com/berth-oci/berth/config/size"
 )
 
@@ -102,7 +104,7 @@ func (r *reader) file(n *yaml.Node) []Account {
 	found := false
 	r.keys(n, "", map[string]func(*yaml.Node, string){
 		"accounts": func(n *yaml.Node, where string) {
-			if isNull(n) {
+			if node.IsNull(n) {
 				return
 			}
 			found = true
@@ -252,7 +254,7 @@ func (r *reader) keys(n *yaml.Node, where string, read map[string]func(*yaml.Nod
 
 // list reads each of a list. Nothing after the colon is an empty one.
 func (r *reader) list(n *yaml.Node, where string, each func(*yaml.Node, string)) {
-	if isNull(n) {
+	if node.IsNull(n) {
 		return
 	}
 	if n.Kind != yaml.SequenceNode {
@@ -267,7 +269,7 @@ func (r *reader) list(n *yaml.Node, where string, each func(*yaml.Node, string))
 func (r *reader) text(n *yaml.Node, where string) string {
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" {
 		hint := ""
-		if n.Kind == yaml.ScalarNode && !isNull(n) {
+		if n.Kind == yaml.ScalarNode && !node.IsNull(n) {
 			hint = "; put it in quotes"
 		}
 		r.wrong(n, where, "is %s, not text%s", describe(n), hint)
@@ -307,29 +309,5 @@ func ParseTime(text string) (time.Time, error) {
 	return time.Time{}, errors.New("not a time")
 }
 
-func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
-
-// describe says what a node is, never what it holds.
-func describe(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
-		return "a mapping"
-	case yaml.SequenceNode:
-		return "a list"
-	case yaml.AliasNode:
-		return "an alias (which is not supported here)"
-	}
-	switch n.Tag {
-	case "!!str":
-		return "text"
-	case "!!bool":
-		return "true or false"
-	case "!!int", "!!float":
-		return "a number"
-	case "!!null":
-		return "nothing"
-	case "!!timestamp":
-		return "a date"
-	}
-	return "something else"
-}
+// describe says what a node is.
+func describe(n *yaml.Node) string { return cmp.Or(node.Describe(n), "something else") }

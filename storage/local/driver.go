@@ -1,0 +1,282 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
+)
+
+// Factory is the name under which distribution's factory opens the driver. That
+// of its kind is another, which distribution's own driver registers.
+const Factory = "berth-local"
+
+// kind is what the driver is called in the configuration, errors and metrics.
+const kind = "filesystem"
+
+func init() { factory.Register(Factory, opener{}) }
+
+type opener struct{}
+
+func (opener) Create(_ context.Context, parameters map[string]any) (storagedriver.StorageDriver, error) {
+	o := Options{Root: "/var/lib/registry"}
+	if root, ok := parameters["rootdirectory"]; ok {
+		o.Root = fmt.Sprint(root)
+	}
+	if given, ok := parameters["maxthreads"]; ok && given != nil {
+		n, err := strconv.ParseInt(fmt.Sprint(given), 0, 32)
+		if err != nil {
+			return nil, fmt.Errorf("maxthreads: %v is not a number", given)
+		}
+		o.MaxThreads = int(n)
+	}
+	return Open(o)
+}
+
+// Options are the parameters of a driver.
+type Options struct {
+	// Root is the folder below which everything is: the parameter
+	// "rootdirectory". It is created if it is missing.
+	Root string
+	// MaxThreads bounds how many calls of the file system run at once: the
+	// parameter "maxthreads", 100 if it is 0, and never less than 25.
+	MaxThreads int
+}
+
+// layout are the folders that every store has, to where one folder per
+// repository or digest begins.
+var layout = []string{
+	"docker", "docker/registry", "docker/registry/v2", "docker/registry/v2/blobs", "docker/registry/v2/repositories",
+}
+
+// Driver stores files below a folder. It is safe for concurrent use, of one
+// process at a time.
+type Driver struct {
+	files   *gate
+	settler *settler
+	changes *changes
+	uploads *uploads
+	healing sync.Mutex // held to write folders' entries again
+
+	run      string // in the names of this run's temporary files
+	number   atomic.Uint64
+	cleaning *cleaning
+	closed   atomic.Bool
+}
+
+// Open opens a driver. When it returns, all that an earlier process left is
+// durable where the system can do that, and what it left unfinished is being
+// removed.
+func Open(o Options) (*Driver, error) {
+	root, err := filepath.Abs(o.Root)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := openFiles(root)
+	if err != nil {
+		return nil, err
+	}
+	d, err := open(f, o)
+	if err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	return d, nil
+}
+
+func open(f files, o Options) (*Driver, error) {
+	most := 100
+	if o.MaxThreads != 0 {
+		most = max(o.MaxThreads, 25)
+	}
+	d := &Driver{files: newGate(f, most), changes: newChanges(), uploads: newUploads(), run: rand.Text()}
+	unclean, err := d.mark()
+	if err != nil {
+		return nil, err
+	}
+	trusted, err := f.settled()
+	if err != nil {
+		return nil, fmt.Errorf("write out what an earlier process left: %w", err)
+	}
+	d.settler = newSettler(d.files, trusted)
+	d.cleaning = d.clean(unclean)
+	return d, nil
+}
+
+// Close ends the use of the driver: nobody may be in a call of it. Closing again
+// does nothing.
+func (d *Driver) Close() error {
+	if d.closed.Swap(true) {
+		return nil
+	}
+	d.cleaning.stop()
+	return errors.Join(d.unmark(), d.files.close())
+}
+
+// Name implements storagedriver.StorageDriver.
+func (d *Driver) Name() string { return kind }
+
+// RedirectURL implements storagedriver.StorageDriver: there is nowhere to go.
+func (d *Driver) RedirectURL(*http.Request, string) (string, error) { return "", nil }
+
+// name is a path as the files have it.
+func name(p string) (string, error) {
+	if !storagedriver.PathRegexp.MatchString(p) {
+		return "", storagedriver.InvalidPathError{Path: p, DriverName: kind}
+	}
+	name := path.Clean(p[1:])
+	if name == "." || name == ".." || strings.HasPrefix(name, "../") {
+		return "", storagedriver.InvalidPathError{Path: p, DriverName: kind}
+	}
+	return name, nil
+}
+
+// folder is name, for what may be the root as well.
+func folder(p string) (string, error) {
+	if p == "/" {
+		return ".", nil
+	}
+	return name(p)
+}
+
+// wrap gives an error the type that the interface wants. What is below a file
+// does not exist.
+func wrap(p string, err error) error {
+	var known storagedriver.InvalidOffsetError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return storagedriver.PathNotFoundError{Path: p, DriverName: kind}
+	}
+	return storagedriver.Error{DriverName: kind, Detail: err}
+}
+
+// look reads something of a path, and again if what it saw was being changed
+// and might have been undone.
+func (d *Driver) look(ctx context.Context, name string, read func() error) error {
+	for {
+		epoch := d.settler.begin()
+		err := read()
+		other := d.changes.shown(name)
+		if other == nil && d.settler.begin() == epoch {
+			return err
+		}
+		if other != nil {
+			select {
+			case <-other.done:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// GetContent implements storagedriver.StorageDriver.
+func (d *Driver) GetContent(ctx context.Context, p string) ([]byte, error) {
+	f, err := d.Reader(ctx, p, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var content bytes.Buffer
+	if _, err := content.ReadFrom(f); err != nil {
+		return nil, wrap(p, err)
+	}
+	return content.Bytes(), nil
+}
+
+// Reader implements storagedriver.StorageDriver. What it returns is an
+// *os.File, so that the system can send it by itself.
+func (d *Driver) Reader(ctx context.Context, p string, offset int64) (io.ReadCloser, error) {
+	name, err := name(p)
+	if err != nil {
+		return nil, err
+	}
+	if offset < 0 {
+		return nil, storagedriver.InvalidOffsetError{Path: p, Offset: offset, DriverName: kind}
+	}
+	var f file
+	err = d.look(ctx, name, func() (err error) {
+		if f != nil {
+			_ = f.Close() // of what was undone
+		}
+		f, err = d.files.open(name, os.O_RDONLY)
+		return err
+	})
+	if err == nil && offset > 0 {
+		_, err = f.Seek(offset, io.SeekStart)
+	}
+	if err != nil {
+		if f != nil {
+			_ = f.Close()
+		}
+		return nil, wrap(p, err)
+	}
+	return f, nil
+}
+
+// Stat implements storagedriver.StorageDriver.
+func (d *Driver) Stat(ctx context.Context, p string) (storagedriver.FileInfo, error) {
+	name, err := folder(p)
+	if err != nil {
+		return nil, err
+	}
+	var found info
+	err = d.look(ctx, name, func() (err error) {
+		found, err = d.files.stat(name)
+		return err
+	})
+	if err != nil {
+		return nil, wrap(p, err)
+	}
+	found.path = p
+	return found, nil
+}
+
+// List implements storagedriver.StorageDriver. It leaves out the driver's own
+// temporary files.
+func (d *Driver) List(_ context.Context, p string) ([]string, error) {
+	name, err := folder(p)
+	if err != nil {
+		return nil, err
+	}
+	names, err := d.files.names(name)
+	if err != nil {
+		return nil, wrap(p, err)
+	}
+	paths := make([]string, 0, len(names))
+	for _, found := range names {
+		if !ours(found) {
+			paths = append(paths, path.Join(p, found))
+		}
+	}
+	return paths, nil
+}
+
+// Walk implements storagedriver.StorageDriver.
+func (d *Driver) Walk(ctx context.Context, p string, f storagedriver.WalkFn, options ...func(*storagedriver.WalkOptions)) error {
+	if _, err := folder(p); err != nil {
+		return err
+	}
+	return storagedriver.WalkFallback(ctx, d, p, f, options...)
+}
