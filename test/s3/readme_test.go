@@ -13,7 +13,8 @@ import (
 
 var readmeExample = regexp.MustCompile("(?ms)^```yaml\n(storage:\n  s3:\n    regionendpoint.*?)^```\n")
 
-// TestReadme starts berth with the example of storage's README. Only the address, the bucket
+// TestReadme starts berth with the example of the README of storage. Only the
+// address, the bucket
 // and the keys are others.
 func TestReadme(t *testing.T) {
 	t.Parallel()
