@@ -45,10 +45,13 @@ type HTTP struct {
 	Open bool
 	// Secret signs the state of unfinished uploads. Empty means that one is to
 	// be generated and kept in the data folder.
-	Secret   string
-	TLS      TLS
-	Timeouts Timeouts
-	Limits   Limits
+	Secret string
+	// TrustedProxies are the addresses from which forwarding headers are
+	// believed.
+	TrustedProxies Networks
+	TLS            TLS
+	Timeouts       Timeouts
+	Limits         Limits
 }
 
 // TLS names the PEM files of the server's certificate: both, or neither.
@@ -61,14 +64,26 @@ type TLS struct {
 type Timeouts struct {
 	ReadHeader time.Duration
 	Idle       time.Duration
+	// Stall is how long a client may send or take nothing, or fall behind
+	// Limits.MinimumRate. Request bounds the waiting for the client in a
+	// request that is short.
+	Stall   time.Duration
+	Request time.Duration
 	// Shutdown is how long requests in flight may take to finish; zero cuts
 	// them off.
 	Shutdown time.Duration
 }
 
-// Limits bound what a client may send.
+// Limits bound what clients may send, and how much of berth they may take up.
+// Of the numbers, 0 stands for what suits the files that berth may open.
 type Limits struct {
 	HeaderBytes Size
+	// MinimumRate is in bytes a second.
+	MinimumRate          Size
+	Connections          int
+	ConnectionsPerClient int
+	Requests             int
+	Uploads              int
 }
 
 // Storage is distribution's storage section: a driver with its parameters, and
@@ -148,8 +163,11 @@ type Audit struct {
 	File string
 }
 
-// Log configures the log on standard error.
+// Log configures the log.
 type Log struct {
+	// File is appended to, and opened again on SIGHUP. Empty means standard
+	// error.
+	File string
 	// Level is debug, info, warn or error.
 	Level string
 	// Format is text or json.
@@ -176,9 +194,11 @@ func defaults() *Config {
 			Timeouts: Timeouts{
 				ReadHeader: 10 * time.Second,
 				Idle:       2 * time.Minute,
+				Stall:      30 * time.Second,
+				Request:    time.Minute,
 				Shutdown:   30 * time.Second,
 			},
-			Limits: Limits{HeaderBytes: 64 << 10},
+			Limits: Limits{HeaderBytes: 64 << 10, MinimumRate: 4 << 10},
 		},
 		Storage: Storage{
 			Delete: Delete{Enabled: true},

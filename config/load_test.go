@@ -73,20 +73,42 @@ http:
   listen: "[::1]:0"
   public_url: https://registry.example.com:8443
   open: true
-  timeouts: &slow {read_header: 1m, idle: 1h30m}
+  timeouts: &slow {read_header: 1m, idle: 1h30m, stall: 20s, request: 2m}
   limits: {header_bytes: 8192}
 storage: {inmemory: , maintenance: {readonly: {enabled: true}, uploadpurging: {dryrun: true}}, tag: {concurrencylimit: 8}}
 log: {level: debug, format: json, access: false}
 metrics: {listen: ":9090"}
 `)
 	if c.Data != "/srv/berth" || c.HTTP.Listen != "[::1]:0" || !c.HTTP.Open || c.HTTP.PublicURL != "https://registry.example.com:8443" ||
-		c.HTTP.Timeouts != (Timeouts{time.Minute, 90 * time.Minute, 30 * time.Second}) || c.HTTP.Limits.HeaderBytes != 8192 ||
+		c.HTTP.Timeouts != (Timeouts{time.Minute, 90 * time.Minute, 20 * time.Second, 2 * time.Minute, 30 * time.Second}) || c.HTTP.Limits.HeaderBytes != 8192 ||
 		c.Storage.Driver != "inmemory" || !c.ReadOnly() || !c.Storage.Maintenance.UploadPurging.DryRun || c.Storage.Tag.ConcurrencyLimit != 8 ||
-		c.Log != (Log{"debug", "json", false}) || c.Metrics.Listen != ":9090" {
+		c.Log != (Log{"", "debug", "json", false}) || c.Metrics.Listen != ":9090" {
 		t.Errorf("got %+v", c)
 	}
 	if err := c.Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNetworks writes them in each way that is taken.
+func TestNetworks(t *testing.T) {
+	const want = "10.0.0.0/8,192.0.2.1,fd00::/64"
+	for _, text := range []string{
+		"[10.0.0.0/8, 192.0.2.1, 'fd00::/64']", "'10.0.0.0/8, 192.0.2.1/32,fd00::1/64'",
+	} {
+		c := load(t, "http: {trusted_proxies: "+text+"}")
+		if got := c.HTTP.TrustedProxies.String(); got != want {
+			t.Errorf("%s is read as %s", text, got)
+		}
+	}
+	c, err := Load("", []string{"BERTH_HTTP_TRUSTED_PROXIES=10.0.0.0/8,192.0.2.1,fd00::/64"})
+	if err != nil || c.HTTP.TrustedProxies.String() != want {
+		t.Errorf("of the environment: %v, %v", c, err)
+	}
+	for _, text := range []string{"any", "10.0.0.0/33", "10.0.0.1:80", "fe80::1%eth0", "192.0.2.1;192.0.2.2"} {
+		if _, err := Load("", []string{"BERTH_HTTP_TRUSTED_PROXIES=" + text}); err == nil || !strings.Contains(err.Error(), "networks like") {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }
 

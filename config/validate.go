@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Validate fills in what depends on other keys (the folders below Data) and
@@ -49,6 +50,9 @@ func (c *Config) checkData(p *problems) {
 	if info, err := os.Stat(c.Accounts.File); err == nil && info.IsDir() {
 		c.problem(p, "accounts.file", "%s is a folder; name a file", c.Accounts.File)
 	}
+	if info, err := os.Stat(c.Log.File); err == nil && info.IsDir() {
+		c.problem(p, "log.file", "%s is a folder; name a file", c.Log.File)
+	}
 	if info, err := os.Stat(c.Audit.File); err == nil && info.IsDir() {
 		c.problem(p, "audit.file", "%s is a folder; name a file", c.Audit.File)
 	}
@@ -75,6 +79,26 @@ func (c *Config) checkHTTP(p *problems) {
 	}
 	if d := h.Timeouts.Idle; d <= 0 {
 		c.problem(p, "http.timeouts.idle", "%s is no time; without a limit a silent client would hold its connection for ever", formatDuration(d))
+	}
+	if d := h.Timeouts.Stall; d < time.Second {
+		c.problem(p, "http.timeouts.stall", "%s is less than 1s, which any client may be silent for", formatDuration(d))
+	}
+	if d := h.Timeouts.Request; d < time.Second {
+		c.problem(p, "http.timeouts.request", "%s is less than 1s, which any request may take", formatDuration(d))
+	}
+	if n := h.Limits.MinimumRate; n < 1 || n > 1<<20 {
+		c.problem(p, "http.limits.minimum_rate", "%s is not between 1 and 1MiB a second", n)
+	}
+	for _, limit := range []struct {
+		path string
+		n    int
+	}{
+		{"http.limits.connections", h.Limits.Connections}, {"http.limits.connections_per_client", h.Limits.ConnectionsPerClient},
+		{"http.limits.requests", h.Limits.Requests}, {"http.limits.uploads", h.Limits.Uploads},
+	} {
+		if limit.n < 0 {
+			c.problem(p, limit.path, "%d is negative; 0 is what suits the system", limit.n)
+		}
 	}
 	if d := h.Timeouts.Shutdown; d < 0 {
 		c.problem(p, "http.timeouts.shutdown", "%s is negative; 0s stops at once", formatDuration(d))

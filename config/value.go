@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,41 @@ type Size int64
 // String writes the size with the largest unit that divides it.
 func (s Size) String() string { return size.Format(int64(s)) }
 
+// Networks are addresses. In the environment they are separated by commas; in
+// the file they are a list, or text like that.
+type Networks []netip.Prefix
+
+// String separates them by commas; one with a single address is written so.
+func (n Networks) String() string {
+	all := make([]string, len(n))
+	for i, p := range n {
+		all[i] = p.String()
+		if p.IsSingleIP() {
+			all[i] = p.Addr().String()
+		}
+	}
+	return strings.Join(all, ",")
+}
+
+func parseNetworks(text string) (Networks, error) {
+	var all Networks
+	for one := range strings.SplitSeq(text, ",") {
+		one = strings.TrimSpace(one)
+		if one == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(one)
+		if ip, ipErr := netip.ParseAddr(one); ipErr == nil && ip.Zone() == "" {
+			p, err = netip.PrefixFrom(ip, ip.BitLen()), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
+}
+
 // kind says in words what a field accepts.
 func kind(field any) string {
 	switch field.(type) {
@@ -28,6 +64,8 @@ func kind(field any) string {
 		return "a whole number"
 	case *time.Duration:
 		return "a duration like 30s or 2m"
+	case *Networks:
+		return "addresses and networks like 10.0.0.0/8, separated by commas or in a list"
 	case *Size:
 		return "a size like 64KiB or a number of bytes"
 	}
@@ -50,6 +88,8 @@ func parse(field any, text string) error {
 		*f, err = strconv.Atoi(text)
 	case *time.Duration:
 		*f, err = time.ParseDuration(text)
+	case *Networks:
+		*f, err = parseNetworks(text)
 	case *Size:
 		var n int64
 		n, err = size.Parse(text)
@@ -89,6 +129,8 @@ func format(field any) string {
 		return strconv.Itoa(*f)
 	case *time.Duration:
 		return formatDuration(*f)
+	case *Networks:
+		return f.String()
 	case *Size:
 		return f.String()
 	}

@@ -23,15 +23,23 @@ http:
   public_url: ""
   open: false
   secret: ""
+  trusted_proxies: ""
   tls:
     certificate: ""
     key: ""
   timeouts:
     read_header: 10s
     idle: 2m
+    stall: 30s
+    request: 1m
     shutdown: 30s
   limits:
     header_bytes: 64KiB
+    minimum_rate: 4KiB
+    connections: 0
+    connections_per_client: 0
+    requests: 0
+    uploads: 0
 storage:
   filesystem:
     rootdirectory: /srv/storage
@@ -61,6 +69,7 @@ accounts:
 audit:
   file: ""
 log:
+  file: ""
   level: info
   format: text
   access: true

@@ -231,7 +231,6 @@ func (r *Registry) finish(w *responseFilter, req *http.Request) int {
 			body.Errors[i].Detail = bytes.ReplaceAll(e.Detail, []byte(strconv.Quote(w.long)), []byte(strconv.Quote(w.clientName)))
 		}
 	}
-	w.Header().Del("X-Content-Type-Options")
 	r.write(w.ResponseWriter, req, w.failed, body)
 	return w.failed
 }

@@ -52,7 +52,7 @@ func TestContentErrors(t *testing.T) {
 	s := stores(t)["inmemory"]
 	d := putBlob(t, s, "0123456789")
 	driver := &broken{StorageDriver: s.Driver()}
-	content := driverContent{driver}
+	content := driverContent{driver, false}
 	wrapped := func(err error) error { return storagedriver.Error{DriverName: "test", Detail: err} }
 	atPath := func(err error) error { return &fs.PathError{Op: "read", Path: "/x", Err: err} }
 	for _, test := range []struct {

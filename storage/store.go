@@ -44,7 +44,8 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 	if closer, ok := driver.(io.Closer); ok && kind != OpenedDriver {
 		s.closer = closer
 	}
-	s.content = driverContent{s.driver}
+	_, local := driver.(localFiles)
+	s.content = driverContent{s.driver, local}
 	return s, nil
 }
 

@@ -68,7 +68,7 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		panic(err) // strings and numbers only
 	}
 	writeHeader(w, f.status)
-	_, _ = w.Write(body)
+	_, _ = w.Write(append(body, '\n'))
 }
 
 // message adds the request's ID, by which the log tells more.
@@ -129,7 +129,7 @@ func (o outcome) open() []byte {
 
 // closing ends the envelope that open began.
 func closing(start time.Time) []byte {
-	return []byte(`]},"op_time_us":` + strconv.FormatInt(time.Since(start).Microseconds(), 10) + `}`)
+	return []byte(`]},"op_time_us":` + strconv.FormatInt(time.Since(start).Microseconds(), 10) + "}\n")
 }
 
 // writeData answers with a small list that is no list of images.
@@ -144,7 +144,7 @@ func writeData(w http.ResponseWriter, r *http.Request, name string, list any, st
 	}
 	writeHeader(w, success.code)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(body)
+		_, _ = w.Write(append(body, '\n'))
 	}
 }
 

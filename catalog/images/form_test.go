@@ -46,7 +46,7 @@ var (
 	}
 )
 
-var opTime = regexp.MustCompile(`"op_time_us":[0-9]+}$`)
+var opTime = regexp.MustCompile(`"op_time_us":[0-9]+}\n$`) // answers end in a newline
 
 // steady takes what differs between requests out of an answer.
 func steady(raw string) string { return opTime.ReplaceAllString(raw, `"op_time_us":0}`) }

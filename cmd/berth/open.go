@@ -34,6 +34,7 @@ type berth struct {
 	where    string // for people: where the bytes are
 	store    *storage.Store
 	accounts *access.Accounts
+	audit    *access.Audit
 	gate     *access.Gate
 	catalog  *catalog.Catalog
 	registry *registry.Registry
@@ -69,6 +70,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	if err != nil {
 		return err
 	}
+	b.audit = audit
 	b.closers = append(b.closers, audit.Close)
 	section, err := c.DistributionStorage()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/berth-oci/berth/cmd/berth/server"
 	"github.com/berth-oci/berth/config"
 	"github.com/berth-oci/berth/registry"
+	"github.com/berth-oci/berth/registry/access"
 )
 
 func newServe() *cobra.Command {
@@ -32,7 +34,8 @@ A setting comes from the defaults, the configuration file, the environment
 "berth config check" prints what comes of them.
 
 Ctrl-C or SIGTERM stops in an orderly way: requests in flight may finish. A
-second one stops at once.`,
+second one stops at once. SIGHUP opens the log and the audit log again, and reads
+accounts and certificate again.`,
 		Example: `  berth serve
   berth serve --listen 127.0.0.1:5001 --data /var/lib/berth
   BERTH_STORAGE=inmemory berth serve`,
@@ -51,9 +54,16 @@ second one stops at once.`,
 
 // serve runs until ctx ends.
 func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err error) {
-	log := newLog(c.Log, stderr)
+	reload := listenForReload()
+	out, closeLog, err := reload.openLog(c.Log, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+	log := newLog(c.Log, out)
 	registry.LogTo(log)
 	metrics := server.NewMetrics()
+	server.Build(metrics, version())
 
 	b, err := open(ctx, c, metrics, log, stderr)
 	if err != nil {
@@ -61,7 +71,8 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 
-	s, err := newServer(c, b, metrics, log)
+	reload.steps = append(reload.steps, b.audit.Reopen, b.accounts.Reload)
+	s, err := newServer(c, b, metrics, log, reload)
 	if err != nil {
 		return err
 	}
@@ -69,11 +80,12 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w; --listen chooses another address", c.HTTP.Listen, err)
 	}
+	go reload.run(ctx, log)
 	greet(ctx, stdout, c, b, l.Addr().String())
 	return s.Serve(ctx, l)
 }
 
-func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *slog.Logger) (*server.Server, error) {
+func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *slog.Logger, reload *reloader) (*server.Server, error) {
 	o := server.Options{
 		Registry: b.gate.Wrap(b.registry),
 		Token:    b.gate.TokenHandler(),
@@ -82,13 +94,23 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
 			Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder,
 		})),
+		Within:      access.Hold,
+		Account:     func(r *http.Request) string { return access.Held(r.Context()) },
 		Ready:       b.ready,
 		ReadHeader:  c.HTTP.Timeouts.ReadHeader,
 		Idle:        c.HTTP.Timeouts.Idle,
 		Shutdown:    c.HTTP.Timeouts.Shutdown,
 		HeaderBytes: int(c.HTTP.Limits.HeaderBytes),
-		AccessLog:   c.Log.Access,
-		Log:         log,
+		Pace: server.Pace{
+			Stall: c.HTTP.Timeouts.Stall, Rate: int64(c.HTTP.Limits.MinimumRate), Request: c.HTTP.Timeouts.Request,
+		},
+		Limits: server.Limits{
+			Connections: c.HTTP.Limits.Connections, PerClient: c.HTTP.Limits.ConnectionsPerClient,
+			Requests: c.HTTP.Limits.Requests, Uploads: c.HTTP.Limits.Uploads,
+		}.Within(server.OpenFiles()),
+		TrustedProxies: server.Networks(c.HTTP.TrustedProxies),
+		AccessLog:      c.Log.Access,
+		Log:            log,
 	}
 	if c.HTTP.TLS.Certificate != "" {
 		pair, err := server.LoadCertificate(c.HTTP.TLS.Certificate, c.HTTP.TLS.Key, log)
@@ -96,6 +118,8 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 			return nil, err
 		}
 		o.TLS = pair.Config()
+		pair.Register(metrics)
+		reload.steps = append(reload.steps, pair.Reload)
 	} else if b.accounts.Closed() && !config.Loopback(c.HTTP.Listen) && !strings.HasPrefix(c.HTTP.PublicURL, "https://") {
 		log.Warn("without TLS, tokens travel in clear: set http.tls, or http.public_url to the https address of a proxy in front")
 	}
@@ -117,9 +141,19 @@ func newLog(c config.Log, w io.Writer) *slog.Logger {
 	_ = level.UnmarshalText([]byte(c.Level)) // validated
 	options := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
+		options.ReplaceAttr = inSeconds
 		return slog.New(server.LogHandler(slog.NewJSONHandler(w, options)))
 	}
 	return slog.New(server.LogHandler(slog.NewTextHandler(w, options)))
+}
+
+// inSeconds writes durations as a number that a machine can compare; slog's own
+// are nanoseconds, and say so nowhere.
+func inSeconds(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.Float64Value(a.Value.Duration().Seconds())
+	}
+	return a
 }
 
 // hostOf is the host of a URL that was validated, "" of none.

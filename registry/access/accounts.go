@@ -101,6 +101,22 @@ func (a *Accounts) Closed() bool { return !a.Current().open }
 // Current is what is in force now. In an open registry it holds no accounts.
 func (a *Accounts) Current() *Snapshot { return a.current.Load() }
 
+// Reload reads the file again, whether it has changed or not. The error is what
+// is wrong with it; then what was in force stays so. Without a file an open
+// registry stays open.
+func (a *Accounts) Reload() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	err := a.read()
+	if !a.Closed() && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		a.problem = err.Error()
+	}
+	return err
+}
+
 // fresh is what the file says now, as far as a look at it tells. A revoked
 // token shall be refused from the next request on, and a look costs about a
 // microsecond.

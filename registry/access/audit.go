@@ -31,6 +31,8 @@ type Event struct {
 
 // Audit appends events to a file of JSON lines. A nil one drops them.
 type Audit struct {
+	path string
+
 	mu   sync.Mutex
 	file *os.File // guarded by mu
 }
@@ -41,11 +43,36 @@ func OpenAudit(path string) (*Audit, error) {
 	if path == "" {
 		return nil, nil
 	}
+	f, err := openAudit(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Audit{path: path, file: f}, nil
+}
+
+func openAudit(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("audit log: %w", err)
 	}
-	return &Audit{file: f}, nil
+	return f, nil
+}
+
+// Reopen opens the file at the path again, after it was moved away. If that
+// fails, the one that is open stays in use.
+func (a *Audit) Reopen() error {
+	if a == nil {
+		return nil
+	}
+	f, err := openAudit(a.path)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	old := a.file
+	a.file = f
+	return errors.Join(old.Sync(), old.Close())
 }
 
 // Write appends an event, with the time if it has none. Each line is written

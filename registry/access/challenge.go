@@ -56,7 +56,8 @@ func actions(action string) string {
 
 // base is scheme and host under which the client reaches the registry, "" if
 // that cannot be said. A proxy that ends TLS and says so is believed, for else
-// credentials would be sent to it in clear; nothing else it says is.
+// credentials would be sent to it in clear: of a request through any other than
+// a trusted proxy, the listener leaves nothing that says so.
 func (g *Gate) base(r *http.Request) string {
 	if g.public != "" {
 		return g.public

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 )
 
 // ErrNoCredentials is the error where an account is wanted and a request brings
@@ -29,8 +30,33 @@ func (g *Gate) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		caller, err := g.Identify(r)
 		id := &Identity{Caller: caller, Err: err, gate: g}
+		if h, ok := r.Context().Value(holderKey{}).(*holder); ok {
+			h.name.Store(new(caller.Name()))
+		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, id)))
 	})
+}
+
+// holder is where a gate leaves the name of a caller for who wraps it.
+type holder struct{ name atomic.Pointer[string] }
+
+type holderKey struct{}
+
+// Hold returns a context in which a gate further in leaves who it has found, for
+// [Held].
+func Hold(ctx context.Context) context.Context {
+	return context.WithValue(ctx, holderKey{}, &holder{})
+}
+
+// Held returns the account that a gate has found in a context made by [Hold], ""
+// for none, or if no gate has seen the request.
+func Held(ctx context.Context) string {
+	if h, ok := ctx.Value(holderKey{}).(*holder); ok {
+		if name := h.name.Load(); name != nil {
+			return *name
+		}
+	}
+	return ""
 }
 
 // Of returns who a request comes from. A request that no gate has seen comes

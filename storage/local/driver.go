@@ -205,6 +205,9 @@ func (d *Driver) GetContent(ctx context.Context, p string) ([]byte, error) {
 	return content.Bytes(), nil
 }
 
+// LocalFiles says that Reader returns files of the system.
+func (d *Driver) LocalFiles() {}
+
 // Reader implements storagedriver.StorageDriver. What it returns is an
 // *os.File, so that the system can send it by itself.
 func (d *Driver) Reader(ctx context.Context, p string, offset int64) (io.ReadCloser, error) {

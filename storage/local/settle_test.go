@@ -81,7 +81,7 @@ func never[T any](t *testing.T, what string, from <-chan T) {
 	t.Helper()
 	select {
 	case <-from:
-		t.Error(what)
+		t.Fatal(what)
 	case <-time.After(lag):
 	}
 }
@@ -271,6 +271,29 @@ func TestMoveBack(t *testing.T) {
 		}
 		wantContent(t, d, "/docker/from", "content")
 		survives(t, h.memory, "/docker/from", "content")
+	})
+}
+
+// TestFailedMoveRemoves checks that an upload that could not be moved is gone: it
+// would be written to in place, while its entry as a blob may be on disk.
+func TestFailedMoveRemoves(t *testing.T) {
+	eachHeld(t, func(t *testing.T, h *held, d *Driver) {
+		const upload = "/docker/a/_uploads/1/data"
+		put(t, d, upload, "content")
+		waiting, release := h.hold()
+		answer := make(chan error, 1)
+		go func() { answer <- d.Move(context.Background(), upload, "/docker/new/to") }()
+		<-waiting
+		h.failing()
+		release()
+		if err := <-answer; err == nil {
+			t.Fatal("the sync did not fail")
+		}
+		for _, p := range []string{upload, "/docker/new/to"} {
+			if _, err := d.Stat(context.Background(), p); !isMissing(err) {
+				t.Errorf("%s is left: %v", p, err)
+			}
+		}
 	})
 }
 

@@ -33,6 +33,7 @@ type Berth struct {
 
 	t    testing.TB
 	args []string
+	wrap []string // a command that starts berth, with its first arguments
 }
 
 // Option changes how a berth is started.
@@ -46,6 +47,13 @@ func WithEnv(env ...string) Option { return func(b *Berth) { b.Env = append(b.En
 
 // WithData uses a folder that exists already.
 func WithData(dir string) Option { return func(b *Berth) { b.Data = dir } }
+
+// WithFiles limits how many files berth may open, with the limit of a shell.
+func WithFiles(n int) Option {
+	return func(b *Berth) {
+		b.wrap = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, n)}
+	}
+}
 
 // Start runs berth on a free port, with a data folder of its own, and stops it
 // when the test ends.
@@ -111,7 +119,8 @@ var greeting = regexp.MustCompile(`serves (https?)://(\S+)`)
 func (b *Berth) run(listen string) {
 	b.t.Helper()
 	args := append([]string{"serve", "--listen", listen, "--data", b.Data}, b.args...)
-	b.Cmd = exec.Command(Binary(b.t), args...)
+	command := append(slices.Concat(b.wrap, []string{Binary(b.t)}), args...)
+	b.Cmd = exec.Command(command[0], command[1:]...)
 	b.Cmd.Env = append(cleanEnv(), b.Env...)
 	// A test binary that is killed takes its berth with it.
 	b.Cmd.SysProcAttr = endsWithTest()

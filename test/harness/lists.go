@@ -168,3 +168,17 @@ func (c *Client) ListedDigests(t testing.TB, repository string) []string {
 	slices.Sort(digests)
 	return digests
 }
+
+// Metrics reads all metrics, each by its name with its labels.
+func Metrics(t testing.TB, b *Berth) map[string]string {
+	t.Helper()
+	values := map[string]string{}
+	for line := range strings.Lines(string(b.Get(t, "/metrics", ""))) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "} "); ok {
+			values[name+"}"] = value
+		} else if fields := strings.Fields(line); len(fields) == 2 {
+			values[fields[0]] = fields[1]
+		}
+	}
+	return values
+}

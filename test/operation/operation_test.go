@@ -146,8 +146,8 @@ func TestMetrics(t *testing.T) {
 		b.Must(t, http.StatusNotFound, http.MethodGet, "/"+account+"/anything", nil)
 	}
 	use("alice")
-	metricsOf(t, b) // to ask for them makes series too
-	first := metricsOf(t, b)
+	harness.Metrics(t, b) // to ask for them makes series too
+	first := harness.Metrics(t, b)
 	for name, want := range map[string]string{
 		`berth_images{kind="unikernel"}`:       "1",
 		`berth_images{kind="rom"}`:             "1",
@@ -174,7 +174,7 @@ func TestMetrics(t *testing.T) {
 	for _, account := range []string{"bob", "carol", "dave"} {
 		use(account)
 	}
-	for series := range metricsOf(t, b) {
+	for series := range harness.Metrics(t, b) {
 		if _, ok := first[series]; !ok {
 			t.Errorf("new series: %s", series)
 		}
@@ -184,20 +184,6 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 	}
-}
-
-// metricsOf reads all metrics, each by its name with its labels.
-func metricsOf(t *testing.T, b *harness.Berth) map[string]string {
-	t.Helper()
-	values := map[string]string{}
-	for line := range strings.Lines(string(b.Get(t, "/metrics", ""))) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), "} "); ok {
-			values[name+"}"] = value
-		} else if fields := strings.Fields(line); len(fields) == 2 {
-			values[fields[0]] = fields[1]
-		}
-	}
-	return values
 }
 
 // TestRequestID follows a request by its ID.

@@ -14,8 +14,7 @@ import (
 var readmeExample = regexp.MustCompile("(?ms)^```yaml\n(storage:\n  s3:\n    regionendpoint.*?)^```\n")
 
 // TestReadme starts berth with the example of the README of storage. Only the
-// address, the bucket
-// and the keys are others.
+// address, the bucket and the keys are others.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile(filepath.Join(harness.Root(), "storage", "README.md"))

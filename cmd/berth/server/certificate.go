@@ -48,19 +48,32 @@ func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return c.pair, nil
 	}
 	c.checked = time.Now()
-	now := c.changed()
-	if now == c.read {
-		return c.pair, nil
+	if now := c.changed(); now != c.read {
+		if err := c.load(now); err != nil {
+			c.log.Error("the new TLS certificate cannot be used; the last good one stays in force", "error", err)
+		}
 	}
-	c.read = now // one that is wrong is reported once
+	return c.pair, nil
+}
+
+// Reload reads both files again, whether they have changed or not. If they
+// cannot be used, the last good ones stay in force.
+func (c *Certificate) Reload() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.load(c.changed())
+}
+
+// load reads both files, which have changed at those times. The caller holds mu.
+func (c *Certificate) load(changed [2]time.Time) error {
+	c.read = changed // one that is wrong is reported once
 	pair, err := tls.LoadX509KeyPair(c.certificate, c.key)
 	if err != nil {
-		c.log.Error("the new TLS certificate cannot be used; the last good one stays in force", "error", err)
-		return c.pair, nil
+		return fmt.Errorf("http.tls: %w", err)
 	}
 	c.log.Info("TLS certificate loaded again", "certificate", c.certificate)
 	c.pair = &pair
-	return c.pair, nil
+	return nil
 }
 
 // changed is when each file was changed last, through symbolic links.

@@ -1,11 +1,11 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,12 +18,24 @@ import (
 // register on the default one is not shown.
 func NewMetrics() *prometheus.Registry {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reg.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorMemStatsMetricsDisabled()), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return reg
 }
 
-// latencies reach from a lookup in the index to the upload of a large layer.
-var latencies = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60, 300}
+// latencies are few, since each is a series for every label: what is quick, and
+// what a person would wait for. Who scrapes native histograms gets all of it.
+var latencies = []float64{.1, 1}
+
+// resolution is by how much two buckets of a native histogram differ, and
+// buckets how many there are at most.
+const (
+	resolution = 1.2
+	buckets    = 80
+)
+
+// maxRequestSeries bounds the series of berth_http_requests_total, whatever
+// clients ask: what comes after these is counted as other.
+const maxRequestSeries = 70
 
 // requestMetrics counts requests. Its labels have few values: never a
 // repository, a user, or anything else that a client chooses.
@@ -32,15 +44,21 @@ type requestMetrics struct {
 	duration *prometheus.HistogramVec
 	received prometheus.Counter
 	sent     prometheus.Counter
+	shed     *prometheus.CounterVec
+
+	mu   sync.Mutex
+	seen map[[3]string]struct{} // the labels of requests; guarded by mu
 }
 
 func newRequestMetrics(reg *prometheus.Registry) *requestMetrics {
 	m := &requestMetrics{
+		seen: map[[3]string]struct{}{},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "berth_http_requests_total", Help: "Requests answered, by route, method and status.",
 		}, []string{"route", "method", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "berth_http_request_duration_seconds", Help: "Time from the header read to the answer written.", Buckets: latencies,
+			NativeHistogramBucketFactor: resolution, NativeHistogramMaxBucketNumber: buckets,
 		}, []string{"route"}),
 		received: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "berth_http_received_bytes_total", Help: "Bytes of request bodies read.",
@@ -49,18 +67,56 @@ func newRequestMetrics(reg *prometheus.Registry) *requestMetrics {
 			Name: "berth_http_sent_bytes_total", Help: "Bytes of response bodies written.",
 		}),
 	}
+	m.shed = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "berth_shed_requests_total", Help: "Connections and requests that were refused or ended because there were too many, by reason.",
+	}, []string{"reason"})
+	for _, r := range reasons {
+		m.shed.WithLabelValues(string(r))
+	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.duration, m.received, m.sent)
+		reg.MustRegister(m.requests, m.duration, m.received, m.sent, m.shed)
 	}
 	return m
 }
 
-func (r *requestMetrics) record(route, method string, status int, took time.Duration, in, out int64) {
-	r.requests.WithLabelValues(route, methodOf(method), strconv.Itoa(status)).Inc()
-	r.duration.WithLabelValues(route).Observe(took.Seconds())
-	r.received.Add(float64(in))
-	r.sent.Add(float64(out))
+func (m *requestMetrics) record(route, method string, status int, took time.Duration, in, out int64) {
+	labels := m.labels(route, methodOf(method), codeOf(status))
+	m.requests.WithLabelValues(labels[:]...).Inc()
+	if !probe(route) {
+		m.duration.WithLabelValues(route).Observe(took.Seconds())
+	}
+	m.received.Add(float64(in))
+	m.sent.Add(float64(out))
 }
+
+// labels are those that a request is counted by. Once there are many, what was
+// not seen before is other, by its kind of status.
+func (m *requestMetrics) labels(route, method, code string) [3]string {
+	l := [3]string{route, method, code}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.seen[l]; !ok && len(m.seen) >= maxRequestSeries {
+		return [3]string{"other", "other", code[:1] + "xx"}
+	}
+	m.seen[l] = struct{}{}
+	return l
+}
+
+// codeOf is the status of what clients and operators tell apart, and else its
+// kind.
+func codeOf(status int) string {
+	switch status {
+	case 200, 201, 202, 204, 206, 304, 307, 401, 403, 404, 408, 429, 500, 503:
+		return strconv.Itoa(status)
+	}
+	return strconv.Itoa(status/100) + "xx"
+}
+
+// shedOne counts a connection or a request that was refused or ended.
+func (m *requestMetrics) shedOne(why reason) { m.shed.WithLabelValues(string(why)).Inc() }
+
+// probe reports whether a route says how berth is, which can always be asked.
+func probe(route string) bool { return route == "healthz" || route == "readyz" || route == "metrics" }
 
 func methodOf(method string) string {
 	switch method {
@@ -88,7 +144,7 @@ func routeOf(path string) string {
 	case "/healthz", "/readyz", "/metrics", "/token":
 		return path[1:]
 	}
-	if strings.HasPrefix(path, "/api/v2.0/") {
+	if isHarbor(path) {
 		return "harbor"
 	}
 	if !strings.HasPrefix(path, "/v2/") {
@@ -101,6 +157,8 @@ func routeOf(path string) string {
 		return "v2_manifests"
 	case n > 4 && parts[n-2] == "tags" && parts[n-1] == "list":
 		return "v2_tags"
+	case n > 4 && parts[n-2] == "referrers":
+		return "v2_referrers"
 	case n > 5 && parts[n-3] == "blobs" && parts[n-2] == "uploads":
 		return "v2_uploads"
 	case n > 4 && parts[n-2] == "blobs":
@@ -110,63 +168,25 @@ func routeOf(path string) string {
 }
 
 // IndexMetrics registers counters of the index's operations and returns what
-// is to be told of each.
+// is to be told of each. There are dozens of kinds, so only the time that each
+// took has a series for every kind, and what did not succeed has one for all.
 func IndexMetrics(reg *prometheus.Registry) func(operation string, took time.Duration, err error) {
 	operations := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "berth_index_operations_total", Help: "Operations on the index, by kind and result.",
+		Name: "berth_index_operations_total", Help: "Operations on the index, by kind if they succeeded, and by result.",
 	}, []string{"operation", "result"})
-	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "berth_index_operation_duration_seconds", Help: "Time an operation on the index took, waiting included.", Buckets: latencies,
+	duration := prometheus.NewSummaryVec(prometheus.SummaryOpts{
+		Name: "berth_index_operation_duration_seconds", Help: "Time an operation on the index took, waiting included.",
 	}, []string{"operation"})
 	reg.MustRegister(operations, duration)
 	return func(operation string, took time.Duration, err error) {
-		result := "ok"
 		switch {
 		case errors.Is(err, index.ErrNotFound):
-			result = "not_found"
+			operations.WithLabelValues("any", "not_found").Inc()
 		case err != nil:
-			result = "error"
+			operations.WithLabelValues("any", "error").Inc()
+		default:
+			operations.WithLabelValues(operation, "ok").Inc()
 		}
-		operations.WithLabelValues(operation, result).Inc()
 		duration.WithLabelValues(operation).Observe(took.Seconds())
 	}
-}
-
-// CountImages registers gauges of what the catalog holds.
-func CountImages(reg *prometheus.Registry, stats func(context.Context) (index.Stats, error)) {
-	reg.MustRegister(imageCollector{
-		stats: stats,
-		images: prometheus.NewDesc("berth_images",
-			"Images in the list, by kind: unikernel, or rom for those that have nothing but ROMs.", []string{"kind"}, nil),
-		repositories: prometheus.NewDesc("berth_repositories",
-			"Repositories, by kind: unikernel for those with an image in the list, or other.", []string{"kind"}, nil),
-		manifests: prometheus.NewDesc("berth_manifests", "Manifests stored, indexes and those of other kinds included.", nil, nil),
-	})
-}
-
-type imageCollector struct {
-	stats                           func(context.Context) (index.Stats, error)
-	images, repositories, manifests *prometheus.Desc
-}
-
-func (i imageCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- i.images
-	ch <- i.repositories
-	ch <- i.manifests
-}
-
-func (i imageCollector) Collect(ch chan<- prometheus.Metric) {
-	s, err := i.stats(context.Background())
-	if err != nil {
-		ch <- prometheus.NewInvalidMetric(i.images, err)
-		return
-	}
-	gauge := func(d *prometheus.Desc, n int64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
-	}
-	gauge(i.images, s.Unikernels, "unikernel")
-	gauge(i.images, s.ROMs, "rom")
-	gauge(i.repositories, s.ImageRepositories, "unikernel")
-	gauge(i.repositories, s.Repositories-s.ImageRepositories, "other")
-	gauge(i.manifests, s.Manifests)
 }

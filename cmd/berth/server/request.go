@@ -4,11 +4,16 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"regexp"
+	"runtime/debug"
+	"slices"
+	"strconv"
 	"time"
+	"unicode/utf8"
 )
 
 type requestIDKey struct{}
@@ -33,7 +38,13 @@ func (s *Server) identify(next http.Handler) http.Handler {
 			id = hex.EncodeToString(random[:])
 		}
 		w.Header().Set(requestIDHeader, id)
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id)))
+		// Anyone may have pushed what is in an answer: it is what it says it is.
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		ctx := context.WithValue(r.Context(), requestIDKey{}, id)
+		if s.options.Within != nil {
+			ctx = s.options.Within(ctx)
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
@@ -50,16 +61,65 @@ func (s *Server) observe(m *requestMetrics, next http.Handler) http.Handler {
 			route := routeOf(r.URL.Path)
 			m.record(route, r.Method, rec.status(), took, body.n, rec.n)
 			if s.options.AccessLog {
-				s.options.Log.LogAttrs(r.Context(), slog.LevelInfo, "request",
-					slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("route", route),
+				attrs := []slog.Attr{
+					slog.String("method", shown(r.Method)), slog.String("path", shown(r.URL.Path)), slog.String("route", route),
 					slog.Int("status", rec.status()), slog.Int64("bytes_in", body.n), slog.Int64("bytes_out", rec.n),
-					slog.Float64("ms", float64(took.Microseconds())/1000),
-					slog.String("client", r.RemoteAddr), slog.String("agent", r.UserAgent()))
+					slog.Float64("seconds", float64(took.Microseconds())/1e6),
+					slog.String("client", r.RemoteAddr), slog.String("agent", shown(r.UserAgent())),
+				}
+				if account := s.options.Account; account != nil {
+					if name := account(r); name != "" {
+						attrs = append(attrs, slog.String("account", name))
+					}
+				}
+				s.options.Log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
 			}
 		}()
-		next.ServeHTTP(rec, r)
+		s.rescued(rec, r, next)
 	})
 }
+
+// rescued logs a panic of a handler, and answers for it if nothing was answered.
+// What net/http would log of it is not the request's, and easily overlooked.
+func (s *Server) rescued(w *recorder, r *http.Request, h http.Handler) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p != http.ErrAbortHandler {
+			s.options.Log.ErrorContext(r.Context(), "panic: this is a defect of berth", "panic", fmt.Sprint(p),
+				"method", shown(r.Method), "path", shown(r.URL.Path), "stack", string(debug.Stack()))
+			if w.code == 0 && w.n == 0 {
+				answer(w, r, http.StatusInternalServerError, "the server could not do this; its log says why")
+				return
+			}
+		}
+		panic(http.ErrAbortHandler) // the answer must not look complete
+	}()
+	h.ServeHTTP(w, r)
+}
+
+// mostShown bounds what is logged of a value that a client chose, in bytes.
+const mostShown = 256
+
+// shown is a value that a client chose, for the log: no more of it than fits,
+// and nothing that a log would write in many bytes for one.
+func shown(value string) string {
+	if len(value) <= mostShown && !slices.ContainsFunc([]rune(value), unprintable) {
+		return value
+	}
+	quoted := strconv.QuoteToASCII(value[:min(len(value), mostShown)])
+	if quoted = quoted[1 : len(quoted)-1]; len(quoted) > mostShown {
+		quoted = quoted[:mostShown]
+	}
+	if len(value) > mostShown || len(quoted) == mostShown {
+		quoted += "…"
+	}
+	return quoted
+}
+
+func unprintable(r rune) bool { return r == utf8.RuneError || !strconv.IsPrint(r) }
 
 // countingBody counts what is read of a request.
 type countingBody struct {

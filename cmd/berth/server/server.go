@@ -10,8 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,34 +31,52 @@ type Options struct {
 	Metrics         *prometheus.Registry
 	MetricsListener net.Listener
 
+	// Pace is what clients are held to; all of it must be above 0.
+	Pace Pace
+	// Limits bound how many they may be.
+	Limits Limits
+	// TrustedProxies are believed for whom they ask.
+	TrustedProxies Networks
+
 	TLS         *tls.Config // nil: plain HTTP
 	ReadHeader  time.Duration
 	Idle        time.Duration
 	Shutdown    time.Duration // how long requests in flight may take to finish
 	HeaderBytes int
 	AccessLog   bool
-	Log         *slog.Logger
+	// Within gives the context of each request what Account looks for, Account
+	// names who asked, for the access log: "" for nobody. Both may be nil.
+	Within  func(context.Context) context.Context
+	Account func(*http.Request) string
+	Log     *slog.Logger
 }
 
 // Server serves until its context ends.
 type Server struct {
-	options Options
-	main    *http.Server
-	metrics *http.Server
-	silent  silent
+	options           Options
+	main              *http.Server
+	metrics           *http.Server
+	door              *door
+	requests, uploads *flights
+	metered           *requestMetrics
 }
 
 // New returns a server.
 func New(o Options) *Server {
-	s := &Server{options: o}
-	counters := newRequestMetrics(o.Metrics)
-	s.main = s.httpServer(s.identify(s.observe(counters, s.routes())))
+	s := &Server{options: o, metered: newRequestMetrics(o.Metrics)}
+	s.requests = newFlights(o.Limits.Requests, tooManyRequests, s.metered.shedOne)
+	s.uploads = newFlights(o.Limits.Uploads, tooManyUploads, s.metered.shedOne)
+	s.door = newDoor(o.Limits, o.TrustedProxies, s.metered.shedOne)
+	s.main = s.httpServer(s.behindProxies(s.identify(s.observe(s.metered, s.paced(s.routes())))))
 	s.main.TLSConfig = o.TLS
-	s.main.ConnState = s.silent.note
+	s.main.ConnState, s.main.ConnContext = s.door.note, s.door.context
+	if o.Metrics != nil {
+		s.register(o.Metrics)
+	}
 	if o.Metrics != nil && o.MetricsListener != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metricsHandler())
-		s.metrics = s.httpServer(mux)
+		s.metrics = s.httpServer(s.paced(mux))
 	}
 	return s
 }
@@ -71,7 +87,13 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		ReadHeaderTimeout: s.options.ReadHeader,
 		IdleTimeout:       s.options.Idle,
 		MaxHeaderBytes:    s.options.HeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: s.options.Limits.maxStreams(),
+			SendPingTimeout:      s.options.Pace.Stall,
+			PingTimeout:          s.options.Pace.Stall,
+			WriteByteTimeout:     s.options.Pace.Stall,
+		},
+		ErrorLog: slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug),
 	}
 }
 
@@ -86,13 +108,13 @@ func (s *Server) routes() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
 		switch {
-		case path == "/v2" || strings.HasPrefix(path, "/v2/"):
+		case isRegistry(path):
 			s.options.Registry.ServeHTTP(w, r)
-		case path == "/v1" || strings.HasPrefix(path, "/v1/") || path == "/images":
+		case isImages(path):
 			s.options.Images.ServeHTTP(w, r)
 		case path == "/token":
 			s.options.Token.ServeHTTP(w, r)
-		case strings.HasPrefix(path, "/api/v2.0/"):
+		case isHarbor(path):
 			s.options.Harbor.ServeHTTP(w, r)
 		case path == "/healthz":
 			writeText(w, r, http.StatusOK, "ok")
@@ -119,20 +141,6 @@ func (s *Server) metricsHandler() http.Handler {
 	return promhttp.HandlerFor(s.options.Metrics, promhttp.HandlerOpts{})
 }
 
-// loopbackOnly hides a handler from everyone who is not on this machine. A
-// proxy on this machine is not its client.
-func loopbackOnly(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		proxied := r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" || r.Header.Get("Via") != ""
-		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() || proxied {
-			writeText(w, r, http.StatusNotFound, "not found")
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
-}
-
 func writeText(w http.ResponseWriter, r *http.Request, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
@@ -145,6 +153,7 @@ func writeText(w http.ResponseWriter, r *http.Request, status int, text string) 
 // Serve answers requests on the listener until ctx ends. Then it takes no new
 // ones, lets those in flight finish as long as Shutdown allows, and returns nil.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	l = newListener(l, s.door, s.options.TLS != nil)
 	failed := make(chan error, 2)
 	go func() {
 		if s.options.TLS != nil {
@@ -164,48 +173,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.options.Log.Info("stopping: requests in flight may finish", "limit", s.options.Shutdown)
 	drain, cancel := context.WithTimeout(context.Background(), s.options.Shutdown)
 	defer cancel()
-	s.silent.close()
+	s.door.closeSilent()
 	err := s.main.Shutdown(drain)
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.options.Log.Warn("requests were cut off: they took longer than the limit", "limit", s.options.Shutdown)
+		s.requests.logAll(s.options.Log)
 		err = s.main.Close()
 	}
 	if s.metrics != nil {
 		err = errors.Join(err, s.metrics.Close())
 	}
 	return err
-}
-
-// silent are the connections on which no request has come yet. Clients keep
-// such ones in reserve, and Shutdown would wait for each of them.
-type silent struct {
-	mu      sync.Mutex
-	conns   map[net.Conn]struct{} // guarded by mu
-	closing bool                  // guarded by mu
-}
-
-func (s *silent) note(c net.Conn, state http.ConnState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if state != http.StateNew {
-		delete(s.conns, c)
-		return
-	}
-	if s.closing {
-		_ = c.Close()
-		return
-	}
-	if s.conns == nil {
-		s.conns = make(map[net.Conn]struct{})
-	}
-	s.conns[c] = struct{}{}
-}
-
-func (s *silent) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closing = true
-	for c := range s.conns {
-		_ = c.Close()
-	}
 }

@@ -195,10 +195,10 @@ func TestHosts(t *testing.T) {
 			t.Errorf("%v: %d, want 400", lines, a.Status)
 		}
 	}
-	// What a proxy claims is believed only for where to log in.
+	// What a proxy claims that is not trusted is believed for nothing.
 	forwarded := []string{"X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "Forwarded: host=evil.example;proto=https", "X-Forwarded-For: 127.0.0.1"}
 	a := w.wire("anonymous", "GET", "/v2/", forwarded...)
-	if got := a.Header.Get("WWW-Authenticate"); got != `Bearer realm="https://`+w.Host+`/token",service="berth"` {
+	if got := a.Header.Get("WWW-Authenticate"); got != `Bearer realm="http://`+w.Host+`/token",service="berth"` {
 		t.Errorf("forwarded: challenged by %s", got)
 	}
 	for _, line := range append(forwarded, "X-Original-URL: /v2/bob/secret/tags/list", "X-Rewrite-URL: /v2/bob/secret/tags/list", "X-HTTP-Method-Override: DELETE") {

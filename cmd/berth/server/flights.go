@@ -1,0 +1,169 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// flights counts the requests in flight of one kind. Where there are too many,
+// the one that is furthest behind is cut off in favour of a new one.
+type flights struct {
+	limit int
+	full  reason
+	shed  func(reason)
+
+	mu       sync.Mutex
+	in       map[*exchange]netip.Prefix // whose it is; guarded by mu, like what follows
+	byClient map[netip.Prefix]int
+}
+
+func newFlights(limit int, full reason, shed func(reason)) *flights {
+	return &flights{limit: limit, full: full, shed: shed, in: map[*exchange]netip.Prefix{}, byClient: map[netip.Prefix]int{}}
+}
+
+// enter reports whether the request has a place; it waits a moment for one.
+func (f *flights) enter(r *http.Request, x *exchange) bool {
+	if f.try(x) {
+		return true
+	}
+	tick := time.NewTicker(again)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; {
+		select {
+		case <-r.Context().Done():
+			return false
+		case <-tick.C:
+		}
+		if f.try(x) {
+			return true
+		}
+		if time.Now().After(end) {
+			f.shed(f.full)
+			return false
+		}
+	}
+}
+
+// try gives the request a place, maybe that of another. What loses its place is
+// waiting for its client, and ends at once.
+func (f *flights) try(x *exchange) bool {
+	var client netip.Prefix
+	if peer, err := netip.ParseAddrPort(x.request.RemoteAddr); err == nil {
+		client = networkOf(peer)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.in) >= f.limit && !f.makeRoom(client) {
+		return false
+	}
+	f.in[x] = client
+	f.byClient[client]++
+	return true
+}
+
+func (f *flights) makeRoom(client netip.Prefix) bool {
+	var worst *exchange
+	var longest time.Duration
+	now := time.Now()
+	for x, other := range f.in {
+		need := settle
+		if other != client {
+			need = mayLose(f.byClient[other], f.byClient[client])
+		}
+		if behind := x.behind(now); behind >= need && behind > longest {
+			worst, longest = x, behind
+		}
+	}
+	if worst == nil || !worst.cut() {
+		return false
+	}
+	f.remove(worst)
+	f.shed(tooFarBehind)
+	return true
+}
+
+func (f *flights) leave(x *exchange) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.remove(x)
+}
+
+// remove gives a place back. The caller holds mu.
+func (f *flights) remove(x *exchange) {
+	client, ok := f.in[x]
+	if !ok {
+		return
+	}
+	delete(f.in, x)
+	if f.byClient[client]--; f.byClient[client] == 0 {
+		delete(f.byClient, client)
+	}
+}
+
+func (f *flights) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.in)
+}
+
+// logAll logs each request that is still in flight.
+func (f *flights) logAll(log *slog.Logger) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for x := range f.in {
+		r := x.request
+		log.WarnContext(r.Context(), "request cut off by the end of berth", "method", shown(r.Method), "path", shown(r.URL.Path),
+			"client", r.RemoteAddr, "seconds", time.Since(x.begin).Seconds())
+	}
+}
+
+// cut ends the waiting for the client of a request, and reports whether that
+// was not done before.
+func (x *exchange) cut() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over {
+		return false // what it had belongs to other requests now
+	}
+	first := x.in.stop()
+	x.out.stop()
+	past := time.Unix(1, 0)
+	_ = x.control.SetReadDeadline(past)
+	_ = x.control.SetWriteDeadline(past)
+	return first
+}
+
+// finish says that there is nothing to cut any more.
+func (x *exchange) finish() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.over = true
+}
+
+// limited lets in no more requests to h than there may be, and answers others
+// with 503. Whether berth is well can always be asked.
+func (s *Server) limited(w http.ResponseWriter, r *http.Request, x *exchange, h http.Handler) {
+	route := routeOf(r.URL.Path)
+	kinds := []*flights{s.requests}
+	switch {
+	case probe(route):
+		kinds = nil
+	case route == "v2_uploads":
+		kinds = append(kinds, s.uploads)
+	}
+	for _, f := range kinds {
+		if !f.enter(r, x) {
+			w.Header().Set("Retry-After", f.full.retryAfter())
+			if !x.complete.Load() {
+				w.Header().Set("Connection", "close") // the body is not read
+			}
+			answer(w, r, http.StatusServiceUnavailable, f.full.message())
+			return
+		}
+		defer f.leave(x)
+	}
+	h.ServeHTTP(w, r)
+}

@@ -1,0 +1,35 @@
+package server
+
+// Limits bound how much of berth clients may take up at a time. All must be
+// above 0.
+type Limits struct {
+	// Connections are all on the main address; PerClient are those of one
+	// address, or of one /64 of IPv6, that is no trusted proxy.
+	Connections, PerClient int
+	// Requests and Uploads are those in flight; an upload is both.
+	Requests, Uploads int
+}
+
+// Within replaces what is 0 by what suits a number of files that the process
+// may have open: a connection is one, and a request may need two more.
+func (l Limits) Within(files int) Limits {
+	set := func(limit *int, least, most int) {
+		if *limit == 0 {
+			*limit = max(least, most)
+		}
+	}
+	set(&l.Connections, 16, min(files*3/5, 10_000))
+	set(&l.PerClient, 8, l.Connections/4)
+	set(&l.Requests, 8, min(files/8, 1000))
+	set(&l.Uploads, 4, l.Requests/2)
+	return l
+}
+
+// lobby is how many connections may wait for a place.
+func (l Limits) lobby() int { return max(4, min(l.Connections/20, 64)) }
+
+// maxStreams bounds the requests that one connection of HTTP/2 has in flight.
+func (l Limits) maxStreams() int { return max(8, min(l.Requests/4, 100)) }
+
+// usualFiles is how many files a process may have open where nobody says.
+const usualFiles = 1024
