@@ -118,8 +118,8 @@ tar -tzf backup.tar.gz
 	}.follow(t, []shown{
 		{"cat > berth.yaml", nil, nil},
 		{"/readyz", []string{"ready\n"}, []string{"not ready"}},
-		{"/metrics", []string{"berth_http_requests_total{", "berth_http_request_duration_seconds_bucket{", "berth_http_received_bytes_total ",
-			"berth_http_sent_bytes_total ", "berth_index_operations_total{", "berth_index_operation_duration_seconds_bucket{",
+		{"/metrics", []string{"berth_http_requests_total{", "berth_http_request_duration_seconds_count{", "berth_http_received_bytes_total ",
+			"berth_http_sent_bytes_total ", "berth_index_operations_total{", "berth_index_operation_duration_seconds_count{",
 			`berth_images{kind="unikernel"} 0`, `berth_images{kind="rom"} 0`, `berth_repositories{kind="unikernel"} 0`,
 			`berth_repositories{kind="other"} 0`, "berth_manifests 0", "berth_shed_requests_total{", "berth_connections ", "berth_requests_in_flight{", "berth_limit{", "berth_build_info{", "go_", "process_"}, nil},
 		{"tar -C berth-data", nil, nil},
