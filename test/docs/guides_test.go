@@ -107,7 +107,7 @@ func TestOperation(t *testing.T) {
 	const hello = `/root/hello@sha256:`
 	log := guide{
 		file: "cmd/berth/README.md", dir: dir, host: harness.FreeAddress(t),
-		before: map[string]string{"tar -C berth-data": `
+		before: map[string]string{"/metrics": "curl -fs http://127.0.0.1:5000/v1/images", "tar -C berth-data": `
 ROOT=$(berth account add root --admin --output json | sed -n 's/.*"token": "\(.*\)".*/\1/p')
 skopeo copy --all --dest-tls-verify=false --dest-creds "root:$ROOT" oci:test/testdata/kraft-hello:latest docker://127.0.0.1:5000/root/hello:latest
 stop`},
