@@ -1,3 +1,5 @@
+// Package test checks how the module is put together. Berth itself is tested in the
+// packages below.
 package test
 
 import (

@@ -11,19 +11,19 @@ import (
 	"github.com/berth-oci/berth/test/harness"
 )
 
-var readmeExample = regexp.MustCompile("(?ms)^```yaml\n(storage:\n  s3:\n.*?)^```\n")
+var readmeExample = regexp.MustCompile("(?ms)^```yaml\n(storage:\n  s3:\n    regionendpoint.*?)^```\n")
 
-// TestReadme starts berth with README's example. Only the address, the bucket
-// and the keys are others.
+// TestReadme starts berth with the example of the README of storage. Only the
+// address, the bucket and the keys are others.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile(filepath.Join(harness.Root(), "README.md"))
+	readme, err := os.ReadFile(filepath.Join(harness.Root(), "storage", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	example := readmeExample.FindSubmatch(readme)
 	if example == nil {
-		t.Fatal("README has no example of S3 storage")
+		t.Fatal("the README has no example of an S3 server")
 	}
 	s := startServer(t)
 	if err := os.Mkdir(filepath.Join(s.root, "images"), 0o700); err != nil {

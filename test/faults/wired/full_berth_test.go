@@ -1,3 +1,5 @@
+// Package wired tests registry, catalog and index in one process, over storage that
+// has no room or does not answer.
 package wired
 
 import (

@@ -1,0 +1,165 @@
+//go:build unix
+
+package docs
+
+import (
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/berth-oci/berth/test/harness"
+)
+
+// TestReadme follows README in a fresh clone: berth is built from its sources.
+func TestReadme(t *testing.T) {
+	harness.Require(t, "skopeo")
+	t.Parallel()
+	clone := cloned(t)
+	const hello = `127.0.0.1:5000/alice/hello@sha256:`
+	host := harness.FreeAddress(t)
+	own := strings.Replace(hello, "127.0.0.1:5000", host, 1)
+	log := guide{file: "README.md", dir: clone, host: host}.follow(t, []shown{
+		{"go run ./cmd/berth serve", nil, nil},
+		{"docker://127.0.0.1:5000/alice/hello:latest\n", nil, nil},
+		{"namespace=alice&tagged", []string{own, `"args":["/server","-p","8080"]`}, []string{"error"}},
+		{"oci:hello:latest", nil, nil},
+		{"account add alice", []string{"berth_", "docker login"}, nil},
+		{"%{http_code}", []string{"401\n"}, nil},
+	})
+	if blobs := harness.BlobsOf(t, filepath.Join(clone, "hello")); len(blobs) != 5 {
+		t.Errorf("%d blobs were pulled", len(blobs))
+	}
+	if !strings.Contains(log, "serves http://"+host) || !strings.Contains(log, "stopping") {
+		t.Errorf("berth was not started and stopped as README says:\n%s", log)
+	}
+}
+
+// cloned is a folder with the module's files, as git makes one.
+func cloned(t *testing.T) string {
+	t.Helper()
+	root, clone := harness.Root(), t.TempDir()
+	err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, file)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(clone, name)
+		switch {
+		case entry.IsDir() && (name == ".git" || name == "berth-data" || name == "dist" || name == "results"):
+			return filepath.SkipDir
+		case entry.IsDir():
+			return os.MkdirAll(to, 0o700)
+		case !entry.Type().IsRegular() || name == ".git" || name == "berth" || name == "conformance":
+			return nil
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, content, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clone
+}
+
+// TestConfiguration follows the document on the configuration, in an empty
+// folder.
+func TestConfiguration(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	guide{file: "config/README.md", dir: dir, host: harness.FreeAddress(t)}.follow(t, []shown{
+		{"berth config check", []string{"level: warn", "level: debug", "format: json"}, nil},
+	})
+	if _, err := os.Stat(filepath.Join(dir, "berth-data")); err == nil {
+		t.Error("to check a configuration makes a data folder")
+	}
+}
+
+// TestImagesAPI follows the document on the images API.
+func TestImagesAPI(t *testing.T) {
+	harness.Require(t, "skopeo")
+	t.Parallel()
+	b := harness.Start(t)
+	const found, v1 = `/alice/hello@sha256:`, `"tags":["alice/hello:latest"]`
+	guide{file: "catalog/images/README.md", dir: folderWithImages(t), host: b.Host}.follow(t, []shown{
+		{"skopeo copy", nil, nil},
+		{"/v1/images/list", []string{found, v1}, []string{"error"}},
+		{"tagged\"\n", []string{found, `"status":"success"`, `"status":"partial_success"`, `"error":8,"tag":"alice/none:v1"`}, []string{`"images":[]`}},
+		{"count=2&order=desc", []string{found}, []string{`"images":[]`, "error"}},
+	})
+}
+
+// TestOperation follows the document on operation. Between starting berth and
+// stopping it for the backup, it is closed and gets an image.
+func TestOperation(t *testing.T) {
+	harness.Require(t, "skopeo")
+	harness.Needs(t, "tar")
+	t.Parallel()
+	dir := folderWithImages(t)
+	const hello = `/root/hello@sha256:`
+	log := guide{
+		file: "cmd/berth/README.md", dir: dir, host: harness.FreeAddress(t),
+		before: map[string]string{"/metrics": "curl -fs http://127.0.0.1:5000/v1/images", "tar -C berth-data": `
+ROOT=$(berth account add root --admin --output json | sed -n 's/.*"token": "\(.*\)".*/\1/p')
+skopeo copy --all --dest-tls-verify=false --dest-creds "root:$ROOT" oci:test/testdata/kraft-hello:latest docker://127.0.0.1:5000/root/hello:latest
+stop`},
+		after: `curl -u "root:$ROOT" http://127.0.0.1:5000/v1/images
+skopeo copy --all --src-tls-verify=false --src-creds "root:$ROOT" docker://127.0.0.1:5000/root/hello:latest oci:restored-hello:latest
+tar -tzf backup.tar.gz
+`,
+	}.follow(t, []shown{
+		{"cat > berth.yaml", nil, nil},
+		{"/readyz", []string{"ready\n"}, []string{"not ready"}},
+		{"/metrics", []string{"berth_http_requests_total{", "berth_http_request_duration_seconds_count{", "berth_http_received_bytes_total ",
+			"berth_http_sent_bytes_total ", "berth_index_operations_total{", "berth_index_operation_duration_seconds_count{",
+			`berth_images{kind="unikernel"} 0`, `berth_images{kind="rom"} 0`, `berth_repositories{kind="unikernel"} 0`,
+			`berth_repositories{kind="other"} 0`, "berth_manifests 0", "berth_shed_requests_total{", "berth_connections ", "berth_requests_in_flight{", "berth_limit{", "berth_build_info{", "go_", "process_"}, nil},
+		{"tar -C berth-data", nil, nil},
+		{"mkdir restored", []string{"restored/accounts.yaml\n", "restored/upload.secret\n"}, nil},
+		{"--data restored", nil, nil},
+		{"%{http_code}", []string{"401\n"}, nil},
+		{"restored-hello", []string{hello, "./accounts.yaml\n", "./audit.jsonl\n", "./upload.secret\n"}, []string{"catalog.db", "berth.lock"}},
+	})
+	if blobs := harness.BlobsOf(t, filepath.Join(dir, "restored-hello")); len(blobs) != 5 {
+		t.Errorf("%d blobs were pulled from what was restored", len(blobs))
+	}
+	for _, file := range []string{"upload.secret", "accounts.yaml"} {
+		before, err := os.ReadFile(filepath.Join(dir, "berth-data", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := os.ReadFile(filepath.Join(dir, "restored", file))
+		if err != nil || string(after) != string(before) {
+			t.Errorf("%s is not what was put away: %v", file, err)
+		}
+	}
+	audit, err := os.ReadFile(filepath.Join(dir, "restored", "audit.jsonl"))
+	if err != nil || !strings.Contains(string(audit), `"action":"push"`) {
+		t.Errorf("the audit log is not what was put away: %s, %v", audit, err)
+	}
+	if !strings.Contains(log, "index built from storage") {
+		t.Errorf("the index of what was restored was not built:\n%s", log)
+	}
+}
+
+// TestMetroLogin keeps true what README and the document on accounts say of the
+// unikraft CLI: its token is a Bearer, and is no password.
+func TestMetroLogin(t *testing.T) {
+	t.Parallel()
+	b := harness.Start(t)
+	token := harness.AddAccount(t, b, "alice").Bearer
+	asPassword := harness.Account{Name: "organization", Secret: token}.Basic()
+	for _, path := range []string{"/v2/", "/v1/images"} {
+		b.Must(t, http.StatusOK, http.MethodGet, path, nil, "Authorization", "Bearer "+token)
+		b.Must(t, http.StatusUnauthorized, http.MethodGet, path, nil, "Authorization", asPassword)
+	}
+	b.Must(t, http.StatusUnauthorized, http.MethodGet, "/token", nil, "Authorization", asPassword)
+}
