@@ -177,6 +177,7 @@ func TestPowerCutSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	driver.settler.barrierFrom = 0
 	put(t, driver, "/docker/a/link", "content")
 	if err := disk.cut(); err != nil {
 		t.Fatal(err)
