@@ -107,7 +107,7 @@ func (a *account) read(c *config.Config) (*access.File, error) {
 
 // edit changes one account.
 func (a *account) edit(c *config.Config, name string, change func(*access.Account) error) error {
-	return access.Edit(c.Accounts.File, func(f *access.File) error {
+	return access.EditFor(c.Accounts.File, c.Data, func(f *access.File) error {
 		if f.New {
 			_, err := a.read(c)
 			return cmp.Or(err, errors.New("the accounts file has just come into being; try again"))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 )
@@ -36,12 +37,17 @@ type Audit struct {
 }
 
 // OpenAudit opens the audit log for appending, and makes it readable by its
-// owner only if it is new. No path means no audit log: it returns nil.
-func OpenAudit(path string) (*Audit, error) {
+// owner only if it is new. It is a file: links, pipes and devices are refused.
+// No path means no audit log: it returns nil.
+func OpenAudit(path string) (*Audit, error) { return OpenAuditFor(path, "") }
+
+// OpenAuditFor is [OpenAudit] for a berth with that data folder: what root
+// makes, that folder's owner can open.
+func OpenAuditFor(path, data string) (*Audit, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := openOwn(path, os.O_APPEND|os.O_WRONLY, filepath.Dir(path), data)
 	if err != nil {
 		return nil, fmt.Errorf("audit log: %w", err)
 	}
