@@ -68,7 +68,7 @@ func (c *Config) settings() []setting {
 		{path: "http.public_url", field: &h.PublicURL,
 			doc: "Scheme, host and port under which clients reach berth, if it is behind a proxy; and a path, if the proxy takes one off. Empty: answers hold relative addresses."},
 		{path: "http.open", field: &h.Open,
-			doc: "Without accounts, let everyone read and write on a listen address that is not loopback."},
+			doc: "Without accounts, let everyone read and write who reaches berth: on a listen address that is not loopback, at a public URL that is not, or although the accounts file is missing."},
 		{path: "http.secret", field: &h.Secret, secret: true, byDefault: "generated, kept in the data folder",
 			doc: "Signs the state of unfinished uploads. Give it when the data folder does not outlive the process, or when several share the storage."},
 		{path: "http.tls.certificate", field: &h.TLS.Certificate,

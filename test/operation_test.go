@@ -106,7 +106,7 @@ func TestHealthcheck(t *testing.T) {
 func TestConfigCheck(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	env := []string{"BERTH_HTTP_PUBLIC_URL=https://registry.example.com", "BERTH_LOG_FORMAT=json"}
+	env := []string{"BERTH_HTTP_PUBLIC_URL=https://registry.example.com", "BERTH_HTTP_OPEN=true", "BERTH_LOG_FORMAT=json"}
 	first, stderr, code := commandLine(t, env, "config", "check", "--listen", "127.0.0.1:5001", "--data", dir)
 	if code != 0 || !strings.Contains(first, "https://registry.example.com") || !strings.Contains(first, "127.0.0.1:5001") {
 		t.Fatalf("exited with %d and said %q, %q", code, first, stderr)

@@ -86,14 +86,7 @@ func (a *account) load() (*config.Config, error) {
 	if a.output != "text" && a.output != "json" {
 		return nil, fmt.Errorf("--output: %q is neither text nor json", a.output)
 	}
-	c, err := a.settings.load()
-	if err != nil && c != nil {
-		// An address that only a closed registry may listen on must not keep
-		// anyone from closing it.
-		c.HTTP.Open = true
-		err = c.Validate()
-	}
-	return c, err
+	return a.loadAnyway()
 }
 
 // read reads the accounts.

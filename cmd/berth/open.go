@@ -78,6 +78,9 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		return err
 	}
 	b.where = c.Data + " (" + section.Type() + ")"
+	if err := b.stayClosed(ctx, c, log); err != nil {
+		return err
+	}
 
 	index, err := openIndex(ctx, c.Catalog.Path, b.store, log, stderr)
 	if err != nil {
