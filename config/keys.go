@@ -70,7 +70,7 @@ func (c *Config) settings() []setting {
 		{path: "http.open", field: &h.Open,
 			doc: "Without accounts, let everyone read and write who reaches berth: on a listen address that is not loopback, at a public URL that is not, or although the accounts file is missing."},
 		{path: "http.secret", field: &h.Secret, secret: true, byDefault: "generated, kept in the data folder",
-			doc: "Signs the state of unfinished uploads. Give it when the data folder does not outlive the process, or when several share the storage."},
+			doc: "What the keys for tokens and for the state of unfinished uploads are derived from: 32 random bytes, as `openssl rand -hex 32` makes them. Give it when the data folder does not outlive the process, or when several share the storage."},
 		{path: "http.tls.certificate", field: &h.TLS.Certificate,
 			doc: "PEM file with the certificate and its chain. Empty: plain HTTP."},
 		{path: "http.tls.key", field: &h.TLS.Key,

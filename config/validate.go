@@ -68,6 +68,10 @@ func (c *Config) checkHTTP(p *problems) {
 	c.checkPublic(p)
 	if h.Secret == mask {
 		c.problem(p, "http.secret", maskedSecret)
+	} else if h.Secret != "" {
+		if weak := WeakSecret(h.Secret); weak != "" {
+			c.problem(p, "http.secret", "%s", weak)
+		}
 	}
 	if d := h.Timeouts.ReadHeader; d <= 0 {
 		c.problem(p, "http.timeouts.read_header", "%s is no time; without a limit a silent client would hold its connection for ever", formatDuration(d))

@@ -119,7 +119,7 @@ func TestConfigCheck(t *testing.T) {
 	if code != 0 || second != first {
 		t.Errorf("exited with %d and said %q; loaded again it prints\n%s\nwant\n%s", code, stderr, second, first)
 	}
-	const secret = "correct-horse-battery-staple"
+	const secret = "9f2c41d07be85a6630d1e4f7c8b29a5d7e3f0618a4c5b9d20e6f7183a94c5d2b"
 	masked, _, code := commandLine(t, []string{"BERTH_HTTP_SECRET=" + secret}, "config", "check")
 	if code != 0 || strings.Contains(masked, secret) {
 		t.Errorf("a secret is printed: %s", masked)

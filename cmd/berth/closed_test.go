@@ -104,3 +104,29 @@ func TestOpenStaysEasy(t *testing.T) {
 		}
 	}
 }
+
+// TestKeptSecret refuses a secret that somebody else put into the data folder,
+// and makes a good one where there is none.
+func TestKeptSecret(t *testing.T) {
+	data := t.TempDir()
+	path := filepath.Join(data, "upload.secret")
+	if err := os.WriteFile(path, []byte("changeme\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := opened(t, data); err == nil || !strings.Contains(err.Error(), "can be guessed") || strings.Contains(err.Error(), "changeme") {
+		t.Fatalf("got %v, %v", b, err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, err := opened(t, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.close(); err != nil {
+		t.Fatal(err)
+	}
+	if made, err := os.ReadFile(path); err != nil || config.WeakSecret(strings.TrimSpace(string(made))) != "" {
+		t.Errorf("made %q, %v", made, err)
+	}
+}
