@@ -43,6 +43,8 @@ type HTTP struct {
 	// Open lets Listen be an address that is not loopback, although everyone
 	// who reaches it may read and write.
 	Open bool
+	// Hosts are names by which clients reach berth while it is open.
+	Hosts Hosts
 	// Secret is what keys are derived from: 32 random bytes, as text. Empty means
 	// that one is to be generated and kept in the data folder.
 	Secret   string

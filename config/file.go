@@ -173,6 +173,9 @@ func (f *file) value(where string, s setting, n *yaml.Node) {
 	if isNull(n) {
 		return
 	}
+	if _, list := s.field.(*Hosts); list && n.Kind == yaml.SequenceNode {
+		n = joined(n)
+	}
 	if n.Kind != yaml.ScalarNode {
 		f.problems.add(where, "%s: is %s, not %s", s.path, describe(n), kind(s.field))
 		return
@@ -201,6 +204,19 @@ func (f *file) value(where string, s setting, n *yaml.Node) {
 		return
 	}
 	f.c.sources[s.path] = source{where, format(s.field)}
+}
+
+// joined makes of a list of texts what stands for it in the environment. A list
+// of anything else it leaves as it is.
+func joined(list *yaml.Node) *yaml.Node {
+	var all []string
+	for _, n := range list.Content {
+		if n = follow(n); n.Kind != yaml.ScalarNode || isNull(n) {
+			return list
+		}
+		all = append(all, n.Value)
+	}
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: strings.Join(all, ",")}
 }
 
 // follow gives what an alias stands for.

@@ -69,6 +69,8 @@ func (c *Config) settings() []setting {
 			doc: "Scheme, host and port under which clients reach berth, if it is behind a proxy; and a path, if the proxy takes one off. Empty: answers hold relative addresses."},
 		{path: "http.open", field: &h.Open,
 			doc: "Without accounts, let everyone read and write who reaches berth: on a listen address that is not loopback, at a public URL that is not, or although the accounts file is missing."},
+		{path: "http.hosts", field: &h.Hosts,
+			doc: "Without accounts, names by which clients reach berth, beside IP addresses, localhost, and the hosts of `http.listen` and `http.public_url`: it answers to no other, since any site could point a name of its own at it and have a browser ask."},
 		{path: "http.secret", field: &h.Secret, secret: true, byDefault: "generated, kept in the data folder",
 			doc: "What the keys for tokens and for the state of unfinished uploads are derived from: 32 random bytes, as `openssl rand -hex 32` makes them. Give it when the data folder does not outlive the process, or when several share the storage."},
 		{path: "http.tls.certificate", field: &h.TLS.Certificate,

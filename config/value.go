@@ -28,6 +28,8 @@ func kind(field any) string {
 		return "a whole number"
 	case *time.Duration:
 		return "a duration like 30s or 2m"
+	case *Hosts:
+		return "names of hosts, separated by commas or in a list"
 	case *Size:
 		return "a size like 64KiB or a number of bytes"
 	}
@@ -50,6 +52,8 @@ func parse(field any, text string) error {
 		*f, err = strconv.Atoi(text)
 	case *time.Duration:
 		*f, err = time.ParseDuration(text)
+	case *Hosts:
+		*f, err = parseHosts(text)
 	case *Size:
 		var n int64
 		n, err = size.Parse(text)
@@ -89,6 +93,8 @@ func format(field any) string {
 		return strconv.Itoa(*f)
 	case *time.Duration:
 		return formatDuration(*f)
+	case *Hosts:
+		return f.String()
 	case *Size:
 		return f.String()
 	}

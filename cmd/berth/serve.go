@@ -82,6 +82,7 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
 			Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder,
 		})),
+		Browsers:    browsersOf(c, b.accounts.Open),
 		Ready:       b.ready,
 		ReadHeader:  c.HTTP.Timeouts.ReadHeader,
 		Idle:        c.HTTP.Timeouts.Idle,
@@ -120,6 +121,15 @@ func newLog(c config.Log, w io.Writer) *slog.Logger {
 		return slog.New(server.LogHandler(slog.NewJSONHandler(w, options)))
 	}
 	return slog.New(server.LogHandler(slog.NewTextHandler(w, options)))
+}
+
+// browsersOf says by which names berth is known.
+func browsersOf(c *config.Config, open func() bool) server.Browsers {
+	b := server.Browsers{Open: open, Hosts: append([]string{c.HTTP.Listen}, c.HTTP.Hosts...)}
+	if u, err := url.Parse(c.HTTP.PublicURL); err == nil && u.Host != "" {
+		b.Origin = u.Scheme + "://" + u.Host
+	}
+	return b
 }
 
 // hostOf is the host of a URL that was validated, "" of none.

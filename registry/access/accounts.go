@@ -101,6 +101,10 @@ func (a *Accounts) Close() {
 // once since the start.
 func (a *Accounts) Closed() bool { return !a.Current().open }
 
+// Open reports whether the registry has no accounts yet, as its next request
+// finds it.
+func (a *Accounts) Open() bool { return !a.Closed() && a.fresh().open }
+
 // WhenClosed ends, and stays so, as soon as the registry has accounts.
 func (a *Accounts) WhenClosed() <-chan struct{} { return a.closed }
 

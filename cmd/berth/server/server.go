@@ -28,6 +28,9 @@ type Options struct {
 	// Ready returns an error while berth cannot serve; the error is logged.
 	Ready func(context.Context) error
 
+	// Browsers says which requests of browsers are refused.
+	Browsers Browsers
+
 	// Metrics are served at /metrics on MetricsListener, or if that is nil on
 	// the main address to loopback clients. Nil means they are not served.
 	Metrics         *prometheus.Registry
@@ -54,7 +57,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{options: o}
 	counters := newRequestMetrics(o.Metrics)
-	s.main = s.httpServer(s.identify(s.observe(counters, s.routes())))
+	s.main = s.httpServer(s.identify(s.observe(counters, s.browsers(s.routes()))))
 	s.main.TLSConfig = o.TLS
 	s.main.ConnState = s.silent.note
 	if o.Metrics != nil && o.MetricsListener != nil {
