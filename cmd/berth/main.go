@@ -53,6 +53,7 @@ client; ask its images API which exist and what each needs to boot.`,
 	root.SetVersionTemplate("berth {{.Version}}\n")
 	root.Version = version()
 	root.AddCommand(newServe(), newConfig(), newHealthcheck(), newAccount(accountHooks{officialFolder: officialFolder, used: usedBy}), newVersion())
+	refuseUnknown(root)
 	return root
 }
 
