@@ -48,6 +48,15 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 	return s, nil
 }
 
+// Check returns the error that [Open] would have for the parameters of a driver.
+// It changes nothing, and asks nothing over the network.
+func Check(ctx context.Context, kind string, parameters map[string]any) error {
+	if _, err := factory.Create(ctx, kind, parameters); err != nil {
+		return fmt.Errorf("open storage driver %s: %w", kind, err)
+	}
+	return nil
+}
+
 // Driver is the opened driver. Whatever else uses the storage must use this
 // one: a second in-memory driver would be another store, and a second
 // filesystem driver would not be durable.
