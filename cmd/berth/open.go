@@ -32,6 +32,7 @@ import (
 // berth is everything below the listener, opened and wired together.
 type berth struct {
 	where    string // for people: where the bytes are
+	home     *home
 	store    *storage.Store
 	accounts *access.Accounts
 	gate     *access.Gate
@@ -77,6 +78,10 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	if b.store, err = storage.Open(ctx, section.Type(), section.Parameters()); err != nil {
 		return err
 	}
+	if b.home, err = enter(c); err != nil {
+		return err
+	}
+	b.closers = append(b.closers, b.home.leave)
 	b.where = c.Data + " (" + section.Type() + ")"
 	if err := b.stayClosed(ctx, c, log); err != nil {
 		return err
@@ -123,7 +128,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 }
 
 func (b *berth) ready(ctx context.Context) error {
-	return errors.Join(b.store.Ready(ctx), b.catalog.Ready(ctx))
+	return errors.Join(b.home.there(), b.store.Ready(ctx), b.catalog.Ready(ctx))
 }
 
 func (b *berth) close() error {

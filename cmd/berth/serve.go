@@ -18,6 +18,7 @@ import (
 	"github.com/berth-oci/berth/cmd/berth/server"
 	"github.com/berth-oci/berth/config"
 	"github.com/berth-oci/berth/registry"
+	"github.com/berth-oci/berth/registry/access"
 )
 
 func newServe() *cobra.Command {
@@ -82,8 +83,12 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
 			Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder,
 		})),
-		Browsers:    browsersOf(c, b.accounts.Open),
-		Ready:       b.ready,
+		Browsers: browsersOf(c, b.accounts.Open),
+		Ready:    b.ready,
+		Writable: func() (string, error) {
+			err := b.home.there()
+			return access.RetryAfter(err), err
+		},
 		ReadHeader:  c.HTTP.Timeouts.ReadHeader,
 		Idle:        c.HTTP.Timeouts.Idle,
 		Shutdown:    c.HTTP.Timeouts.Shutdown,

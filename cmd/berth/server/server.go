@@ -28,6 +28,10 @@ type Options struct {
 	// Ready returns an error while berth cannot serve; the error is logged.
 	Ready func(context.Context) error
 
+	// Writable returns an error while nothing may be written, and how many
+	// seconds later a client shall try again. The error is logged. It may be nil.
+	Writable func() (retryAfter string, err error)
+
 	// Browsers says which requests of browsers are refused.
 	Browsers Browsers
 
@@ -57,7 +61,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{options: o}
 	counters := newRequestMetrics(o.Metrics)
-	s.main = s.httpServer(s.identify(s.observe(counters, s.browsers(s.routes()))))
+	s.main = s.httpServer(s.identify(s.observe(counters, s.browsers(s.onlyWritable(s.routes())))))
 	s.main.TLSConfig = o.TLS
 	s.main.ConnState = s.silent.note
 	if o.Metrics != nil && o.MetricsListener != nil {
