@@ -43,8 +43,10 @@ type HTTP struct {
 	// Open lets Listen be an address that is not loopback, although everyone
 	// who reaches it may read and write.
 	Open bool
-	// Secret signs the state of unfinished uploads. Empty means that one is to
-	// be generated and kept in the data folder.
+	// Hosts are names by which clients reach berth while it is open.
+	Hosts Hosts
+	// Secret is what keys are derived from: 32 random bytes, as text. Empty means
+	// that one is to be generated and kept in the data folder.
 	Secret string
 	// TrustedProxies are the addresses from which forwarding headers are
 	// believed.

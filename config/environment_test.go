@@ -24,7 +24,7 @@ func TestEnvironment(t *testing.T) {
 func TestEveryKey(t *testing.T) {
 	values := map[string]string{
 		"text": "some-text", "true or false": "true", "a whole number": "7",
-		"a duration like 30s or 2m": "77s", "a size like 64KiB or a number of bytes": "7KiB",
+		"a duration like 30s or 2m": "77s", "names of hosts, separated by commas or in a list": "registry.lan", "a size like 64KiB or a number of bytes": "7KiB",
 	}
 	for _, k := range Keys() {
 		if k.Doc == "" || k.Type == "" || !strings.HasPrefix(k.Env, EnvPrefix) || kubernetes.MatchString(k.Env+"=x") {

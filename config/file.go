@@ -176,7 +176,7 @@ func (f *file) value(where string, s setting, n *yaml.Node) {
 	if node.IsNull(n) {
 		return
 	}
-	if _, list := s.field.(*Networks); list && n.Kind == yaml.SequenceNode {
+	if isList(s.field) && n.Kind == yaml.SequenceNode {
 		n = joined(n)
 	}
 	if n.Kind != yaml.ScalarNode {

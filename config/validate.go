@@ -2,6 +2,8 @@ package config
 
 import (
 	"crypto/tls"
+	"errors"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
@@ -22,6 +24,7 @@ func (c *Config) Validate() error {
 	var p problems
 	c.checkData(&p)
 	c.checkHTTP(&p)
+	c.checkAccounts(&p)
 	c.checkTLS(&p)
 	c.checkStorage(&p)
 	c.checkRest(&p)
@@ -64,15 +67,15 @@ func (c *Config) checkHTTP(p *problems) {
 		// Whether it is loopback cannot be said.
 	} else if !h.Open && !c.hasAccounts() && !Loopback(h.Listen) {
 		c.problem(p, "http.listen", "%s can be reached from other machines, and without accounts everyone who reaches it may read and write; "+
-			"add an account: berth account add NAME --admin, or listen on 127.0.0.1, or allow it: http.open, in the file as \"http: {open: true}\", in the environment as %s=true", h.Listen, envName("http.open"))
+			"add an account: berth account add NAME --admin, or listen on 127.0.0.1, or %s", h.Listen, allowOpen)
 	}
-	if h.PublicURL != "" {
-		if wrong := checkPublicURL(h.PublicURL); wrong != "" {
-			c.problem(p, "http.public_url", "%s; it is scheme and host, like https://registry.example.com", wrong)
-		}
-	}
+	c.checkPublic(p)
 	if h.Secret == mask {
 		c.problem(p, "http.secret", maskedSecret)
+	} else if h.Secret != "" {
+		if weak := WeakSecret(h.Secret); weak != "" {
+			c.problem(p, "http.secret", "%s", weak)
+		}
 	}
 	if d := h.Timeouts.ReadHeader; d <= 0 {
 		c.problem(p, "http.timeouts.read_header", "%s is no time; without a limit a silent client would hold its connection for ever", formatDuration(d))
@@ -105,6 +108,40 @@ func (c *Config) checkHTTP(p *problems) {
 	}
 	if n := h.Limits.HeaderBytes; n < 4<<10 || n > 16<<20 {
 		c.problem(p, "http.limits.header_bytes", "%s is not between 4KiB and 16MiB", n)
+	}
+}
+
+// allowOpen says which setting lets a registry without accounts be reached.
+var allowOpen = "allow it: http.open, in the file as \"http: {open: true}\", in the environment as " + envName("http.open") + "=true"
+
+// checkPublic reports a public URL that is none, or that lets others in through
+// a proxy: they reach a listener on loopback then, and there are no accounts.
+func (c *Config) checkPublic(p *problems) {
+	h := &c.HTTP
+	if h.PublicURL == "" {
+		return
+	}
+	if wrong := checkPublicURL(h.PublicURL); wrong != "" {
+		c.problem(p, "http.public_url", "%s; it is scheme and host, like https://registry.example.com", wrong)
+		return
+	}
+	u, err := url.Parse(h.PublicURL)
+	if err == nil && !h.Open && !c.hasAccounts() && Loopback(h.Listen) && !Loopback(net.JoinHostPort(u.Hostname(), "0")) {
+		c.problem(p, "http.public_url", "%s is how other machines reach berth, and without accounts everyone who does may read and write; "+
+			"add an account: berth account add NAME --admin, or %s", h.PublicURL, allowOpen)
+	}
+}
+
+// checkAccounts reports an accounts file that was asked for and is not there:
+// the registry would be open.
+func (c *Config) checkAccounts(p *problems) {
+	_, asked := c.sources["accounts.file"]
+	if !asked || c.HTTP.Open {
+		return
+	}
+	if _, err := os.Stat(c.Accounts.File); errors.Is(err, fs.ErrNotExist) {
+		c.problem(p, "accounts.file", "there is no %s, and without accounts everyone who reaches berth may read and write; "+
+			"put it back, or begin with an account: berth account add NAME --admin, or %s", c.Accounts.File, allowOpen)
 	}
 }
 

@@ -15,50 +15,55 @@ import (
 
 func TestValidateRefused(t *testing.T) {
 	const address = ` is not a host and a port, like 127.0.0.1:5000 or [::1]:5000`
-	const exposed = ` can be reached from other machines, and without accounts everyone who reaches it may read and write; add an account: berth account add NAME --admin, or listen on 127.0.0.1, or allow it: http.open, in the file as "http: {open: true}", in the environment as BERTH_HTTP_OPEN=true`
+	const allow = `allow it: http.open, in the file as "http: {open: true}", in the environment as BERTH_HTTP_OPEN=true`
+	const exposed = ` can be reached from other machines, and without accounts everyone who reaches it may read and write; add an account: berth account add NAME --admin, or listen on 127.0.0.1, or ` + allow
+	const public = ` is how other machines reach berth, and without accounts everyone who does may read and write; add an account: berth account add NAME --admin, or ` + allow
 	const wantURL = `; it is scheme and host, like https://registry.example.com`
 	const noLimit = ` is no time; without a limit a silent client would hold its connection for ever`
 	const noTarget = `; it has no address to send clients to`
 	for name, test := range map[string]struct{ text, want string }{
-		"every interface":   {"http:\n  listen: :5000", `2: http.listen: :5000` + exposed},
-		"IPv4 any":          {"http: {listen: '0.0.0.0:5000'}", `1: http.listen: 0.0.0.0:5000` + exposed},
-		"IPv6 any":          {"http: {listen: '[::]:5000'}", `1: http.listen: [::]:5000` + exposed},
-		"a name":            {"http: {listen: 'localhost.example.com:1'}", `1: http.listen: localhost.example.com:1` + exposed},
-		"not quite an IP":   {"http: {listen: '0127.0.0.1:1'}", `1: http.listen: 0127.0.0.1:1` + exposed},
-		"no port":           {"http: {listen: localhost}", `1: http.listen: "localhost"` + address},
-		"empty":             {"http: {listen: ''}", `1: http.listen: ""` + address},
-		"a URL":             {"http: {listen: 'http://127.0.0.1:5000'}", `1: http.listen: "http://127.0.0.1:5000"` + address},
-		"odd host":          {"http: {listen: 'a b:1'}", `1: http.listen: "a b:1"` + address},
-		"named port":        {"http: {listen: 'localhost:http'}", `1: http.listen: "localhost:http" needs a port from 0 to 65535 after the host`},
-		"empty port":        {"http: {listen: 'localhost:'}", `1: http.listen: "localhost:" needs a port from 0 to 65535 after the host`},
-		"large port":        {"http: {listen: 'localhost:65536'}", `1: http.listen: "localhost:65536" needs a port from 0 to 65535 after the host`},
-		"unix socket":       {"http: {listen: 'unix:/run/berth.sock'}", `1: http.listen: "unix:/run/berth.sock": unix sockets are not supported; give a host and a port, like 127.0.0.1:5000`},
-		"metrics address":   {"metrics: {listen: x}", `1: metrics.listen: "x"` + address},
-		"same address":      {"metrics: {listen: '127.0.0.1:5000'}", `1: metrics.listen: 127.0.0.1:5000 is already http.listen; leave it empty or choose another port`},
-		"URL, no scheme":    {"http: {public_url: registry.example.com}", `1: http.public_url: does not begin with http:// or https://` + wantURL},
-		"URL, ftp":          {"http: {public_url: 'ftp://a'}", `1: http.public_url: does not begin with http:// or https://` + wantURL},
-		"URL, path":         {"http: {public_url: 'https://a/b/'}", `1: http.public_url: has a path that is not like /registry, without a slash at its end` + wantURL},
-		"URL, dots":         {"http: {public_url: 'https://a/b/../c'}", `1: http.public_url: has a path that is not like /registry, without a slash at its end` + wantURL},
-		"URL, slash":        {"http: {public_url: 'https://a/'}", `1: http.public_url: has a path that is not like /registry, without a slash at its end` + wantURL},
-		"URL, query":        {"http: {public_url: 'https://a?'}", `1: http.public_url: has a query or a fragment` + wantURL},
-		"URL, fragment":     {"http: {public_url: 'https://a#'}", `1: http.public_url: has a query or a fragment` + wantURL},
-		"URL, password":     {"http: {public_url: 'https://u:hush@a'}", `1: http.public_url: holds a user or password` + wantURL},
-		"URL, no host":      {"http: {public_url: 'https://:80'}", `1: http.public_url: has no host, or an empty port` + wantURL},
-		"URL, empty port":   {"http: {public_url: 'https://a:'}", `1: http.public_url: has no host, or an empty port` + wantURL},
-		"URL, large port":   {"http: {public_url: 'https://a:70000'}", `1: http.public_url: has a port that is not between 1 and 65535` + wantURL},
-		"URL, none":         {"http: {public_url: 'https://a b'}", `1: http.public_url: is not a URL` + wantURL},
-		"mask as secret":    {"http: {secret: '********'}", `1: http.secret: ` + maskedSecret},
-		"mask as S3 secret": {"storage:\n  s3:\n    secretkey: '********'", `3: storage.s3.secretkey: ` + maskedSecret},
-		"no header timeout": {"http: {timeouts: {read_header: 0s}}", `1: http.timeouts.read_header: 0s` + noLimit},
-		"no idle timeout":   {"http: {timeouts: {idle: -1s}}", `1: http.timeouts.idle: -1s` + noLimit},
-		"shutdown":          {"http: {timeouts: {shutdown: -1s}}", `1: http.timeouts.shutdown: -1s is negative; 0s stops at once`},
-		"small headers":     {"http: {limits: {header_bytes: 10}}", `1: http.limits.header_bytes: 10 is not between 4KiB and 16MiB`},
-		"large headers":     {"http: {limits: {header_bytes: 1GiB}}", `1: http.limits.header_bytes: 1GiB is not between 4KiB and 16MiB`},
-		"data":              {"data: ''", `1: data: is empty; name a folder`},
-		"log level":         {"log: {level: loud}", `1: log.level: "loud" is none of debug, info, warn, error`},
-		"log format":        {"log: {format: xml}", `1: log.format: "xml" is none of text, json`},
-		"key is missing":    {"http: {tls: {certificate: a}}", `http.tls.key: is missing, while http.tls.certificate is set; give both or neither`},
-		"no certificate":    {"http: {tls: {key: a}}", `http.tls.certificate: is missing, while http.tls.key is set; give both or neither`},
+		"every interface":     {"http:\n  listen: :5000", `2: http.listen: :5000` + exposed},
+		"IPv4 any":            {"http: {listen: '0.0.0.0:5000'}", `1: http.listen: 0.0.0.0:5000` + exposed},
+		"IPv6 any":            {"http: {listen: '[::]:5000'}", `1: http.listen: [::]:5000` + exposed},
+		"a name":              {"http: {listen: 'localhost.example.com:1'}", `1: http.listen: localhost.example.com:1` + exposed},
+		"not quite an IP":     {"http: {listen: '0127.0.0.1:1'}", `1: http.listen: 0127.0.0.1:1` + exposed},
+		"no port":             {"http: {listen: localhost}", `1: http.listen: "localhost"` + address},
+		"empty":               {"http: {listen: ''}", `1: http.listen: ""` + address},
+		"a URL":               {"http: {listen: 'http://127.0.0.1:5000'}", `1: http.listen: "http://127.0.0.1:5000"` + address},
+		"odd host":            {"http: {listen: 'a b:1'}", `1: http.listen: "a b:1"` + address},
+		"named port":          {"http: {listen: 'localhost:http'}", `1: http.listen: "localhost:http" needs a port from 0 to 65535 after the host`},
+		"empty port":          {"http: {listen: 'localhost:'}", `1: http.listen: "localhost:" needs a port from 0 to 65535 after the host`},
+		"large port":          {"http: {listen: 'localhost:65536'}", `1: http.listen: "localhost:65536" needs a port from 0 to 65535 after the host`},
+		"unix socket":         {"http: {listen: 'unix:/run/berth.sock'}", `1: http.listen: "unix:/run/berth.sock": unix sockets are not supported; give a host and a port, like 127.0.0.1:5000`},
+		"metrics address":     {"metrics: {listen: x}", `1: metrics.listen: "x"` + address},
+		"same address":        {"metrics: {listen: '127.0.0.1:5000'}", `1: metrics.listen: 127.0.0.1:5000 is already http.listen; leave it empty or choose another port`},
+		"URL, no scheme":      {"http: {public_url: registry.example.com}", `1: http.public_url: does not begin with http:// or https://` + wantURL},
+		"URL, ftp":            {"http: {public_url: 'ftp://a'}", `1: http.public_url: does not begin with http:// or https://` + wantURL},
+		"URL, path":           {"http: {public_url: 'https://a/b/'}", `1: http.public_url: has a path that is not like /registry, without a slash at its end` + wantURL},
+		"URL, dots":           {"http: {public_url: 'https://a/b/../c'}", `1: http.public_url: has a path that is not like /registry, without a slash at its end` + wantURL},
+		"URL, slash":          {"http: {public_url: 'https://a/'}", `1: http.public_url: has a path that is not like /registry, without a slash at its end` + wantURL},
+		"URL, query":          {"http: {public_url: 'https://a?'}", `1: http.public_url: has a query or a fragment` + wantURL},
+		"URL, fragment":       {"http: {public_url: 'https://a#'}", `1: http.public_url: has a query or a fragment` + wantURL},
+		"URL, password":       {"http: {public_url: 'https://u:hush@a'}", `1: http.public_url: holds a user or password` + wantURL},
+		"URL, no host":        {"http: {public_url: 'https://:80'}", `1: http.public_url: has no host, or an empty port` + wantURL},
+		"URL, empty port":     {"http: {public_url: 'https://a:'}", `1: http.public_url: has no host, or an empty port` + wantURL},
+		"URL, large port":     {"http: {public_url: 'https://a:70000'}", `1: http.public_url: has a port that is not between 1 and 65535` + wantURL},
+		"URL, behind a proxy": {"http: {public_url: 'https://registry.example.com'}", `1: http.public_url: https://registry.example.com` + public},
+		"URL, in clear":       {"http: {public_url: 'http://registry.lan:80/berth'}", `1: http.public_url: http://registry.lan:80/berth` + public},
+		"no accounts file":    {"accounts: {file: /none/such.yaml}", `1: accounts.file: there is no /none/such.yaml, and without accounts everyone who reaches berth may read and write; put it back, or begin with an account: berth account add NAME --admin, or ` + allow},
+		"URL, none":           {"http: {public_url: 'https://a b'}", `1: http.public_url: is not a URL` + wantURL},
+		"mask as secret":      {"http: {secret: '********'}", `1: http.secret: ` + maskedSecret},
+		"mask as S3 secret":   {"storage:\n  s3:\n    secretkey: '********'", `3: storage.s3.secretkey: ` + maskedSecret},
+		"no header timeout":   {"http: {timeouts: {read_header: 0s}}", `1: http.timeouts.read_header: 0s` + noLimit},
+		"no idle timeout":     {"http: {timeouts: {idle: -1s}}", `1: http.timeouts.idle: -1s` + noLimit},
+		"shutdown":            {"http: {timeouts: {shutdown: -1s}}", `1: http.timeouts.shutdown: -1s is negative; 0s stops at once`},
+		"small headers":       {"http: {limits: {header_bytes: 10}}", `1: http.limits.header_bytes: 10 is not between 4KiB and 16MiB`},
+		"large headers":       {"http: {limits: {header_bytes: 1GiB}}", `1: http.limits.header_bytes: 1GiB is not between 4KiB and 16MiB`},
+		"data":                {"data: ''", `1: data: is empty; name a folder`},
+		"log level":           {"log: {level: loud}", `1: log.level: "loud" is none of debug, info, warn, error`},
+		"log format":          {"log: {format: xml}", `1: log.format: "xml" is none of text, json`},
+		"key is missing":      {"http: {tls: {certificate: a}}", `http.tls.key: is missing, while http.tls.certificate is set; give both or neither`},
+		"no certificate":      {"http: {tls: {key: a}}", `http.tls.certificate: is missing, while http.tls.key is set; give both or neither`},
 
 		"no deletion":         {"storage:\n  delete:\n    enabled: false", `3: storage.delete.enabled: cannot be false: images are deleted through the API, and the index relies on it; to refuse every change set storage.maintenance.readonly.enabled`},
 		"redirect to nowhere": {"storage: {inmemory: , redirect: {disable: false}}", `1: storage.redirect.disable: cannot be false with the driver inmemory` + noTarget},
@@ -100,8 +105,19 @@ func TestValidateAccepts(t *testing.T) {
 	if err := load(t, "", "BERTH_ACCOUNTS_FILE="+accounts, "BERTH_HTTP_LISTEN=:5000").Validate(); err != nil {
 		t.Errorf("with accounts: %v", err)
 	}
-	for _, u := range []string{"http://a", "https://a.example.com", "https://a:8443", "http://[::1]:80"} {
+	if err := load(t, "", "BERTH_ACCOUNTS_FILE="+accounts, "BERTH_HTTP_PUBLIC_URL=https://registry.example.com").Validate(); err != nil {
+		t.Errorf("behind a proxy, with accounts: %v", err)
+	}
+	for _, u := range []string{"http://127.0.0.1:8080", "https://localhost/berth", "http://[::1]"} {
 		if err := load(t, "", "BERTH_HTTP_PUBLIC_URL="+u).Validate(); err != nil {
+			t.Errorf("%s: %v", u, err)
+		}
+	}
+	if err := load(t, "", "BERTH_HTTP_OPEN=true", "BERTH_ACCOUNTS_FILE="+accounts+".none").Validate(); err != nil {
+		t.Errorf("without accounts, which is allowed: %v", err)
+	}
+	for _, u := range []string{"http://a", "https://a.example.com", "https://a:8443", "http://[::1]:80"} {
+		if err := load(t, "", "BERTH_HTTP_OPEN=true", "BERTH_HTTP_PUBLIC_URL="+u).Validate(); err != nil {
 			t.Errorf("%s: %v", u, err)
 		}
 	}

@@ -66,6 +66,8 @@ func kind(field any) string {
 		return "a duration like 30s or 2m"
 	case *Networks:
 		return "addresses and networks like 10.0.0.0/8, separated by commas or in a list"
+	case *Hosts:
+		return "names of hosts, separated by commas or in a list"
 	case *Size:
 		return "a size like 64KiB or a number of bytes"
 	}
@@ -90,6 +92,8 @@ func parse(field any, text string) error {
 		*f, err = time.ParseDuration(text)
 	case *Networks:
 		*f, err = parseNetworks(text)
+	case *Hosts:
+		*f, err = parseHosts(text)
 	case *Size:
 		var n int64
 		n, err = size.Parse(text)
@@ -131,6 +135,8 @@ func format(field any) string {
 		return formatDuration(*f)
 	case *Networks:
 		return f.String()
+	case *Hosts:
+		return f.String()
 	case *Size:
 		return f.String()
 	}
@@ -147,4 +153,13 @@ func formatDuration(d time.Duration) string {
 		text = strings.TrimSuffix(text, "0m")
 	}
 	return text
+}
+
+// isList reports whether a setting holds several values.
+func isList(field any) bool {
+	switch field.(type) {
+	case *Networks, *Hosts:
+		return true
+	}
+	return false
 }

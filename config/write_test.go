@@ -22,6 +22,7 @@ http:
   listen: 127.0.0.1:5000
   public_url: ""
   open: false
+  hosts: ""
   secret: ""
   trusted_proxies: ""
   tls:

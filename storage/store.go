@@ -57,6 +57,18 @@ func (s *Store) Close() error {
 	return s.closer.Close()
 }
 
+// Check returns the error that [Open] would have for the parameters of a driver.
+// It changes nothing, and asks nothing over the network.
+func Check(ctx context.Context, kind string, parameters map[string]any) error {
+	if own[kind] != "" {
+		return nil // a folder is all that it wants, and to open it is to make it
+	}
+	if _, err := factory.Create(ctx, kind, parameters); err != nil {
+		return fmt.Errorf("open storage driver %s: %w", kind, err)
+	}
+	return nil
+}
+
 // Driver is the opened driver. Whatever else uses the storage must use this
 // one: a second in-memory driver would be another store, and a second driver
 // of local files would not know what the first has made durable.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -68,19 +69,38 @@ func parseBody(body []byte, own hosts) ([]item, error) {
 // fields are an object of the body; nil is what was not given.
 type fields struct {
 	digest, tag, tagged *string
+	// known is set once there is a key that is, unknown are some that are not.
+	known   bool
+	unknown []string
 }
 
-// field returns where to put the value of a key; nil if the key is unknown.
-func (f *fields) field(key string) **string {
+// fieldNames are the keys that are known.
+var fieldNames = []string{"digest", "tag", "tagged"}
+
+// field returns where to put the value of a key; nil if the key is unknown. One
+// that looks like a slip of a known one is an error.
+func (c *collector) field(f *fields, key string) (**string, error) {
+	var at **string
 	switch key {
 	case "digest":
-		return &f.digest
+		at = &f.digest
 	case "tag":
-		return &f.tag
+		at = &f.tag
 	case "tagged":
-		return &f.tagged
+		at = &f.tagged
 	}
-	return nil
+	if at != nil {
+		f.known = true
+		return at, nil
+	}
+	if meant := slipOf(key, fieldNames...); meant != "" {
+		return nil, malformed("%skey %s is not known; did you mean %s? %s", c.place(), key, meant, wantBody)
+	}
+	const most = 3 // that a message names
+	if len(f.unknown) < most {
+		f.unknown = append(f.unknown, shown(key))
+	}
+	return nil, nil
 }
 
 // collector gathers the checked items of a body.
@@ -121,6 +141,9 @@ func (c *collector) add(f fields) error {
 			return malformed("%stag is %s and tagged is %s, which mean the same; want one of them", c.place(), shown(*f.tag), shown(*f.tagged))
 		}
 		f.tag = f.tagged
+	}
+	if !f.known && len(f.unknown) > 0 {
+		return malformed("%sno key of it is known (%s); %s", c.place(), strings.Join(f.unknown, ", "), wantBody)
 	}
 	if f.digest == nil && f.tag == nil {
 		if c.empty == 0 {
@@ -186,7 +209,11 @@ func (c *collector) readObject(dec *json.Decoder) error {
 		if err := dec.Decode(&raw); err != nil {
 			return c.wrongItem()
 		}
-		if field := f.field(key); field != nil {
+		field, err := c.field(&f, key)
+		if err != nil {
+			return err
+		}
+		if field != nil {
 			*field = nil
 			if err := json.Unmarshal(raw, field); err != nil {
 				return c.wrongField(key)
@@ -243,8 +270,14 @@ func (c *collector) readMapping(node *yaml.Node) error {
 	var f fields
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
-		field := f.field(key.Value)
-		if field == nil || key.Kind != yaml.ScalarNode {
+		if key.Kind != yaml.ScalarNode {
+			continue
+		}
+		field, err := c.field(&f, key.Value)
+		if err != nil {
+			return err
+		}
+		if field == nil {
 			continue
 		}
 		switch {

@@ -194,6 +194,11 @@ func do(t testing.TB, method, url, body string) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return ask(t, req)
+}
+
+func ask(t testing.TB, req *http.Request) answer {
+	t.Helper()
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +211,7 @@ func do(t testing.TB, method, url, body string) answer {
 	a := answer{code: resp.StatusCode, header: resp.Header, raw: string(raw)}
 	if len(raw) > 0 {
 		if err := json.Unmarshal(raw, &a); err != nil {
-			t.Fatalf("%s %s: not JSON: %v\n%s", method, url, err, raw)
+			t.Fatalf("%s %s: not JSON: %v\n%s", req.Method, req.URL, err, raw)
 		}
 	}
 	return a

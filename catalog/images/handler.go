@@ -162,9 +162,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // call is one request that was understood.
 type call struct {
 	*handler
-	w      http.ResponseWriter
-	r      *http.Request
-	start  time.Time
+	w     http.ResponseWriter
+	r     *http.Request
+	start time.Time
+	// hidden is what was spent on what does not exist for the caller: how long
+	// that took would tell what does so for others.
+	hidden time.Duration
 	render render
 	hosts  hosts
 	// caller is who asks. What it may not see does not exist for it.

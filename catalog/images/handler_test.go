@@ -65,7 +65,7 @@ func TestBadRequest(t *testing.T) {
 		{query: "tag=" + strings.Repeat("A", 5000), code: 400, message: "…"},
 		{body: `{"tag":`, code: 400, message: "body: neither JSON nor YAML"},
 		{body: `[{"tag":"a/b"},{"digest":"alice/app@sha256:XYZ"}]`, code: 400, message: `body: item 2: digest: "alice/app@sha256:XYZ" is not a digest; want sha256:`},
-		{body: `{"x":"` + strings.Repeat("x", 992) + `"}`, code: 200},
+		{body: `{"tag":null,"x":"` + strings.Repeat("x", 981) + `"}`, code: 200},
 		{body: `{"x":"` + strings.Repeat("x", 993) + `"}`, code: 413, message: "want at most 1000 bytes"},
 	} {
 		a := get(t, server.URL+"/v1/images?"+test.query, test.body)

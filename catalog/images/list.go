@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -99,8 +100,10 @@ func (c *call) listQuery(ctx context.Context) (index.Query, error) {
 // position is the place of an image in the order by time. Filters have no say
 // in it: the image need not be in the list that starts there.
 func (c *call) position(ctx context.Context, it item) (*index.Position, error) {
+	begin := time.Now()
 	e, err := c.one(ctx, it)
 	if errors.Is(err, index.ErrNotFound) {
+		c.hidden += time.Since(begin)
 		return nil, &goneError{it}
 	} else if err != nil {
 		return nil, err

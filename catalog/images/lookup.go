@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -40,6 +41,7 @@ func (c *call) lookUp(ctx context.Context) error {
 		return err
 	}
 	for i, it := range c.items {
+		begin := time.Now()
 		err := c.each(ctx, it, func(e index.Entry) error {
 			seen[i] = true
 			if full || c.r.Method == http.MethodHead {
@@ -52,7 +54,10 @@ func (c *call) lookUp(ctx context.Context) error {
 		}
 		if seen[i] {
 			all++
-		} else if !full {
+			continue
+		}
+		c.hidden += time.Since(begin)
+		if !full {
 			if err := hold(it.absent()); err != nil {
 				return err
 			}
@@ -69,8 +74,16 @@ func (c *call) lookUp(ctx context.Context) error {
 		s.end()
 		return nil
 	}
+	c.again(ctx, s, seen)
+	s.end()
+	return nil
+}
+
+// again is the second walk: it writes the entries of the items that the first
+// one has seen.
+func (c *call) again(ctx context.Context, s *stream, seen []bool) {
 	for i, it := range c.items {
-		found := false
+		found, begin := false, time.Now()
 		if seen[i] {
 			err := c.each(ctx, it, func(e index.Entry) error {
 				found = true
@@ -82,11 +95,10 @@ func (c *call) lookUp(ctx context.Context) error {
 			}
 		}
 		if !found {
+			c.hidden += time.Since(begin)
 			s.add(it.absent())
 		}
 	}
-	s.end()
-	return nil
 }
 
 // outcome says how a lookup went of which so many items exist.

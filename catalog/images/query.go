@@ -1,6 +1,7 @@
 package images
 
 import (
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -55,6 +56,8 @@ var known = map[string]bool{
 	"count": false, "from": false, "order": false, "sortby": false,
 }
 
+var knownNames = slices.Sorted(maps.Keys(known))
+
 // readParameters splits a query as it was sent. The v1 document's examples
 // escape = and & for a shell inside of quotes, where the shell leaves the
 // backslashes: they arrive at the end of names and values, and are taken off.
@@ -72,6 +75,9 @@ func readParameters(raw string) (parameters, error) {
 		name = strings.TrimSuffix(name, `\`)
 		several, ok := known[name]
 		if !ok {
+			if meant := slipOf(name, knownNames...); meant != "" {
+				return nil, malformed("query parameter %s: not known; did you mean %s? want one of %s", name, meant, strings.Join(knownNames, ", "))
+			}
 			continue
 		}
 		plain, err := url.PathUnescape(value)

@@ -23,7 +23,8 @@ func TestParseQuery(t *testing.T) {
 	}{
 		{raw: ""},
 		{raw: "&&&"},
-		{raw: "unknown=%zz&details=true&%zz=1&Namespace=alice"},
+		{raw: "unknown=%zz&details=true&%zz=1"},
+		{raw: "Namespace=alice", err: "query parameter Namespace: not known; did you mean namespace?"},
 
 		{raw: "namespace=alice", want: query{namespace: "alice"}},
 		{raw: "namespace=alice%2Fapp", want: query{namespace: "alice/app"}},

@@ -29,7 +29,7 @@ func (c *call) begin(o outcome) *stream {
 func (s *stream) add(value any) { s.must(0, s.entries.add(value)) }
 
 func (s *stream) end() {
-	s.must(s.w.Write(closing(s.c.start)))
+	s.must(s.w.Write(closing(s.c.start.Add(s.c.hidden))))
 	s.must(0, s.w.Flush())
 }
 

@@ -86,14 +86,7 @@ func (a *account) load() (*config.Config, error) {
 	if a.output != "text" && a.output != "json" {
 		return nil, fmt.Errorf("--output: %q is neither text nor json", a.output)
 	}
-	c, err := a.settings.load()
-	if err != nil && c != nil {
-		// An address that only a closed registry may listen on must not keep
-		// anyone from closing it.
-		c.HTTP.Open = true
-		err = c.Validate()
-	}
-	return c, err
+	return a.loadAnyway()
 }
 
 // read reads the accounts.
@@ -107,7 +100,7 @@ func (a *account) read(c *config.Config) (*access.File, error) {
 
 // edit changes one account.
 func (a *account) edit(c *config.Config, name string, change func(*access.Account) error) error {
-	return access.Edit(c.Accounts.File, func(f *access.File) error {
+	return access.EditFor(c.Accounts.File, c.Data, func(f *access.File) error {
 		if f.New {
 			_, err := a.read(c)
 			return cmp.Or(err, errors.New("the accounts file has just come into being; try again"))

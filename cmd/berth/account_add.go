@@ -63,7 +63,7 @@ registry.`,
 				}
 			}
 			first := false
-			err = access.Edit(c.Accounts.File, func(f *access.File) error {
+			err = access.EditFor(c.Accounts.File, c.Data, func(f *access.File) error {
 				first = f.New
 				return f.Add(added)
 			})

@@ -22,7 +22,7 @@ func (a *account) audit(cmd *cobra.Command, args []string) error {
 	if err != nil || c.Audit.File == "" {
 		return err
 	}
-	log, err := access.OpenAudit(c.Audit.File)
+	log, err := access.OpenAuditFor(c.Audit.File, c.Data)
 	if err != nil {
 		return fmt.Errorf("the change is made, and is not in the audit log: %w", err)
 	}

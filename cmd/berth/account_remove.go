@@ -46,7 +46,7 @@ On a terminal it asks first.`,
 				return errSilent
 			}
 			admins := 0
-			err = access.Edit(c.Accounts.File, func(f *access.File) error {
+			err = access.EditFor(c.Accounts.File, c.Data, func(f *access.File) error {
 				for _, other := range f.Accounts {
 					if other.Admin && other.Name != name {
 						admins++

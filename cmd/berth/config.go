@@ -2,6 +2,8 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+
+	"github.com/berth-oci/berth/storage"
 )
 
 func newConfig() *cobra.Command {
@@ -19,6 +21,13 @@ something is wrong, say what and where, and exit with 1.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := s.load()
 			if err != nil {
+				return err
+			}
+			section, err := c.DistributionStorage()
+			if err != nil {
+				return err
+			}
+			if err := storage.Check(cmd.Context(), section.Type(), section.Parameters()); err != nil {
 				return err
 			}
 			return c.Write(cmd.OutOrStdout())

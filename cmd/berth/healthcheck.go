@@ -28,7 +28,7 @@ it as its health check.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if url == "" {
-				c, err := s.load()
+				c, err := s.loadAnyway()
 				if err != nil {
 					return err
 				}

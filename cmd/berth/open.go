@@ -32,6 +32,7 @@ import (
 // berth is everything below the listener, opened and wired together.
 type berth struct {
 	where    string // for people: where the bytes are
+	home     *home
 	store    *storage.Store
 	accounts *access.Accounts
 	audit    *access.Audit
@@ -55,7 +56,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	if err := b.lock(c.Data); err != nil {
 		return err
 	}
-	secret, err := uploadSecret(c)
+	secret, err := baseSecret(c)
 	if err != nil {
 		return err
 	}
@@ -80,7 +81,14 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		return err
 	}
 	b.closers = append(b.closers, b.store.Close)
+	if b.home, err = enter(c); err != nil {
+		return err
+	}
+	b.closers = append(b.closers, b.home.leave)
 	b.where = c.Data + " (" + section.Type() + ")"
+	if err := b.stayClosed(ctx, c, log); err != nil {
+		return err
+	}
 
 	index, err := openIndex(ctx, c.Catalog.Path, b.store, log, stderr)
 	if err != nil {
@@ -97,7 +105,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	server.CountImages(metrics, b.catalog.Stats)
 
 	b.registry, err = registry.New(context.WithoutCancel(ctx), registry.Options{
-		Store: b.store, Section: section, Secret: secret, PublicURL: c.HTTP.PublicURL, ReadOnly: c.ReadOnly(),
+		Store: b.store, Section: section, Secret: hex.EncodeToString(access.DeriveKey([]byte(secret), "state of uploads")), PublicURL: c.HTTP.PublicURL, ReadOnly: c.ReadOnly(),
 		Begin: func(ctx context.Context, repository string) (registry.Tx, error) {
 			return b.catalog.Begin(ctx, repository)
 		},
@@ -123,7 +131,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 }
 
 func (b *berth) ready(ctx context.Context) error {
-	return errors.Join(b.store.Ready(ctx), b.catalog.Ready(ctx))
+	return errors.Join(b.home.there(), b.store.Ready(ctx), b.catalog.Ready(ctx))
 }
 
 func (b *berth) close() error {
@@ -200,9 +208,9 @@ func reportProgress(log *slog.Logger, stderr io.Writer) (progress func(done, all
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
-// uploadSecret is what signs the state of uploads: the configured one, else one
-// that is made once and kept, so that an upload survives a restart.
-func uploadSecret(c *config.Config) (string, error) {
+// baseSecret is what keys are derived from: the configured one, else one that is
+// made once and kept, so that uploads and tokens survive a restart.
+func baseSecret(c *config.Config) (string, error) {
 	if secret, err := keptSecret(c); secret != "" || err != nil {
 		return secret, err
 	}
@@ -210,7 +218,7 @@ func uploadSecret(c *config.Config) (string, error) {
 	_, _ = rand.Read(random[:]) // never fails
 	secret := hex.EncodeToString(random[:])
 	if err := fsync.Replace(secretFile(c), []byte(secret+"\n"), nil); err != nil {
-		return "", fmt.Errorf("upload secret: %w", err)
+		return "", fmt.Errorf("secret in the data folder: %w", err)
 	}
 	return secret, nil
 }
@@ -223,9 +231,16 @@ func keptSecret(c *config.Config) (string, error) {
 	}
 	kept, err := os.ReadFile(secretFile(c))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("upload secret: %w", err)
+		return "", fmt.Errorf("secret in the data folder: %w", err)
 	}
-	return strings.TrimSpace(string(kept)), nil
+	secret := strings.TrimSpace(string(kept))
+	if secret == "" {
+		return "", nil
+	}
+	if weak := config.WeakSecret(secret); weak != "" {
+		return "", fmt.Errorf("%s %s, once this file is gone", secretFile(c), weak)
+	}
+	return secret, nil
 }
 
 func secretFile(c *config.Config) string { return filepath.Join(c.Data, "upload.secret") }

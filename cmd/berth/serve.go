@@ -94,9 +94,14 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
 			Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder,
 		})),
-		Within:      access.Hold,
-		Account:     func(r *http.Request) string { return access.Held(r.Context()) },
-		Ready:       b.ready,
+		Within:   access.Hold,
+		Account:  func(r *http.Request) string { return access.Held(r.Context()) },
+		Browsers: browsersOf(c, b.accounts.Open),
+		Ready:    b.ready,
+		Writable: func() (string, error) {
+			err := b.home.there()
+			return access.RetryAfter(err), err
+		},
 		ReadHeader:  c.HTTP.Timeouts.ReadHeader,
 		Idle:        c.HTTP.Timeouts.Idle,
 		Shutdown:    c.HTTP.Timeouts.Shutdown,
@@ -154,6 +159,15 @@ func inSeconds(_ []string, a slog.Attr) slog.Attr {
 		a.Value = slog.Float64Value(a.Value.Duration().Seconds())
 	}
 	return a
+}
+
+// browsersOf says by which names berth is known.
+func browsersOf(c *config.Config, open func() bool) server.Browsers {
+	b := server.Browsers{Open: open, Hosts: append([]string{c.HTTP.Listen}, c.HTTP.Hosts...)}
+	if u, err := url.Parse(c.HTTP.PublicURL); err == nil && u.Host != "" {
+		b.Origin = u.Scheme + "://" + u.Host
+	}
+	return b
 }
 
 // hostOf is the host of a URL that was validated, "" of none.

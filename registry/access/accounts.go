@@ -34,6 +34,9 @@ type Accounts struct {
 	stop func()
 	done chan struct{}
 
+	// closed is closed with the registry.
+	closed chan struct{}
+
 	current atomic.Pointer[Snapshot]
 	// seen is what the file looked like when it was last read.
 	seen atomic.Pointer[stamp]
@@ -79,7 +82,7 @@ func (s *stamp) same(other *stamp) bool {
 // is an error that names line and key, and never shows a value.
 func Open(path string, log *slog.Logger) (*Accounts, error) {
 	stop := make(chan struct{})
-	a := &Accounts{path: path, log: log, stop: sync.OnceFunc(func() { close(stop) }), done: make(chan struct{})}
+	a := &Accounts{path: path, log: log, stop: sync.OnceFunc(func() { close(stop) }), done: make(chan struct{}), closed: make(chan struct{})}
 	a.current.Store(&Snapshot{open: true})
 	if err := a.read(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -97,6 +100,13 @@ func (a *Accounts) Close() {
 // Closed reports whether the registry has accounts: a file was there at least
 // once since the start.
 func (a *Accounts) Closed() bool { return !a.Current().open }
+
+// Open reports whether the registry has no accounts yet, as its next request
+// finds it.
+func (a *Accounts) Open() bool { return !a.Closed() && a.fresh().open }
+
+// WhenClosed ends, and stays so, as soon as the registry has accounts.
+func (a *Accounts) WhenClosed() <-chan struct{} { return a.closed }
 
 // Current is what is in force now. In an open registry it holds no accounts.
 func (a *Accounts) Current() *Snapshot { return a.current.Load() }
@@ -195,6 +205,7 @@ func (a *Accounts) read() error {
 	}
 	was := a.current.Swap(newSnapshot(accounts))
 	if was.open {
+		close(a.closed)
 		a.log.Info("accounts are in force: the registry is closed to everyone else", "file", a.path, "accounts", len(accounts))
 	} else {
 		a.log.Info("accounts read again", "file", a.path, "accounts", len(accounts))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 )
@@ -31,27 +32,33 @@ type Event struct {
 
 // Audit appends events to a file of JSON lines. A nil one drops them.
 type Audit struct {
-	path string
+	path, data string
 
 	mu   sync.Mutex
 	file *os.File // guarded by mu
 }
 
 // OpenAudit opens the audit log for appending, and makes it readable by its
-// owner only if it is new. No path means no audit log: it returns nil.
-func OpenAudit(path string) (*Audit, error) {
+// owner only if it is new. It is a file: links, pipes and devices are refused.
+// No path means no audit log: it returns nil.
+func OpenAudit(path string) (*Audit, error) { return OpenAuditFor(path, "") }
+
+// OpenAuditFor is [OpenAudit] for a berth with that data folder: what root
+// makes, that folder's owner can open.
+func OpenAuditFor(path, data string) (*Audit, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := openAudit(path)
-	if err != nil {
+	a := &Audit{path: path, data: data}
+	var err error
+	if a.file, err = a.open(); err != nil {
 		return nil, err
 	}
-	return &Audit{path: path, file: f}, nil
+	return a, nil
 }
 
-func openAudit(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+func (a *Audit) open() (*os.File, error) {
+	f, err := openOwn(a.path, os.O_APPEND|os.O_WRONLY, filepath.Dir(a.path), a.data)
 	if err != nil {
 		return nil, fmt.Errorf("audit log: %w", err)
 	}
@@ -64,7 +71,7 @@ func (a *Audit) Reopen() error {
 	if a == nil {
 		return nil
 	}
-	f, err := openAudit(a.path)
+	f, err := a.open()
 	if err != nil {
 		return err
 	}

@@ -22,9 +22,15 @@ var (
 	errMalformed = fmt.Errorf("%w: they want to be Basic, or a Bearer made of the base64 of account:token", ErrUnauthorized)
 )
 
+// sent says which signed tokens count where credentials were sent.
+type sent struct {
+	signed bool // those of the token endpoint
+	local  bool // those of commands on this machine
+}
+
 // authorize reads the values of the Authorization header, of which there is at
-// least one. Signed tokens count where signed is set.
-func (g *Gate) authorize(accounts *Snapshot, values []string, signed bool) (Caller, error) {
+// least one.
+func (g *Gate) authorize(accounts *Snapshot, values []string, how sent) (Caller, error) {
 	if len(values) != 1 || len(values[0]) > maxHeader {
 		return Caller{}, errMalformed
 	}
@@ -34,8 +40,8 @@ func (g *Gate) authorize(accounts *Snapshot, values []string, signed bool) (Call
 	if !bearer && !strings.EqualFold(scheme, "Basic") {
 		return Caller{}, errMalformed
 	}
-	if payload, mac, ok := strings.Cut(rest, "."); ok && bearer && signed {
-		return g.verify(accounts, payload, mac)
+	if payload, mac, ok := strings.Cut(rest, "."); ok && bearer && how.signed {
+		return g.verify(accounts, payload, mac, how.local)
 	}
 	var space [maxCredentials + 64]byte
 	plain, ok := decode(space[:], rest)

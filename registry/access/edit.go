@@ -26,15 +26,19 @@ const lockWait = 30 * time.Second
 // The error is that of change, or says what is wrong with the file as it was
 // or would be; the file is then as before. A path that is a symbolic link
 // stays one. Comments in the file are lost.
-func Edit(path string, change func(*File) error) (err error) {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target
+func Edit(path string, change func(*File) error) error { return EditFor(path, "", change) }
+
+// EditFor is [Edit] for a berth with that data folder: what root makes, that
+// folder's owner can open.
+func EditFor(path, data string, change func(*File) error) (err error) {
+	if path, err = follow(path); err != nil {
+		return fmt.Errorf("accounts file: %w", err)
 	}
 	folder := filepath.Dir(path)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return fmt.Errorf("accounts file: %w", err)
 	}
-	unlock, err := lock(path)
+	unlock, err := lock(path, data)
 	if err != nil {
 		return err
 	}
@@ -58,17 +62,27 @@ func Edit(path string, change func(*File) error) (err error) {
 	if _, err := parse(path, text); err != nil {
 		return fmt.Errorf("the accounts file was not changed, for it would be wrong: %w", err)
 	}
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
+	if old, _, err := readFile(path); err == nil && bytes.Equal(old, text) {
 		return nil
 	}
-	if err := replace(path, text); err != nil {
+	// With the mode and owner of the file that was there, if one was.
+	err = fsync.Replace(path, text, func(f *os.File) error { return adoptAccounts(f, path, data) })
+	if err != nil {
 		return fmt.Errorf("accounts file: %w", err)
 	}
 	return nil
 }
 
-func lock(path string) (unlock func() error, err error) {
-	l := flock.New(path + ".lock")
+func lock(path, data string) (unlock func() error, err error) {
+	// It is made here, for its rightful owner, and only then locked.
+	f, err := openOwn(path+".lock", os.O_RDONLY, filepath.Dir(path), data)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("accounts file: cannot be locked: %w", err)
+	}
+	l := flock.New(path+".lock", flock.SetFlag(lockFlags))
 	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
 	defer cancel()
 	locked, err := l.TryLockContext(ctx, 5*time.Millisecond)
@@ -78,20 +92,5 @@ func lock(path string) (unlock func() error, err error) {
 	if err != nil || !locked {
 		return nil, fmt.Errorf("accounts file: cannot be locked: %w", err)
 	}
-	if err := adopt(l.Path(), filepath.Dir(path)); err != nil {
-		return nil, errors.Join(fmt.Errorf("accounts file: %w", err), l.Close())
-	}
 	return l.Close, nil
-}
-
-// replace puts a file in the place of the one at path, which need not be
-// there, with its mode and owner.
-func replace(path string, text []byte) error {
-	return fsync.Replace(path, text, func(f *os.File) error {
-		info, err := os.Stat(path)
-		if err != nil {
-			return adopt(f.Name(), filepath.Dir(path))
-		}
-		return errors.Join(f.Chmod(info.Mode().Perm()), adopt(f.Name(), path))
-	})
 }

@@ -107,7 +107,7 @@ func (g *Gate) exchange(values []string) (Caller, error) {
 	if accounts.open || values == nil {
 		return g.anonymous(), nil
 	}
-	return g.authorize(accounts, values, false)
+	return g.authorize(accounts, values, sent{})
 }
 
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, why error) {

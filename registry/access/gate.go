@@ -1,15 +1,11 @@
 package access
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
-	"hash"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 )
 
@@ -19,8 +15,8 @@ var ErrUnauthorized = errors.New("the credentials are not valid")
 
 // GateOptions configure a [Gate].
 type GateOptions struct {
-	// Secret is what the key for signed tokens is derived from; it may be used
-	// for other things too. Several gates with the same one accept each other's
+	// Secret is what the keys for signed tokens are derived from; others may be
+	// derived from it too, by [DeriveKey]. Several gates with the same one accept each other's
 	// tokens. None means a random key: tokens end with the process.
 	Secret []byte
 	// Service is the name of the registry in challenges; "" means berth.
@@ -45,7 +41,8 @@ type Gate struct {
 	official bool
 	log      *slog.Logger
 	now      func() time.Time
-	macs     sync.Pool // of hash.Hash, keyed
+	tokens   *hmacs // of the token endpoint
+	local    *hmacs // of commands on this machine
 	failures failureLimiter
 	// dummy is what the tokens of unknown accounts are compared with.
 	dummy []Token
@@ -71,23 +68,11 @@ func NewGate(a *Accounts, o GateOptions) *Gate {
 		secret = make([]byte, 32)
 		_, _ = rand.Read(secret) // never fails
 	}
-	derive := hmac.New(sha256.New, secret)
-	derive.Write([]byte("berth: tokens of the token endpoint, version 1"))
-	key := derive.Sum(nil)
-	g.macs.New = func() any { return hmac.New(sha256.New, key) }
+	g.tokens = newHMACs(DeriveKey(secret, "tokens of the token endpoint"))
+	g.local = newHMACs(DeriveKey(secret, "tokens of local commands"))
 	dummy, _ := NewToken("")
 	g.dummy = []Token{dummy}
 	return g
-}
-
-func (g *Gate) mac(message []byte) [sha256.Size]byte {
-	h := g.macs.Get().(hash.Hash)
-	defer g.macs.Put(h)
-	h.Reset()
-	h.Write(message)
-	var sum [sha256.Size]byte
-	h.Sum(sum[:0])
-	return sum
 }
 
 // HasCredentials reports whether a request brings any, good or not. A client that
@@ -115,7 +100,7 @@ func (g *Gate) Identify(r *http.Request) (Caller, error) {
 	if !HasCredentials(r) {
 		return g.anonymous(), nil
 	}
-	return g.authorize(accounts, r.Header["Authorization"], true)
+	return g.authorize(accounts, r.Header["Authorization"], sent{signed: true, local: fromHere(r)})
 }
 
 func (g *Gate) anonymous() Caller { return Caller{official: g.official} }

@@ -1,9 +1,12 @@
 package access
 
 import (
+	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -228,6 +231,44 @@ func BenchmarkIdentify(b *testing.B) {
 	}
 }
 
+// TestKeys wants a key of its own for each purpose: what is signed with one is
+// nothing to the others.
+func TestKeys(t *testing.T) {
+	g, _ := gate(t, GateOptions{Secret: []byte("key")})
+	payload, _, _ := strings.Cut(g.SignLocal("alice"), ".")
+	text, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := request()
+	r.RemoteAddr = "127.0.0.1:1"
+	for name, key := range map[string]*hmacs{"tokens": g.tokens, "nothing": newHMACs([]byte("key"))} {
+		mac := key.sum(text)
+		r.Header.Set("Authorization", "Bearer "+payload+"."+base64.RawURLEncoding.EncodeToString(mac[:]))
+		if c, err := g.Identify(r); err == nil {
+			t.Errorf("a local token with the key of %s is %s", name, c.Name())
+		}
+	}
+	r.Header.Set("Authorization", "Bearer "+g.SignLocal("alice"))
+	if _, err := g.Identify(r); err != nil {
+		t.Errorf("a local token: %v", err)
+	}
+	token := g.sign(identify(t, g, "alice", "laptop"), now)
+	payload, _, _ = strings.Cut(token, ".")
+	if text, err = base64.RawURLEncoding.DecodeString(payload); err != nil {
+		t.Fatal(err)
+	}
+	mac := g.local.sum(text)
+	r.Header.Set("Authorization", "Bearer "+payload+"."+base64.RawURLEncoding.EncodeToString(mac[:]))
+	if c, err := g.Identify(r); err == nil {
+		t.Errorf("a token with the key of local ones is %s", c.Name())
+	}
+	if keys := [][]byte{DeriveKey([]byte("s"), "a"), DeriveKey([]byte("s"), "b"), DeriveKey([]byte("t"), "a")}; len(keys[0]) != 32 ||
+		bytes.Equal(keys[0], keys[1]) || bytes.Equal(keys[0], keys[2]) || !bytes.Equal(keys[0], DeriveKey([]byte("s"), "a")) {
+		t.Errorf("derived: %x", keys)
+	}
+}
+
 func TestSignLocal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts.yaml")
 	err := Edit(path, func(f *File) error { return f.Add(Account{Name: "alice"}) })
@@ -241,10 +282,16 @@ func TestSignLocal(t *testing.T) {
 	defer accounts.Close()
 	now := time.Now()
 	gate := NewGate(accounts, GateOptions{Secret: []byte("secret"), Now: func() time.Time { return now }})
+	peer, header := "127.0.0.1:40000", ""
 	ask := func(token string) (Caller, error) {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr = peer
 		r.Header.Set("Authorization", "Bearer "+token)
-		return gate.Identify(r)
+		if header != "" {
+			r.Header.Set(header, "127.0.0.1")
+		}
+		own := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 5000}
+		return gate.Identify(r.WithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, own)))
 	}
 	command := NewGate(nil, GateOptions{Secret: []byte("secret"), Now: func() time.Time { return now }})
 	c, err := ask(command.SignLocal("alice"))
@@ -256,6 +303,28 @@ func TestSignLocal(t *testing.T) {
 	}
 	if _, err := ask(NewGate(nil, GateOptions{Secret: []byte("other")}).SignLocal("alice")); !errors.Is(err, ErrUnauthorized) {
 		t.Errorf("another secret: %v", err)
+	}
+	for _, peer = range []string{"127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.9]:1", "192.0.2.7:1"} {
+		if _, err := ask(command.SignLocal("alice")); err != nil {
+			t.Errorf("from %s, on this machine: %v", peer, err)
+		}
+	}
+	for _, peer = range []string{"192.0.2.8:1", "10.0.0.1:1", "[2001:db8::1]:1", "@", ""} {
+		if _, err := ask(command.SignLocal("alice")); !errors.Is(err, ErrUnauthorized) {
+			t.Errorf("from %q, on another machine: %v", peer, err)
+		}
+	}
+	peer = "127.0.0.1:40000"
+	for _, header = range []string{"X-Forwarded-For", "Forwarded", "Via", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-Ip"} {
+		if _, err := ask(command.SignLocal("alice")); !errors.Is(err, ErrUnauthorized) {
+			t.Errorf("through a proxy on this machine (%s): %v", header, err)
+		}
+	}
+	header = ""
+	// Whoever has the secret for a moment does not have it for years.
+	ahead := NewGate(nil, GateOptions{Secret: []byte("secret"), Now: func() time.Time { return now.Add(3 * time.Second) }})
+	if _, err := ask(ahead.SignLocal("alice")); !errors.Is(err, ErrUnauthorized) {
+		t.Errorf("one that lives longer than a minute: %v", err)
 	}
 	old := command.SignLocal("alice")
 	now = now.Add(time.Minute)

@@ -27,7 +27,7 @@ const maxFile = 64 << 20
 
 // readFile reads the whole file, and what it looked like before.
 func readFile(path string) ([]byte, fs.FileInfo, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -41,23 +41,24 @@ func (g *Gate) sign(c Caller, now time.Time) string {
 		payload = append(payload, c.token.Hash[:nameAt-hashAt]...)
 		payload = append(payload, c.account.Name...)
 	}
-	sum := g.mac(payload)
+	sum := g.tokens.sum(payload)
 	return base64.RawURLEncoding.EncodeToString(payload) + "." + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // SignLocal makes a token that reads as an account for a moment. Whoever has the
 // gate's secret is the operator: it lets the commands on the same machine ask a
-// running berth what only it knows.
+// running berth what only it knows. It is good for a minute, from this machine
+// only.
 func (g *Gate) SignLocal(account string) string {
 	payload := make([]byte, hashAt, hashAt+maxName)
 	payload[0] = signedLocal
 	binary.BigEndian.PutUint64(payload[endAt:], uint64(g.now().Add(localLifetime).Unix()))
 	payload = append(payload, account...)
-	sum := g.mac(payload)
+	sum := g.local.sum(payload)
 	return base64.RawURLEncoding.EncodeToString(payload) + "." + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-const localLifetime = 30 * time.Second
+const localLifetime = time.Minute
 
 // localToken is what a local token stands for.
 var localToken = Token{Label: "local", ReadOnly: true}
@@ -65,7 +66,7 @@ var localToken = Token{Label: "local", ReadOnly: true}
 // verify says who a signed token was given to. What the accounts file says now
 // is what counts: a token of it that is gone or has expired is of no use here
 // either.
-func (g *Gate) verify(accounts *Snapshot, encoded, encodedMAC string) (Caller, error) {
+func (g *Gate) verify(accounts *Snapshot, encoded, encodedMAC string, local bool) (Caller, error) {
 	var space [nameAt + maxName + 2]byte
 	var macSpace [sha256.Size + 2]byte
 	payload, ok := decode(space[:], encoded)
@@ -73,17 +74,26 @@ func (g *Gate) verify(accounts *Snapshot, encoded, encodedMAC string) (Caller, e
 	if !ok || !okMAC || len(payload) < hashAt {
 		return Caller{}, errMalformed
 	}
-	sum := g.mac(payload)
+	key := g.tokens
+	if payload[0] == signedLocal {
+		key = g.local
+	}
+	sum := key.sum(payload)
 	if !hmac.Equal(mac, sum[:]) {
 		return Caller{}, errMalformed
 	}
-	if end := binary.BigEndian.Uint64(payload[endAt:]); uint64(g.now().Unix()) >= end {
+	end, now := binary.BigEndian.Uint64(payload[endAt:]), uint64(g.now().Unix())
+	if now >= end {
 		return Caller{}, errExpired
 	}
 	if payload[0] == signedAnonymous {
 		return g.anonymous(), nil
 	}
 	if payload[0] == signedLocal {
+		// It is made by the same clock a moment before, and never sent far.
+		if !local || end-now > uint64(localLifetime/time.Second) {
+			return Caller{}, errWrong
+		}
 		m := accounts.members[string(payload[hashAt:])]
 		if m == nil {
 			return Caller{}, errWrong

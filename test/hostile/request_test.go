@@ -138,8 +138,8 @@ func TestBodies(t *testing.T) {
 	}
 	against(t, func(h *target) {
 		h.refused(h.wire(get(h, 100, `{"digest":"`)), "a body that is cut off", 400)
-		h.refused(h.wire("GET /v1/images HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"dig"), "a chunked body that is cut off", 400)
-		h.refused(h.wire("GET /v1/images HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), "a body of bad chunks", 400)
+		h.refused(h.wire("GET /v1/images HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"dig"), "a chunked body that is cut off", 400)
+		h.refused(h.wire("GET /v1/images HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), "a body of bad chunks", 400)
 		h.refused(h.ask("GET", "/v1/images", strings.Repeat(" ", 2<<20)), "2 MiB of blanks", 413)
 		h.refused(h.ask("GET", "/v1/images", io.MultiReader(strings.NewReader(strings.Repeat(" ", 2<<20)))), "2 MiB in chunks", 413)
 

@@ -88,7 +88,7 @@ func TestHealthcheck(t *testing.T) {
 func TestConfigCheck(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	env := []string{"BERTH_HTTP_PUBLIC_URL=https://registry.example.com", "BERTH_LOG_FORMAT=json"}
+	env := []string{"BERTH_HTTP_PUBLIC_URL=https://registry.example.com", "BERTH_HTTP_OPEN=true", "BERTH_LOG_FORMAT=json"}
 	first, stderr, code := harness.CommandLine(t, env, "config", "check", "--listen", "127.0.0.1:5001", "--data", dir)
 	if code != 0 || !strings.Contains(first, "https://registry.example.com") || !strings.Contains(first, "127.0.0.1:5001") {
 		t.Fatalf("exited with %d and said %q, %q", code, first, stderr)
@@ -101,7 +101,7 @@ func TestConfigCheck(t *testing.T) {
 	if code != 0 || second != first {
 		t.Errorf("exited with %d and said %q; loaded again it prints\n%s\nwant\n%s", code, stderr, second, first)
 	}
-	const secret = "correct-horse-battery-staple"
+	const secret = "9f2c41d07be85a6630d1e4f7c8b29a5d7e3f0618a4c5b9d20e6f7183a94c5d2b"
 	masked, _, code := harness.CommandLine(t, []string{"BERTH_HTTP_SECRET=" + secret}, "config", "check")
 	if code != 0 || strings.Contains(masked, secret) {
 		t.Errorf("a secret is printed: %s", masked)

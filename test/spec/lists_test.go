@@ -156,7 +156,7 @@ func TestPublicURL(t *testing.T) {
 	const public = "https://images.example.com:8443"
 	s := specified(t)
 	s.b.Stop()
-	s.b.Env = append(s.b.Env, "BERTH_HTTP_PUBLIC_URL="+public)
+	s.b.Env = append(s.b.Env, "BERTH_HTTP_PUBLIC_URL="+public, "BERTH_HTTP_OPEN=true")
 	s.b.Restart() // at the address that is known already: it tells the public one
 	for _, repository := range []string{"alice/app", "short"} {
 		begun := s.ask(202, "POST", "/v2/"+repository+"/blobs/uploads/", nil, "X-Forwarded-Host", "evil.example.com", "X-Forwarded-Proto", "ftp")

@@ -26,6 +26,13 @@ type Options struct {
 	// Ready returns an error while berth cannot serve; the error is logged.
 	Ready func(context.Context) error
 
+	// Writable returns an error while nothing may be written, and how many
+	// seconds later a client shall try again. The error is logged. It may be nil.
+	Writable func() (retryAfter string, err error)
+
+	// Browsers says which requests of browsers are refused.
+	Browsers Browsers
+
 	// Metrics are served at /metrics on MetricsListener, or if that is nil on
 	// the main address to loopback clients. Nil means they are not served.
 	Metrics         *prometheus.Registry
@@ -67,7 +74,7 @@ func New(o Options) *Server {
 	s.requests = newFlights(o.Limits.Requests, tooManyRequests, s.metered.shedOne)
 	s.uploads = newFlights(o.Limits.Uploads, tooManyUploads, s.metered.shedOne)
 	s.door = newDoor(o.Limits, o.TrustedProxies, s.metered.shedOne)
-	s.main = s.httpServer(s.behindProxies(s.identify(s.observe(s.metered, s.paced(s.routes())))))
+	s.main = s.httpServer(s.behindProxies(s.identify(s.observe(s.metered, s.paced(s.browsers(s.onlyWritable(s.routes())))))))
 	s.main.TLSConfig = o.TLS
 	s.main.ConnState, s.main.ConnContext = s.door.note, s.door.context
 	if o.Metrics != nil {
