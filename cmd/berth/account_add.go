@@ -70,8 +70,9 @@ registry.`,
 			if err != nil {
 				return err
 			}
+			registry, _ := concerned(c)
 			v := addedOutput{
-				accountOutput: outputOf(added, nil), File: c.Accounts.File, First: first,
+				accountOutput: outputOf(added, nil), File: c.Accounts.File, First: first, Registry: registry,
 				clientTokens: clientTokensOf(base(c), added.Name, t.Label, secret),
 			}
 			return a.print(cmd, v, func(w io.Writer) {
@@ -81,7 +82,7 @@ registry.`,
 				}
 				fmt.Fprintf(w, "Added the %s %s (%s).\n", kind, added.Name, c.Accounts.File)
 				if first {
-					fmt.Fprint(w, "The registry is closed from now on: whoever has no account is refused.\n")
+					fmt.Fprint(w, closes(c))
 					if !admin {
 						fmt.Fprint(w, "There is no administrator yet: berth account add NAME --admin adds one.\n")
 					}
@@ -101,6 +102,9 @@ type addedOutput struct {
 	accountOutput
 	clientTokens
 	File string `json:"file"`
-	// First says that this account has closed the registry.
+	// First says that this account is the first of the file.
 	First bool `json:"first"`
+	// Registry says which one that concerns: running, stopped, none if no berth
+	// has run with the data folder, or other if one runs that uses another file.
+	Registry string `json:"registry"`
 }

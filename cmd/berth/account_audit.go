@@ -19,8 +19,12 @@ func (a *account) audit(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	c, err := a.load()
-	if err != nil || c.Audit.File == "" {
+	if err != nil {
 		return err
+	}
+	warnWhere(cmd.Context(), cmd.ErrOrStderr(), c)
+	if c.Audit.File == "" {
+		return nil
 	}
 	log, err := access.OpenAuditFor(c.Audit.File, c.Data)
 	if err != nil {

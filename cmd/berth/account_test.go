@@ -62,6 +62,7 @@ func golden(out, data string) string {
 
 func TestAccountAdd(t *testing.T) {
 	data := t.TempDir()
+	holds(t, data)
 	t.Setenv("BERTH_HTTP_PUBLIC_URL", "https://registry.example.com")
 	out := ok(t, data, "account", "add", "root", "--admin")
 	const want = `Added the administrator root (DATA/accounts.yaml).

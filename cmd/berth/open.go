@@ -53,7 +53,7 @@ func open(ctx context.Context, c *config.Config, metrics *prometheus.Registry, l
 }
 
 func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.Registry, log *slog.Logger, stderr io.Writer) error {
-	if err := b.lock(c.Data); err != nil {
+	if err := b.lock(ctx, c); err != nil {
 		return err
 	}
 	secret, err := baseSecret(c)
@@ -142,20 +142,30 @@ func (b *berth) close() error {
 	return errors.Join(errs...)
 }
 
+// lockPatience is how long a berth waits for the data folder: commands look for a
+// moment whether one runs.
+const lockPatience = time.Second
+
 // lock takes the data folder, which only one berth may use.
-func (b *berth) lock(data string) error {
+func (b *berth) lock(ctx context.Context, c *config.Config) error {
+	data := c.Data
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
-	l := flock.New(filepath.Join(data, "berth.lock"))
-	free, err := l.TryLock()
-	if err != nil {
-		return fmt.Errorf("data folder %s: %w", data, err)
-	}
-	if !free {
+	l := flock.New(lockFile(data))
+	wait, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	free, err := l.TryLockContext(wait, 5*time.Millisecond)
+	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("another berth is using %s: stop it first, or choose another folder with --data", data)
 	}
+	if err != nil || !free {
+		return fmt.Errorf("data folder %s: %w", data, err)
+	}
 	b.closers = append(b.closers, l.Close)
+	if err := writeRunning(c); err != nil {
+		return fmt.Errorf("data folder %s: %w", data, err)
+	}
 	return nil
 }
 
