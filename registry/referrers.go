@@ -1,37 +1,30 @@
 package registry
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
 )
 
-// Referrer is a manifest that has a subject, as the list of referrers shows it.
-type Referrer struct {
-	MediaType    string
-	Digest       digest.Digest
-	Size         int64
-	ArtifactType string
-	Annotations  map[string]string
-}
-
 const (
 	// referrersPage is how many referrers are read at a time.
 	referrersPage = 256
-	// maxReferrersBytes is how large an answer may become, unless one referrer
-	// alone is larger: clients read an index up to the size of a manifest.
-	maxReferrersBytes = storage.MaxManifestBytes / 2
+	// maxReferrersBytes is how large an answer may become, in bytes, unless one
+	// referrer alone is larger, or what is under the fallback tag. Clients read
+	// an index up to the size of a manifest; here, an answer is held in memory.
+	maxReferrersBytes = 1 << 20
 )
 
 // listReferrers answers what refers to a manifest ("Listing Referrers"): an
@@ -51,24 +44,21 @@ func (r *Registry) listReferrers(w http.ResponseWriter, req *http.Request, a *re
 	}
 	list.limit = maxReferrersBytes
 	for more := true; more; {
-		page, err := r.referrers(req.Context(), a.name, a.digest, after, referrersPage)
+		page, next, err := r.referrers(req.Context(), a.name, a.digest, filter, after, referrersPage)
 		if err != nil {
 			r.failWith(w, req, err)
 			return
 		}
-		more = len(page) == referrersPage
+		more = next != ""
 		for _, found := range page {
-			fits := list.add(v1.Descriptor{
-				MediaType: found.MediaType, Digest: found.Digest, Size: found.Size,
-				ArtifactType: found.ArtifactType, Annotations: found.Annotations,
-			})
-			if !fits {
+			if !list.add(found.Digest, found.ArtifactType, found) {
 				r.linkReferrers(w, a, filter, after)
-				more = false
+				more, next = false, after
 				break
 			}
 			after = found.Digest
 		}
+		after = next
 	}
 	if filter != "" {
 		w.Header().Set("OCI-Filters-Applied", "artifactType")
@@ -94,7 +84,7 @@ func (r *Registry) linkReferrers(w http.ResponseWriter, a *request, filter strin
 type referrerList struct {
 	filter string
 	seen   map[digest.Digest]bool
-	all    []json.RawMessage
+	all    [][]byte // JSON
 	bytes  int
 	limit  int // of bytes, 0 for none
 }
@@ -102,40 +92,55 @@ type referrerList struct {
 // turn begins another page; what stood on the one before does not come again.
 func (r *referrerList) turn() { r.all, r.bytes = nil, 0 }
 
-// add says false for one that does not fit on the page any more. One fits on
-// every page, however large it is.
-func (r *referrerList) add(d v1.Descriptor) bool {
-	if r.seen[d.Digest] || r.filter != "" && r.filter != d.ArtifactType {
+// add takes up a descriptor, and returns false for one that does not fit on the
+// page any more. One fits on every page, however large it is.
+func (r *referrerList) add(d digest.Digest, artifactType string, descriptor any) bool {
+	if r.skips(d, artifactType) {
 		return true
 	}
-	data, err := json.Marshal(d)
-	if err != nil {
+	var data bytes.Buffer
+	enc := json.NewEncoder(&data)
+	enc.SetEscapeHTML(false) // which may make six bytes of one
+	if enc.Encode(descriptor) != nil {
 		return true // strings and numbers always encode
 	}
-	if r.limit > 0 && r.bytes > 0 && r.bytes+len(data) > r.limit {
+	if r.limit > 0 && r.bytes > 0 && r.bytes+data.Len() > r.limit {
 		return false
 	}
-	r.seen[d.Digest] = true
-	r.all = append(r.all, data)
-	r.bytes += len(data)
+	r.seen[d] = true
+	r.all = append(r.all, bytes.TrimSpace(data.Bytes()))
+	r.bytes += data.Len()
 	return true
 }
 
+// skips reports whether a descriptor is not to be in the list, or is already.
+func (r *referrerList) skips(d digest.Digest, artifactType string) bool {
+	return r.seen[d] || r.filter != "" && r.filter != artifactType
+}
+
+// write answers with the page, without putting it together in memory first.
 func (r *referrerList) write(w http.ResponseWriter, req *http.Request) {
-	if r.all == nil {
-		r.all = []json.RawMessage{}
+	const head, tail = `{"schemaVersion":2,"mediaType":"` + v1.MediaTypeImageIndex + `","manifests":[`, `]}`
+	size := len(head) + len(tail) + max(len(r.all)-1, 0)
+	for _, one := range r.all {
+		size += len(one)
 	}
-	body, _ := json.Marshal(struct {
-		specs.Versioned
-		MediaType string            `json:"mediaType"`
-		Manifests []json.RawMessage `json:"manifests"`
-	}{specs.Versioned{SchemaVersion: 2}, v1.MediaTypeImageIndex, r.all})
 	w.Header().Set("Content-Type", v1.MediaTypeImageIndex)
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("Content-Length", strconv.Itoa(size))
 	w.WriteHeader(http.StatusOK)
-	if req.Method != http.MethodHead {
-		_, _ = w.Write(body)
+	if req.Method == http.MethodHead {
+		return
 	}
+	_, _ = io.WriteString(w, head)
+	for i, one := range r.all {
+		if i > 0 {
+			_, _ = io.WriteString(w, ",")
+		}
+		if _, err := w.Write(one); err != nil {
+			return // the client has gone
+		}
+	}
+	_, _ = io.WriteString(w, tail)
 }
 
 // addFallback adds what the index under the fallback tag lists ("Referrers Tag
@@ -154,6 +159,9 @@ func (r *Registry) addFallback(req *http.Request, a *request, list *referrerList
 		return err
 	}
 	for _, d := range image.Descriptors(body) {
+		if list.skips(d.Digest, d.ArtifactType) {
+			continue
+		}
 		_, err := r.catalog.Canonical(req.Context(), a.name, d.Digest)
 		if errors.Is(err, storage.ErrNotFound) {
 			continue
@@ -161,7 +169,7 @@ func (r *Registry) addFallback(req *http.Request, a *request, list *referrerList
 		if err != nil {
 			return err
 		}
-		list.add(d)
+		list.add(d.Digest, d.ArtifactType, d)
 	}
 	return nil
 }

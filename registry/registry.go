@@ -101,9 +101,11 @@ type Options struct {
 	// Audit is told of every push, deletion and refusal; it may be nil.
 	Audit *access.Audit
 
-	// Referrers returns the manifests of a repository that have a subject,
-	// after the given one by digest, at most n.
-	Referrers func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Referrer, error)
+	// Referrers returns the manifests of a repository that have a subject and an
+	// artifact type, unless that is "", after the given one by digest, at most n
+	// and no more than a few hundred KiB of them, and where to go on after, "" at
+	// the end.
+	Referrers func(ctx context.Context, repository string, subject digest.Digest, artifactType string, after digest.Digest, n int) (referrers []image.Referrer, next digest.Digest, err error)
 	// MissingLayers takes manifests although layers of theirs are not stored.
 	MissingLayers bool
 
@@ -120,7 +122,7 @@ type Registry struct {
 	begin     func(context.Context, string) (Tx, error)
 	catalog   Catalog
 	audit     *access.Audit
-	referrers func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Referrer, error)
+	referrers func(ctx context.Context, repository string, subject digest.Digest, artifactType string, after digest.Digest, n int) ([]image.Referrer, digest.Digest, error)
 	sparse    bool
 	names     *names
 	prefix    string // the path of the public URL

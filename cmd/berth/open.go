@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -98,16 +97,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		Begin: func(ctx context.Context, repository string) (registry.Tx, error) {
 			return b.catalog.Begin(ctx, repository)
 		},
-		Referrers: func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]registry.Referrer, error) {
-			found, err := b.catalog.Referrers(ctx, repository, subject, after, n)
-			referrers := make([]registry.Referrer, len(found))
-			for i, d := range found {
-				referrers[i] = registry.Referrer{
-					MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, ArtifactType: d.ArtifactType, Annotations: d.Annotations,
-				}
-			}
-			return referrers, err
-		},
+		Referrers:     b.catalog.Referrers,
 		MissingLayers: c.Registry.MissingLayers,
 		Catalog:       b.catalog, Accounts: b.accounts, Audit: audit,
 		RequestID: server.RequestID, Log: log,
