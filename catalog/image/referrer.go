@@ -38,16 +38,12 @@ func tooMany(raw []byte) bool {
 		return true
 	}
 	n := 0
-	for raw = bytes.Trim(raw, blanks); len(raw) > 0; raw = bytes.TrimLeft(raw, blanks) {
+	for raw = bytes.Trim(raw, blanks); len(raw) > 0 && n <= MaxAnnotations; raw = bytes.TrimLeft(raw, blanks) {
 		end := valueEnd(raw, 0)
-		for range members(raw[:end]) {
-			if n++; n > MaxAnnotations {
-				return true
-			}
-		}
+		n += countMembers(raw[:end], MaxAnnotations)
 		raw = raw[end:]
 	}
-	return false
+	return n > MaxAnnotations
 }
 
 // Listed is a manifest as an index lists it, with all that its descriptor says.

@@ -38,7 +38,7 @@ type Catalog interface {
 	// ByUUID returns the image with a UUID, or [index.ErrNotFound].
 	ByUUID(ctx context.Context, id uuid.UUID) (index.Entry, error)
 	// ByDigest returns the images with a digest in the repositories that come
-	// after the given one, ordered by repository, at most n; fewer only at the
+	// after the given one, ordered by repository, at most n; none only at the
 	// end.
 	ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]index.Entry, error)
 	// Usage returns what a namespace stores.
@@ -178,6 +178,8 @@ type call struct {
 	// within are the items of the query where the body has items too: each
 	// image must then match one of them as well.
 	within []selector
+	// out is what an answer is written to once it has begun; nil before.
+	out *stream
 }
 
 // read reads the query and the body. Whatever the client got wrong is a

@@ -64,8 +64,9 @@ func (c *call) lookUp(ctx context.Context) error {
 		return nil
 	}
 	s := c.begin(o)
+	c.out = s
 	if !full {
-		s.must(s.w.Write(held.Bytes()))
+		s.pending.Write(held.Bytes())
 		s.end()
 		return nil
 	}
@@ -84,6 +85,7 @@ func (c *call) lookUp(ctx context.Context) error {
 		if !found {
 			s.add(it.absent())
 		}
+		s.flush()
 	}
 	s.end()
 	return nil
@@ -189,10 +191,14 @@ func (c *call) walk(ctx context.Context, it item, try func(index.Entry) (bool, e
 				return err
 			}
 		}
-		if len(found) < batch {
+		if len(found) == 0 {
 			return nil
 		}
 		after = found[len(found)-1].Repository
+		found = nil // as in list
+		if c.out != nil {
+			c.out.flush()
+		}
 	}
 }
 

@@ -39,11 +39,12 @@ type Reader interface {
 	// ByUUID returns the image with a UUID, or ErrNotFound.
 	ByUUID(ctx context.Context, id uuid.UUID) (Entry, error)
 	// ByDigest returns the images with a digest in the repositories that come
-	// after the given one by name, at most n, fewer only at the end; within
-	// limits them as in Query.
+	// after the given one by name, at most n, and no more once they come to
+	// [BatchBytes]; none only at the end. within limits them as in Query.
 	ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]Entry, error)
-	// List returns the next entries of a list, at most n, and how far it has
-	// come: "" at the end. Filters may leave a batch empty before the end. An
+	// List returns the next entries of a list, at most n, and no more once they
+	// come to [BatchBytes], and how far it has come: "" at the end. Filters may
+	// leave a batch empty before the end. An
 	// image that exists during the whole of a list is in it exactly once.
 	List(ctx context.Context, q Query, after Cursor, n int) ([]Entry, Cursor, error)
 
@@ -83,7 +84,7 @@ type Reader interface {
 // BatchBytes is how many bytes of what an index holds, roughly, a batch is made
 // of: one that has reached it is not added to. What is larger by itself comes
 // alone.
-const BatchBytes = 256 << 10
+const BatchBytes = 64 << 10
 
 // Planner is what a change is planned from. It reads like [Reader].
 type Planner interface {

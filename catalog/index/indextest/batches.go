@@ -70,3 +70,50 @@ func testReferrers(t *testing.T, o Options) {
 		t.Fatalf("%d referrers are left, want %d", len(all), large)
 	}
 }
+
+// testBatches reads images that are large, each in one repository or all with
+// one digest: every batch is bounded, and nothing is lost between two.
+func testBatches(t *testing.T, o Options) {
+	const count = 20
+	x, shared := o.open(t), dgst("shared")
+	for i := range count {
+		large := imageAt(at(i))
+		large.Env = map[string]string{"padding": strings.Repeat("x", index.BatchBytes/2)}
+		repo := fmt.Sprintf("alice/%02d", i)
+		publish(t, x, change{repo, index.Update{Put: []image.Description{{Digest: shared, Image: large}}}})
+	}
+	bounded := func(batch []index.Entry) int {
+		t.Helper()
+		if len(batch) > 2 {
+			t.Fatalf("a batch of %d images, each of half of what a batch may have", len(batch))
+		}
+		return len(batch)
+	}
+	for _, q := range []index.Query{{}, {ByTime: true}, {ByTime: true, Descending: true}, {Within: []string{"alice"}}} {
+		n := 0
+		for cursor, first := index.Cursor(""), true; first || cursor != ""; first = false {
+			batch, next, err := x.List(t.Context(), q, cursor, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, cursor = n+bounded(batch), next
+		}
+		if n != count {
+			t.Fatalf("%+v: %d images, want %d", q, n, count)
+		}
+	}
+	n := 0
+	for after := ""; ; {
+		batch, err := x.ByDigest(t.Context(), shared, nil, after, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n += bounded(batch); len(batch) == 0 {
+			break
+		}
+		after = batch[len(batch)-1].Repository
+	}
+	if n != count {
+		t.Fatalf("%d images with a digest, want %d", n, count)
+	}
+}
