@@ -46,7 +46,7 @@ func parseBody(body []byte, own hosts) ([]item, error) {
 	if len(body) == 0 {
 		return nil, nil
 	}
-	c := collector{own: own, seen: make(map[item]struct{})}
+	c := collector{own: own}
 	var err error
 	switch {
 	case json.Valid(body):
@@ -59,10 +59,10 @@ func parseBody(body []byte, own hosts) ([]item, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.empty > 0 && len(c.items) > 0 {
+	if c.empty > 0 && len(c.items.list) > 0 {
 		return nil, malformed("body: item %d has neither digest nor tag; %s", c.empty, wantBody)
 	}
-	return c.items, nil
+	return c.items.list, nil
 }
 
 // fields are an object of the body; nil is what was not given.
@@ -86,8 +86,7 @@ func (f *fields) field(key string) **string {
 // collector gathers the checked items of a body.
 type collector struct {
 	own   hosts
-	items []item
-	seen  map[item]struct{}
+	items items
 	// array is set if the body is an array; n is the position in it, empty
 	// that of the first object that asks for nothing.
 	array    bool
@@ -130,20 +129,23 @@ func (c *collector) add(f fields) error {
 	}
 	var it item
 	if f.digest != nil {
-		if _, err := c.own.byDigest(c.place()+"digest", *f.digest); err != nil {
+		it.digest = *f.digest
+		if _, err := c.own.byDigest(c.place()+"digest", it.digest); err != nil {
 			return err
 		}
-		it.digest = *f.digest
 	}
 	if f.tag != nil {
-		if _, err := c.own.byTag(c.place()+"tag", *f.tag); err != nil {
+		it.tag = *f.tag
+		if _, err := c.own.byTag(c.place()+"tag", it.tag); err != nil {
 			return err
 		}
-		it.tag = *f.tag
 	}
-	if _, again := c.seen[it]; !again {
-		c.seen[it] = struct{}{}
-		c.items = append(c.items, it)
+	w, err := c.own.selector(it)
+	if err != nil {
+		return err
+	}
+	if !c.items.add(it, w) {
+		return malformed("%smore than %d images are asked for; want at most that many at once", c.place(), maxItems)
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ type Catalog interface {
 	// Entry returns the image of a repository with a digest, also if it is a
 	// manifest that belongs to an index there; else [index.ErrNotFound].
 	Entry(ctx context.Context, repository string, dgst digest.Digest) (index.Entry, error)
+	// Resolve returns what a tag points to, image or not, or [index.ErrNotFound].
+	Resolve(ctx context.Context, repository, tag string) (digest.Digest, error)
 	// Tagged returns the image that a tag points to, or [index.ErrNotFound].
 	Tagged(ctx context.Context, repository, tag string) (index.Entry, error)
 	// ByUUID returns the image with a UUID, or [index.ErrNotFound].
@@ -176,8 +178,10 @@ type call struct {
 	// only, unless nil, are the UUIDs that what is asked by name may have.
 	only map[uuid.UUID]struct{}
 	// within are the items of the query where the body has items too: each
-	// image must then match one of them as well.
-	within []selector
+	// image must then match one of them as well; nil for none.
+	within *selectors
+	// seen, if there are several items, is what is known of images by now.
+	seen *seen
 	// out is what an answer is written to once it has begun; nil before.
 	out *stream
 }
@@ -201,12 +205,8 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) (*call, error) {
 	switch {
 	case len(items) > 0:
 		c.items, c.only = items, uuidSet(c.query.uuids)
-		for _, it := range c.query.items {
-			w, err := c.hosts.selector(it)
-			if err != nil {
-				return nil, err
-			}
-			c.within = append(c.within, w)
+		if c.within, err = newSelectors(c.query.items, c.hosts); err != nil {
+			return nil, err
 		}
 	case len(c.query.items) > 0:
 		c.items, c.only = c.query.items, uuidSet(c.query.uuids)
