@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -33,7 +35,8 @@ const (
 func (r *Registry) listReferrers(w http.ResponseWriter, req *http.Request, a *request) {
 	query := req.URL.Query()
 	filter := query.Get("artifactType")
-	list := referrerList{filter: filter, seen: make(map[digest.Digest]bool)}
+	list := referrerList{ctx: req.Context(), held: r.memory.Hold(), filter: filter, seen: make(map[digest.Digest]bool)}
+	defer list.held.Release()
 	if err := r.addFallback(req, a, &list); err != nil {
 		r.failWith(w, req, err)
 		return
@@ -51,7 +54,12 @@ func (r *Registry) listReferrers(w http.ResponseWriter, req *http.Request, a *re
 		}
 		more = next != ""
 		for _, found := range page {
-			if !list.add(found.Digest, found.ArtifactType, found) {
+			fits, err := list.add(found.Digest, found.ArtifactType, found)
+			if err != nil {
+				r.failWith(w, req, err)
+				return
+			}
+			if !fits {
 				r.linkReferrers(w, a, filter, after)
 				more, next = false, after
 				break
@@ -82,6 +90,8 @@ func (r *Registry) linkReferrers(w http.ResponseWriter, a *request, filter strin
 
 // referrerList gathers one page.
 type referrerList struct {
+	ctx    context.Context
+	held   *budget.Hold // room for all
 	filter string
 	seen   map[digest.Digest]bool
 	all    [][]byte // JSON
@@ -93,24 +103,28 @@ type referrerList struct {
 func (r *referrerList) turn() { r.all, r.bytes = nil, 0 }
 
 // add takes up a descriptor, and returns false for one that does not fit on the
-// page any more. One fits on every page, however large it is.
-func (r *referrerList) add(d digest.Digest, artifactType string, descriptor any) bool {
+// page any more. One fits on every page, however large it is. The error is that
+// there is no room in memory.
+func (r *referrerList) add(d digest.Digest, artifactType string, descriptor any) (fits bool, err error) {
 	if r.skips(d, artifactType) {
-		return true
+		return true, nil
 	}
 	var data bytes.Buffer
 	enc := json.NewEncoder(&data)
 	enc.SetEscapeHTML(false) // which may make six bytes of one
 	if enc.Encode(descriptor) != nil {
-		return true // strings and numbers always encode
+		return true, nil // strings and numbers always encode
 	}
 	if r.limit > 0 && r.bytes > 0 && r.bytes+data.Len() > r.limit {
-		return false
+		return false, nil
+	}
+	if err := r.held.Grow(r.ctx, int64(data.Len())); err != nil {
+		return false, err
 	}
 	r.seen[d] = true
 	r.all = append(r.all, bytes.TrimSpace(data.Bytes()))
 	r.bytes += data.Len()
-	return true
+	return true, nil
 }
 
 // skips reports whether a descriptor is not to be in the list, or is already.
@@ -148,9 +162,11 @@ func (r *referrerList) write(w http.ResponseWriter, req *http.Request) {
 func (r *Registry) addFallback(req *http.Request, a *request, list *referrerList) error {
 	tag := fmt.Sprintf("%.32s-%.64s", a.digest.Algorithm(), a.digest.Encoded())
 	target, err := r.catalog.Resolve(req.Context(), a.name, tag)
+	held := r.memory.Hold()
+	defer held.Release()
 	var body []byte
 	if err == nil {
-		body, err = r.manifest(req, a.name, target)
+		body, err = r.manifest(req, held, a.name, target)
 	}
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrTooLarge) {
 		return nil
@@ -169,7 +185,9 @@ func (r *Registry) addFallback(req *http.Request, a *request, list *referrerList
 		if err != nil {
 			return err
 		}
-		list.add(d.Digest, d.ArtifactType, d)
+		if _, err := list.add(d.Digest, d.ArtifactType, d); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/registry/access"
+	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/reference"
 )
@@ -106,6 +107,8 @@ type Options struct {
 	// and no more than a few hundred KiB of them, and where to go on after, "" at
 	// the end.
 	Referrers func(ctx context.Context, repository string, subject digest.Digest, artifactType string, after digest.Digest, n int) (referrers []image.Referrer, next digest.Digest, err error)
+	// Memory bounds what is held of manifests and answers; nil does not.
+	Memory *budget.Memory
 	// MissingLayers takes manifests although layers of theirs are not stored.
 	MissingLayers bool
 
@@ -127,6 +130,7 @@ type Registry struct {
 	names     *names
 	prefix    string // the path of the public URL
 	quotas    *quotas
+	memory    *budget.Memory
 	uploads   sync.Map // the uploads that a request is writing to, by key
 	requestID func(context.Context) string
 	log       *slog.Logger
@@ -140,7 +144,7 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 	}
 	g = &Registry{
 		store: o.Store, readOnly: o.ReadOnly, begin: o.Begin, catalog: o.Catalog, audit: o.Audit,
-		referrers: o.Referrers, sparse: o.MissingLayers,
+		referrers: o.Referrers, sparse: o.MissingLayers, memory: o.Memory,
 		names: &names{
 			namespace: func(name string) bool { return o.Accounts.Current().Namespace(name) },
 			folders:   make(map[string]struct{}),

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -27,9 +28,11 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *requ
 	if a.tag != "" {
 		named, err = r.catalog.Resolve(req.Context(), a.name, a.tag)
 	}
+	held := r.memory.Hold()
+	defer held.Release()
 	var body []byte
 	if err == nil {
-		body, err = r.manifest(req, a.name, named)
+		body, err = r.manifest(req, held, a.name, named)
 	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
@@ -52,11 +55,16 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *requ
 	r.finish(filtered, req)
 }
 
-func (r *Registry) manifest(req *http.Request, repository string, d digest.Digest) ([]byte, error) {
+// manifest reads a manifest, and takes room for it first.
+func (r *Registry) manifest(req *http.Request, held *budget.Hold, repository string, d digest.Digest) ([]byte, error) {
 	canonical, err := r.catalog.Canonical(req.Context(), repository, d)
 	if err != nil {
 		return nil, err
 	}
-	body, _, err := r.store.Repository(repository).Manifest(req.Context(), canonical)
-	return body, err
+	stored, info, err := r.store.Repository(repository).OpenManifest(req.Context(), canonical)
+	if err != nil {
+		return nil, err
+	}
+	defer stored.Close()
+	return held.ReadAll(req.Context(), stored, info.Size)
 }

@@ -9,6 +9,8 @@ import (
 	"net/http"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/berth-oci/berth/registry/budget"
 )
 
 // maxYAML is the size in bytes of the largest body that is read as YAML, which
@@ -18,18 +20,21 @@ const maxYAML = 64 << 10
 const wantBody = `want {"digest":"user/app@sha256:…"} or {"tag":"user/app:tag"}, or an array of such objects`
 
 // readBody reads the body whole, whatever method and Content-Type it came with.
-func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+func readBody(w http.ResponseWriter, r *http.Request, held *budget.Hold, most int64) ([]byte, error) {
 	tooLarge := &failure{http.StatusRequestEntityTooLarge, fmt.Sprintf("body: too large; want at most %d bytes", most)}
 	if r.ContentLength > most {
 		// What is still to come is not worth reading.
 		w.Header().Set("Connection", "close")
 		return nil, tooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	body, err := held.ReadAll(r.Context(), http.MaxBytesReader(w, r.Body, most), r.ContentLength)
 	var limit *http.MaxBytesError
 	switch {
 	case errors.As(err, &limit):
 		return nil, tooLarge
+	case errors.Is(err, budget.ErrFull):
+		w.Header().Set("Connection", "close")
+		return nil, err
 	case err != nil:
 		w.Header().Set("Connection", "close")
 		return nil, malformed("body: cut off after %d bytes; want as many as Content-Length says, or chunks up to the last", len(body))

@@ -25,6 +25,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/registry/access"
+	"github.com/berth-oci/berth/registry/budget"
 )
 
 // Catalog answers which images there are. Any error but [index.ErrNotFound]
@@ -59,6 +60,8 @@ type Options struct {
 	// MaxBody is the size in bytes of the largest body that is read; 0 means
 	// 1 MiB. A larger one is answered with 413.
 	MaxBody int64
+	// Memory bounds what is held of bodies and answers; nil does not.
+	Memory *budget.Memory
 	// Log is where failures of the catalog go; nil means [slog.Default].
 	Log *slog.Logger
 	// RequestID returns the ID of the request that a context belongs to, for
@@ -101,7 +104,7 @@ func New(c Catalog, opts Options) http.Handler {
 	if opts.RequestID == nil {
 		opts.RequestID = func(context.Context) string { return "" }
 	}
-	return &handler{catalog: c, opts: opts}
+	return &handler{catalog: bounded{c, opts.Memory}, opts: opts}
 }
 
 type handler struct {
@@ -194,7 +197,9 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) (*call, error) {
 	if c.query, err = parseQuery(r.URL.RawQuery, c.hosts); err != nil {
 		return nil, err
 	}
-	body, err := readBody(w, r, h.opts.MaxBody)
+	held := h.opts.Memory.Hold()
+	defer held.Release()
+	body, err := readBody(w, r, held, h.opts.MaxBody)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,6 @@ func (c *call) lookUp(ctx context.Context) error {
 		full bool
 		out  = entries{w: &held}
 		seen = make([]bool, len(c.items))
-		once = len(c.items) > 1
 		all  = 0 // how many of the items exist
 	)
 	hold := func(value any) error {
@@ -41,7 +40,7 @@ func (c *call) lookUp(ctx context.Context) error {
 		}
 		return err
 	}
-	if once {
+	if len(c.items) > 1 {
 		c.seen = newSeen()
 	}
 	for i, it := range c.items {
@@ -75,7 +74,14 @@ func (c *call) lookUp(ctx context.Context) error {
 		s.end()
 		return nil
 	}
-	if once {
+	c.again(ctx, s, seen)
+	s.end()
+	return nil
+}
+
+// again is the second walk of lookUp, over what the first has seen.
+func (c *call) again(ctx context.Context, s *stream, seen []bool) {
+	if c.seen != nil {
 		c.seen.answered = make(map[uuid.UUID]struct{})
 	}
 	for i, it := range c.items {
@@ -95,8 +101,6 @@ func (c *call) lookUp(ctx context.Context) error {
 		}
 		s.flush()
 	}
-	s.end()
-	return nil
 }
 
 // outcome says how a lookup went of which so many items exist.

@@ -45,7 +45,13 @@ func (s *stream) end() {
 	s.send()
 }
 
+// send waits for the client, and has room for what it holds meanwhile.
 func (s *stream) send() {
+	held := s.c.opts.Memory.Hold()
+	defer held.Release()
+	if err := held.Grow(s.c.r.Context(), int64(s.pending.Cap())); err != nil {
+		s.c.abort(err)
+	}
 	if _, err := s.c.w.Write(s.pending.Bytes()); err != nil {
 		// The connection is broken, and there is nothing to do about it.
 		panic(http.ErrAbortHandler)

@@ -24,6 +24,7 @@ import (
 	"github.com/berth-oci/berth/config"
 	"github.com/berth-oci/berth/registry"
 	"github.com/berth-oci/berth/registry/access"
+	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/fsync"
 )
@@ -36,6 +37,7 @@ type berth struct {
 	gate     *access.Gate
 	catalog  *catalog.Catalog
 	registry *registry.Registry
+	memory   *budget.Memory
 	closers  []func() error // run last to first
 }
 
@@ -92,12 +94,14 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	}
 	server.CountImages(metrics, b.catalog.Stats)
 
+	b.memory = newMemory(c, metrics)
 	b.registry, err = registry.New(context.WithoutCancel(ctx), registry.Options{
 		Store: b.store, Section: section, Secret: secret, PublicURL: c.HTTP.PublicURL, ReadOnly: c.ReadOnly(),
 		Begin: func(ctx context.Context, repository string) (registry.Tx, error) {
 			return b.catalog.Begin(ctx, repository)
 		},
 		Referrers:     b.catalog.Referrers,
+		Memory:        b.memory,
 		MissingLayers: c.Registry.MissingLayers,
 		Catalog:       b.catalog, Accounts: b.accounts, Audit: audit,
 		RequestID: server.RequestID, Log: log,

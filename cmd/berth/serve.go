@@ -80,7 +80,7 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 		Harbor:   b.gate.Wrap(b.registry.Harbor()),
 		Images: b.gate.Wrap(images.New(b.catalog, images.Options{
 			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
-			Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder,
+			Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder, Memory: b.memory,
 		})),
 		Ready:       b.ready,
 		ReadHeader:  c.HTTP.Timeouts.ReadHeader,
