@@ -23,6 +23,7 @@ type Config struct {
 	Registry Registry
 	Catalog  Catalog
 	Accounts Accounts
+	Limits   Overall
 	Audit    Audit
 	Log      Log
 	Metrics  Metrics
@@ -165,6 +166,13 @@ type Audit struct {
 	File string
 }
 
+// Overall bounds what berth takes for all clients together.
+type Overall struct {
+	// Memory is also the Go runtime's limit, and what bodies and answers may take
+	// is a share of it.
+	Memory Size
+}
+
 // Log configures the log.
 type Log struct {
 	// File is appended to, and opened again on SIGHUP. Empty means standard
@@ -208,6 +216,7 @@ func defaults() *Config {
 				Enabled: true, Age: 168 * time.Hour, Interval: 24 * time.Hour,
 			}},
 		},
+		Limits:  Overall{Memory: 256 << 20},
 		Log:     Log{Level: "info", Format: "text", Access: true},
 		Metrics: Metrics{Enabled: true},
 		sources: map[string]source{},

@@ -188,6 +188,9 @@ func (c *Config) checkRest(p *problems) {
 	if !slices.Contains(formats, c.Log.Format) {
 		c.problem(p, "log.format", "%q is none of %s", c.Log.Format, strings.Join(formats, ", "))
 	}
+	if n := c.Limits.Memory; n < 64<<20 {
+		c.problem(p, "limits.memory", "%s is less than 64MiB", n)
+	}
 	if m := c.Metrics.Listen; m != "" && c.checkAddress(p, "metrics.listen", m) && m == c.HTTP.Listen && !strings.HasSuffix(m, ":0") {
 		c.problem(p, "metrics.listen", "%s is already http.listen; leave it empty or choose another port", m)
 	}

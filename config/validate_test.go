@@ -58,6 +58,7 @@ func TestValidateRefused(t *testing.T) {
 		"no idle timeout":     {"http: {timeouts: {idle: -1s}}", `1: http.timeouts.idle: -1s` + noLimit},
 		"shutdown":            {"http: {timeouts: {shutdown: -1s}}", `1: http.timeouts.shutdown: -1s is negative; 0s stops at once`},
 		"small headers":       {"http: {limits: {header_bytes: 10}}", `1: http.limits.header_bytes: 10 is not between 4KiB and 16MiB`},
+		"little memory":       {"limits: {memory: 63MiB}", `1: limits.memory: 63MiB is less than 64MiB`},
 		"large headers":       {"http: {limits: {header_bytes: 1GiB}}", `1: http.limits.header_bytes: 1GiB is not between 4KiB and 16MiB`},
 		"data":                {"data: ''", `1: data: is empty; name a folder`},
 		"log level":           {"log: {level: loud}", `1: log.level: "loud" is none of debug, info, warn, error`},

@@ -67,6 +67,8 @@ catalog:
 accounts:
   file: /srv/accounts.yaml
   anonymous_official: false
+limits:
+  memory: 256MiB
 audit:
   file: ""
 log:

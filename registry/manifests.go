@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/reference"
 )
@@ -24,17 +25,18 @@ var unknownManifest = &problem{http.StatusNotFound, "MANIFEST_UNKNOWN", "the rep
 // gets it under its canonical digest; what other digest and which tags the
 // client named is done beside it, in the same change.
 func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, a *request) {
-	body, p := readManifest(w, req)
+	held := r.memory.Hold()
+	defer held.Release()
+	body, p := readManifest(w, req, held)
 	var document image.Document
 	if p == nil {
-		document, p = parseManifest(body)
+		var free func()
+		document, free, p = r.parseManifest(req, body)
+		defer free()
 	}
 	var tags []string
 	if p == nil {
-		tags, p = tagsFor(req, a)
-	}
-	if p == nil && a.digest != "" && a.digest.Algorithm().FromBytes(body) != a.digest {
-		p = &problem{http.StatusBadRequest, "DIGEST_INVALID", "the manifest does not have the digest under which it is pushed"}
+		tags, p = checkNames(req, a, body)
 	}
 	if p != nil {
 		r.fail(w, req, p)
@@ -90,17 +92,32 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, a *requ
 	r.record(req, e)
 }
 
+// checkNames checks the digest under which a manifest is pushed, and returns the tags
+// that the push sets.
+func checkNames(r *http.Request, a *request, body []byte) (tags []string, p *problem) {
+	if tags, p = tagsFor(r, a); p != nil {
+		return nil, p
+	}
+	if a.digest != "" && a.digest.Algorithm().FromBytes(body) != a.digest {
+		return nil, &problem{http.StatusBadRequest, "DIGEST_INVALID", "the manifest does not have the digest under which it is pushed"}
+	}
+	return tags, nil
+}
+
 // readManifest reads a body that may be a manifest.
-func readManifest(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
+func readManifest(w http.ResponseWriter, r *http.Request, held *budget.Hold) ([]byte, *problem) {
 	if r.ContentLength > storage.MaxManifestBytes {
 		w.Header().Set("Connection", "close")
 		return nil, tooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, storage.MaxManifestBytes))
+	body, err := held.ReadAll(r.Context(), http.MaxBytesReader(w, r.Body, storage.MaxManifestBytes), r.ContentLength)
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
 		return nil, tooLarge
+	case errors.Is(err, budget.ErrFull):
+		w.Header().Set("Connection", "close") // what is still to come is not read
+		return nil, busy
 	case err != nil:
 		return nil, &problem{http.StatusBadRequest, "MANIFEST_INVALID", "the manifest ended before it was complete"}
 	}
@@ -164,18 +181,36 @@ func hasETag(list string, d digest.Digest) bool {
 var tooLarge = &problem{http.StatusRequestEntityTooLarge, "SIZE_INVALID",
 	"a manifest may have " + strconv.Itoa(storage.MaxManifestBytes) + " bytes at most"}
 
-// parseManifest reads the body of a push, once for all who need it.
-func parseManifest(body []byte) (image.Document, *problem) {
+const (
+	// smallManifest is how many bytes a manifest may have that is parsed without
+	// asking whether there is room for what becomes of it.
+	smallManifest = 64 << 10
+	// parsedFactor is how many times its bytes a manifest roughly takes while it
+	// is stored and described.
+	parsedFactor = 8
+)
+
+// parseManifest reads the body of a push, once for all who need it. free is
+// called once the push has ended; it is never nil.
+func (r *Registry) parseManifest(req *http.Request, body []byte) (document image.Document, free func(), p *problem) {
+	free = func() {}
+	if len(body) > smallManifest {
+		taken, err := r.memory.Work(req.Context(), int64(parsedFactor*len(body)))
+		if err != nil {
+			return document, free, busy
+		}
+		free = taken
+	}
 	document, err := image.Parse(body)
 	if err == nil {
-		return document, nil
+		return document, free, nil
 	}
-	p := &problem{http.StatusBadRequest, "MANIFEST_INVALID", "the manifest cannot be read"}
+	p = &problem{http.StatusBadRequest, "MANIFEST_INVALID", "the manifest cannot be read"}
 	var refused *storage.Error
 	if errors.As(err, &refused) {
 		p.message = refused.Message
 	}
-	return document, p
+	return document, free, p
 }
 
 // deleteManifest deletes a tag, or a manifest with the tags that point to it

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -42,7 +43,14 @@ type errorEntry struct {
 	Detail  json.RawMessage `json:"detail,omitempty"`
 }
 
+// busy is the answer where there was no room in memory in time.
+var busy = &problem{http.StatusServiceUnavailable, "UNAVAILABLE",
+	"the registry holds as much in memory as it may; try again in a few seconds"}
+
 func (r *Registry) fail(w http.ResponseWriter, req *http.Request, p *problem) {
+	if p == busy {
+		w.Header().Set("Retry-After", budget.RetryAfter)
+	}
 	r.write(w, req, p.status, p.body())
 }
 
@@ -52,6 +60,10 @@ func (p *problem) body() errorBody {
 
 // failWith answers with whatever error came up, and returns the status.
 func (r *Registry) failWith(w http.ResponseWriter, req *http.Request, err error) int {
+	if errors.Is(err, budget.ErrFull) {
+		r.fail(w, req, busy)
+		return busy.status
+	}
 	status, body := answerTo(err)
 	if status >= http.StatusInternalServerError {
 		r.log.ErrorContext(req.Context(), "request failed", "error", err)

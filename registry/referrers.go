@@ -1,37 +1,32 @@
 package registry
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
 )
-
-// Referrer is a manifest that has a subject, as the list of referrers shows it.
-type Referrer struct {
-	MediaType    string
-	Digest       digest.Digest
-	Size         int64
-	ArtifactType string
-	Annotations  map[string]string
-}
 
 const (
 	// referrersPage is how many referrers are read at a time.
 	referrersPage = 256
-	// maxReferrersBytes is how large an answer may become, unless one referrer
-	// alone is larger: clients read an index up to the size of a manifest.
-	maxReferrersBytes = storage.MaxManifestBytes / 2
+	// maxReferrersBytes is how large an answer may become, in bytes, unless one
+	// referrer alone is larger, or what is under the fallback tag. Clients read
+	// an index up to the size of a manifest; here, an answer is held in memory.
+	maxReferrersBytes = 1 << 20
 )
 
 // listReferrers answers what refers to a manifest ("Listing Referrers"): an
@@ -40,7 +35,8 @@ const (
 func (r *Registry) listReferrers(w http.ResponseWriter, req *http.Request, a *request) {
 	query := req.URL.Query()
 	filter := query.Get("artifactType")
-	list := referrerList{filter: filter, seen: make(map[digest.Digest]bool)}
+	list := referrerList{ctx: req.Context(), held: r.memory.Hold(), filter: filter, seen: make(map[digest.Digest]bool)}
+	defer list.held.Release()
 	if err := r.addFallback(req, a, &list); err != nil {
 		r.failWith(w, req, err)
 		return
@@ -51,24 +47,26 @@ func (r *Registry) listReferrers(w http.ResponseWriter, req *http.Request, a *re
 	}
 	list.limit = maxReferrersBytes
 	for more := true; more; {
-		page, err := r.referrers(req.Context(), a.name, a.digest, after, referrersPage)
+		page, next, err := r.referrers(req.Context(), a.name, a.digest, filter, after, referrersPage)
 		if err != nil {
 			r.failWith(w, req, err)
 			return
 		}
-		more = len(page) == referrersPage
+		more = next != ""
 		for _, found := range page {
-			fits := list.add(v1.Descriptor{
-				MediaType: found.MediaType, Digest: found.Digest, Size: found.Size,
-				ArtifactType: found.ArtifactType, Annotations: found.Annotations,
-			})
+			fits, err := list.add(found.Digest, found.ArtifactType, found)
+			if err != nil {
+				r.failWith(w, req, err)
+				return
+			}
 			if !fits {
 				r.linkReferrers(w, a, filter, after)
-				more = false
+				more, next = false, after
 				break
 			}
 			after = found.Digest
 		}
+		after = next
 	}
 	if filter != "" {
 		w.Header().Set("OCI-Filters-Applied", "artifactType")
@@ -92,9 +90,11 @@ func (r *Registry) linkReferrers(w http.ResponseWriter, a *request, filter strin
 
 // referrerList gathers one page.
 type referrerList struct {
+	ctx    context.Context
+	held   *budget.Hold // room for all
 	filter string
 	seen   map[digest.Digest]bool
-	all    []json.RawMessage
+	all    [][]byte // JSON
 	bytes  int
 	limit  int // of bytes, 0 for none
 }
@@ -102,40 +102,59 @@ type referrerList struct {
 // turn begins another page; what stood on the one before does not come again.
 func (r *referrerList) turn() { r.all, r.bytes = nil, 0 }
 
-// add says false for one that does not fit on the page any more. One fits on
-// every page, however large it is.
-func (r *referrerList) add(d v1.Descriptor) bool {
-	if r.seen[d.Digest] || r.filter != "" && r.filter != d.ArtifactType {
-		return true
+// add takes up a descriptor, and returns false for one that does not fit on the
+// page any more. One fits on every page, however large it is. The error is that
+// there is no room in memory.
+func (r *referrerList) add(d digest.Digest, artifactType string, descriptor any) (fits bool, err error) {
+	if r.skips(d, artifactType) {
+		return true, nil
 	}
-	data, err := json.Marshal(d)
-	if err != nil {
-		return true // strings and numbers always encode
+	var data bytes.Buffer
+	enc := json.NewEncoder(&data)
+	enc.SetEscapeHTML(false) // which may make six bytes of one
+	if enc.Encode(descriptor) != nil {
+		return true, nil // strings and numbers always encode
 	}
-	if r.limit > 0 && r.bytes > 0 && r.bytes+len(data) > r.limit {
-		return false
+	if r.limit > 0 && r.bytes > 0 && r.bytes+data.Len() > r.limit {
+		return false, nil
 	}
-	r.seen[d.Digest] = true
-	r.all = append(r.all, data)
-	r.bytes += len(data)
-	return true
+	if err := r.held.Grow(r.ctx, int64(data.Len())); err != nil {
+		return false, err
+	}
+	r.seen[d] = true
+	r.all = append(r.all, bytes.TrimSpace(data.Bytes()))
+	r.bytes += data.Len()
+	return true, nil
 }
 
+// skips reports whether a descriptor is not to be in the list, or is already.
+func (r *referrerList) skips(d digest.Digest, artifactType string) bool {
+	return r.seen[d] || r.filter != "" && r.filter != artifactType
+}
+
+// write answers with the page, without putting it together in memory first.
 func (r *referrerList) write(w http.ResponseWriter, req *http.Request) {
-	if r.all == nil {
-		r.all = []json.RawMessage{}
+	const head, tail = `{"schemaVersion":2,"mediaType":"` + v1.MediaTypeImageIndex + `","manifests":[`, `]}`
+	size := len(head) + len(tail) + max(len(r.all)-1, 0)
+	for _, one := range r.all {
+		size += len(one)
 	}
-	body, _ := json.Marshal(struct {
-		specs.Versioned
-		MediaType string            `json:"mediaType"`
-		Manifests []json.RawMessage `json:"manifests"`
-	}{specs.Versioned{SchemaVersion: 2}, v1.MediaTypeImageIndex, r.all})
 	w.Header().Set("Content-Type", v1.MediaTypeImageIndex)
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("Content-Length", strconv.Itoa(size))
 	w.WriteHeader(http.StatusOK)
-	if req.Method != http.MethodHead {
-		_, _ = w.Write(body)
+	if req.Method == http.MethodHead {
+		return
 	}
+	_, _ = io.WriteString(w, head)
+	for i, one := range r.all {
+		if i > 0 {
+			_, _ = io.WriteString(w, ",")
+		}
+		if _, err := w.Write(one); err != nil {
+			return // the client has gone
+		}
+	}
+	_, _ = io.WriteString(w, tail)
 }
 
 // addFallback adds what the index under the fallback tag lists ("Referrers Tag
@@ -143,9 +162,11 @@ func (r *referrerList) write(w http.ResponseWriter, req *http.Request) {
 func (r *Registry) addFallback(req *http.Request, a *request, list *referrerList) error {
 	tag := fmt.Sprintf("%.32s-%.64s", a.digest.Algorithm(), a.digest.Encoded())
 	target, err := r.catalog.Resolve(req.Context(), a.name, tag)
+	held := r.memory.Hold()
+	defer held.Release()
 	var fallback cachedManifest
 	if err == nil {
-		fallback, err = r.manifest(req.Context(), a.name, target)
+		fallback, err = r.manifest(req.Context(), held, a.name, target)
 	}
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrTooLarge) {
 		return nil
@@ -154,6 +175,9 @@ func (r *Registry) addFallback(req *http.Request, a *request, list *referrerList
 		return err
 	}
 	for _, d := range image.Descriptors(fallback.body) {
+		if list.skips(d.Digest, d.ArtifactType) {
+			continue
+		}
 		_, err := r.catalog.Canonical(req.Context(), a.name, d.Digest)
 		if errors.Is(err, storage.ErrNotFound) {
 			continue
@@ -161,7 +185,9 @@ func (r *Registry) addFallback(req *http.Request, a *request, list *referrerList
 		if err != nil {
 			return err
 		}
-		list.add(d)
+		if _, err := list.add(d.Digest, d.ArtifactType, d); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/registry/access"
+	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/reference"
 )
@@ -103,9 +104,13 @@ type Options struct {
 	// Audit is told of every push, deletion and refusal; it may be nil.
 	Audit *access.Audit
 
-	// Referrers returns the manifests of a repository that have a subject,
-	// after the given one by digest, at most n.
-	Referrers func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Referrer, error)
+	// Referrers returns the manifests of a repository that have a subject and an
+	// artifact type, unless that is "", after the given one by digest, at most n
+	// and no more than a few hundred KiB of them, and where to go on after, "" at
+	// the end.
+	Referrers func(ctx context.Context, repository string, subject digest.Digest, artifactType string, after digest.Digest, n int) (referrers []image.Referrer, next digest.Digest, err error)
+	// Memory bounds what is held of manifests and answers; nil does not.
+	Memory *budget.Memory
 	// MissingLayers takes manifests although layers of theirs are not stored.
 	MissingLayers bool
 
@@ -122,13 +127,14 @@ type Registry struct {
 	begin     func(context.Context, string) (Tx, error)
 	catalog   Catalog
 	audit     *access.Audit
-	referrers func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]Referrer, error)
+	referrers func(ctx context.Context, repository string, subject digest.Digest, artifactType string, after digest.Digest, n int) ([]image.Referrer, digest.Digest, error)
 	manifests *manifestCache
 	sparse    bool
 	redirects bool // clients may be sent to where the driver keeps a blob
 	names     *names
 	prefix    string // the path of the public URL
 	quotas    *quotas
+	memory    *budget.Memory
 	uploads   sync.Map // the uploads that a request is writing to, by key
 	requestID func(context.Context) string
 	log       *slog.Logger
@@ -142,7 +148,7 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 	}
 	g = &Registry{
 		store: o.Store, readOnly: o.ReadOnly, begin: o.Begin, catalog: o.Catalog, audit: o.Audit,
-		referrers: o.Referrers, sparse: o.MissingLayers, manifests: newManifestCache(maxCached), redirects: !redirectsDisabled(o.Section),
+		referrers: o.Referrers, sparse: o.MissingLayers, manifests: newManifestCache(maxCached), memory: o.Memory, redirects: !redirectsDisabled(o.Section),
 		names: &names{
 			namespace: func(name string) bool { return o.Accounts.Current().Namespace(name) },
 			folders:   make(map[string]struct{}),

@@ -20,6 +20,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -32,9 +33,11 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *requ
 	if a.tag != "" {
 		named, err = r.catalog.Resolve(req.Context(), a.name, a.tag)
 	}
+	held := r.memory.Hold()
+	defer held.Release()
 	var m cachedManifest
 	if err == nil {
-		m, err = r.manifest(req.Context(), a.name, named)
+		m, err = r.manifest(req.Context(), held, a.name, named)
 	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrDamaged):
@@ -56,10 +59,10 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *requ
 	r.finish(filtered, req)
 }
 
-// manifest reads a manifest that the repository has, by any of its digests. One
-// whose bytes do not have its digest is not served: the error is then
-// storage.ErrDamaged.
-func (r *Registry) manifest(ctx context.Context, repository string, d digest.Digest) (cachedManifest, error) {
+// manifest reads a manifest that the repository has, by any of its digests, and
+// takes room for it first. One whose bytes do not have its digest is not served:
+// the error is then storage.ErrDamaged.
+func (r *Registry) manifest(ctx context.Context, held *budget.Hold, repository string, d digest.Digest) (cachedManifest, error) {
 	canonical, err := r.catalog.Canonical(ctx, repository, d)
 	if err != nil {
 		return cachedManifest{}, err
@@ -67,7 +70,12 @@ func (r *Registry) manifest(ctx context.Context, repository string, d digest.Dig
 	if m, ok := r.manifests.get(canonical); ok {
 		return m, nil
 	}
-	body, _, err := r.store.Repository(repository).Manifest(ctx, canonical)
+	stored, info, err := r.store.Repository(repository).OpenManifest(ctx, canonical)
+	if err != nil {
+		return cachedManifest{}, err
+	}
+	defer stored.Close()
+	body, err := held.ReadAll(ctx, stored, info.Size)
 	if err != nil {
 		return cachedManifest{}, err
 	}

@@ -219,6 +219,23 @@ func (r Repository) Manifest(ctx context.Context, d digest.Digest) (content []by
 	return content, modified, nil
 }
 
+// OpenManifest is Manifest for who reads it in pieces, and closes it. info has
+// its size.
+func (r Repository) OpenManifest(ctx context.Context, d digest.Digest) (content io.ReadCloser, info Info, err error) {
+	target, err := r.follow(ctx, d, revisionLink)
+	if err == nil {
+		content, info, err = r.store.content.Open(ctx, target)
+	}
+	if err == nil && info.Size > MaxManifestBytes {
+		_ = content.Close()
+		err = ErrTooLarge
+	}
+	if err != nil {
+		return nil, Info{}, fmt.Errorf("manifest %s@%s: %w", r.name, d, err)
+	}
+	return content, info, nil
+}
+
 func (r Repository) whole(ctx context.Context, target digest.Digest) (content []byte, modified time.Time, err error) {
 	f, info, err := r.store.content.Open(ctx, target)
 	if err != nil {

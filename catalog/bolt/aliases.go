@@ -1,13 +1,11 @@
 package bolt
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
 )
 
@@ -131,31 +129,4 @@ func (i *Index) Aliases(ctx context.Context, repository string, canonical digest
 		return nil
 	})
 	return aliases, err
-}
-
-// Referrers implements index.Reader.
-func (i *Index) Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) (referrers []image.Description, err error) {
-	err = i.view(ctx, "referrers", func(tx *bbolt.Tx) error {
-		t := repoTx{tx: tx, repository: repository}
-		m := merge{}
-		for _, name := range t.names(t.canonical(subject)) {
-			p := prefix(repository, name.String())
-			s := &span{cursor: tx.Bucket(bucketReferrers).Cursor(), prefix: p, strip: len(p), place: bytes.Clone}
-			if s.seek(append(bytes.Clone(p), after...)); after != "" && s.k != nil && string(s.k[len(p):]) == string(after) {
-				s.advance()
-			}
-			m = append(m, s)
-		}
-		for s := m.least(); s != nil && len(referrers) < n; s = m.least() {
-			d := digest.Digest(s.k[s.strip:])
-			s.advance()
-			description := image.Description{Digest: d}
-			if _, err := get(tx.Bucket(bucketManifests), t.key(d.String()), &description); err != nil {
-				return err
-			}
-			referrers = append(referrers, description)
-		}
-		return nil
-	})
-	return referrers, err
 }

@@ -17,7 +17,8 @@
 //	parents       <repository>\0<child>\0<parent>  nothing: the indexes that refer to a manifest, stored or not
 //	aliases       <repository>\0<alias>         digest: another digest of the same bytes, and the canonical one
 //	names         <repository>\0<digest>\0<alias>  nothing: the same, the other way round
-//	referrers     <repository>\0<subject>\0<digest>  nothing: the manifests that have a subject, stored or not
+//	referrers     <repository>\0<subject>\0<digest>  referrer as JSON: the manifests that have a subject, stored or not
+//	annotations   <repository>\0<digest>        JSON object of strings: the annotations of a manifest that has a subject
 //	digests       <digest>\0<repository>        nothing: the repositories that hold a manifest, by any of its digests
 //	uuids         <uuid>                        <repository>\0<digest>, of every image, also those that belong to an index
 //	byname        <repository>\0<~time><digest> nothing: the listed images, newest first in each repository
@@ -66,7 +67,7 @@ import (
 )
 
 // schema is the version of the layout that this code reads and writes.
-const schema = "1"
+const schema = "2"
 
 var (
 	bucketMeta         = []byte("meta")
@@ -77,6 +78,7 @@ var (
 	bucketAliases      = []byte("aliases")
 	bucketNames        = []byte("names")
 	bucketReferrers    = []byte("referrers")
+	bucketAnnotations  = []byte("annotations")
 	bucketDigests      = []byte("digests")
 	bucketUUIDs        = []byte("uuids")
 	bucketByName       = []byte("byname")
@@ -93,7 +95,7 @@ var (
 	bucketDirty        = []byte("touched")
 
 	buckets = [][]byte{
-		bucketMeta, bucketManifests, bucketTags, bucketTagged, bucketParents, bucketAliases, bucketNames, bucketReferrers, bucketDigests,
+		bucketMeta, bucketManifests, bucketTags, bucketTagged, bucketParents, bucketAliases, bucketNames, bucketReferrers, bucketAnnotations, bucketDigests,
 		bucketUUIDs, bucketByName, bucketByTime, bucketReorders, bucketLinks, bucketHolders, bucketReferences, bucketUses,
 		bucketNamespaces, bucketRepositories, bucketLayers, bucketPending, bucketDirty,
 	}

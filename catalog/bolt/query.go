@@ -43,10 +43,16 @@ type list struct {
 	at      place
 	extra   []listed
 	entries []index.Entry
+	bytes   int // what the entries come to, see size
 }
 
 func (l *list) read(n int) (index.Cursor, error) {
-	for _, i := range l.extra {
+	full := func() bool { return len(l.entries) >= n || l.bytes >= index.BatchBytes }
+	for at, i := range l.extra {
+		if full() {
+			l.at.Extra = l.extra[at:]
+			return l.at.cursor()
+		}
 		if err := l.add(i); err != nil {
 			return "", err
 		}
@@ -62,7 +68,7 @@ func (l *list) read(n int) (index.Cursor, error) {
 		if s == nil {
 			return "", nil
 		}
-		if len(l.entries) >= n || scanned == maxScanned {
+		if full() || scanned == maxScanned {
 			return l.at.cursor()
 		}
 		l.at.Position = s.position()
@@ -83,9 +89,10 @@ func (l *list) add(i listed) error {
 		l.query.Tagged && !anyBelow(l.tx.Bucket(bucketTagged), prefix(i.Repository, i.Digest.String())) {
 		return nil
 	}
-	e, err := entry(l.tx, i.Repository, i.Digest)
+	e, size, err := entry(l.tx, i.Repository, i.Digest)
 	if err == nil {
 		l.entries = append(l.entries, e)
+		l.bytes += size
 	}
 	return err
 }

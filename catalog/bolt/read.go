@@ -18,24 +18,31 @@ import (
 // Entry implements index.Reader.
 func (i *Index) Entry(ctx context.Context, repository string, d digest.Digest) (e index.Entry, err error) {
 	err = i.view(ctx, "entry", func(tx *bbolt.Tx) error {
-		e, err = entry(tx, repository, d)
+		e, _, err = entry(tx, repository, d)
 		return err
 	})
 	return e, err
 }
 
-func entry(tx *bbolt.Tx, repository string, d digest.Digest) (index.Entry, error) {
+// entry reads an image, and says how many bytes it takes in the index.
+func entry(tx *bbolt.Tx, repository string, d digest.Digest) (e index.Entry, size int, err error) {
 	t := repoTx{tx: tx, repository: repository}
 	d = t.canonical(d)
 	var m image.Description
-	found, err := get(tx.Bucket(bucketManifests), key(repository, d.String()), &m)
+	k := key(repository, d.String())
+	found, err := get(tx.Bucket(bucketManifests), k, &m)
 	if err != nil {
-		return index.Entry{}, err
+		return index.Entry{}, 0, err
 	}
 	if !found || m.Image == nil {
-		return index.Entry{}, index.ErrNotFound
+		return index.Entry{}, 0, index.ErrNotFound
 	}
-	return index.Entry{Repository: repository, Digest: d, Aliases: t.names(d)[1:], Tags: t.tagsOf(d), Image: *m.Image}, nil
+	e = index.Entry{Repository: repository, Digest: d, Aliases: t.names(d)[1:], Tags: t.tagsOf(d), Image: *m.Image}
+	size = len(tx.Bucket(bucketManifests).Get(k))
+	for _, tag := range e.Tags {
+		size += len(repository) + len(tag)
+	}
+	return e, size, nil
 }
 
 // Tagged implements index.Reader.
@@ -45,7 +52,7 @@ func (i *Index) Tagged(ctx context.Context, repository, tag string) (e index.Ent
 		if v == nil {
 			return index.ErrNotFound
 		}
-		e, err = entry(tx, repository, digest.Digest(v))
+		e, _, err = entry(tx, repository, digest.Digest(v))
 		return err
 	})
 	return e, err
@@ -72,7 +79,7 @@ func (i *Index) ByUUID(ctx context.Context, id uuid.UUID) (e index.Entry, err er
 			return index.ErrNotFound
 		}
 		name, encoded := split(v)
-		e, err = entry(tx, name, digest.Digest(encoded))
+		e, _, err = entry(tx, name, digest.Digest(encoded))
 		return err
 	})
 	return e, err
@@ -83,8 +90,9 @@ func (i *Index) ByDigest(ctx context.Context, d digest.Digest, namespaces []stri
 	err = i.view(ctx, "by_digest", func(tx *bbolt.Tx) error {
 		start := string(prefix(d.String()))
 		m := namesIn(tx.Bucket(bucketDigests), start, namespaces, after)
-		for s := m.least(); s != nil && len(entries) < n; s = m.least() {
-			e, err := entry(tx, string(s.k[len(start):]), d)
+		bytes := 0
+		for s := m.least(); s != nil && len(entries) < n && bytes < index.BatchBytes; s = m.least() {
+			e, size, err := entry(tx, string(s.k[len(start):]), d)
 			s.advance()
 			if errors.Is(err, index.ErrNotFound) {
 				// The same bytes are no unikernel in any repository that has
@@ -95,6 +103,7 @@ func (i *Index) ByDigest(ctx context.Context, d digest.Digest, namespaces []stri
 				return err
 			}
 			entries = append(entries, e)
+			bytes += size
 		}
 		return nil
 	})

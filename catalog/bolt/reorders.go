@@ -64,6 +64,8 @@ type place struct {
 	Sequence uint64 `json:"sequence"`
 	// Seen are images that were read and have moved to a place not read yet.
 	Seen []listed `json:"seen,omitempty"`
+	// Extra are images that were not read and have moved to a place that was.
+	Extra []listed `json:"extra,omitempty"`
 }
 
 func (p *place) cursor() (index.Cursor, error) {
@@ -92,6 +94,7 @@ func resume(tx *bbolt.Tx, q index.Query, after index.Cursor) (*list, error) {
 	if err := json.Unmarshal([]byte(after), &l.at); err != nil {
 		return nil, fmt.Errorf("cursor: %w", err)
 	}
+	l.extra, l.at.Extra = l.at.Extra, nil
 	for ; l.at.Sequence < reorders.Sequence(); l.at.Sequence++ {
 		var m reorder
 		found, err := get(reorders, sequenceKey(l.at.Sequence+1), &m)

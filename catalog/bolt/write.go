@@ -207,6 +207,9 @@ func (r *repoTx) refer(m image.Description) error {
 	if err != nil {
 		return err
 	}
+	if err := r.putReferrer(m); err != nil {
+		return err
+	}
 	if err := r.use(m.Blobs, +1); err != nil {
 		return err
 	}
@@ -220,13 +223,17 @@ func (r *repoTx) unrefer(m image.Description) error {
 	if err := r.references(m, (*bbolt.Bucket).Delete); err != nil {
 		return err
 	}
+	if err := r.deleteReferrer(m); err != nil {
+		return err
+	}
 	if err := r.use(m.Blobs, -1); err != nil {
 		return err
 	}
 	return r.countManifest(-1)
 }
 
-// references calls fn with the key of everything that a manifest refers to.
+// references calls fn with the key of everything that a manifest refers to, but
+// for its subject.
 func (r *repoTx) references(m image.Description, fn func(*bbolt.Bucket, []byte) error) error {
 	for _, child := range m.Children {
 		if err := fn(r.tx.Bucket(bucketParents), r.key(child.String(), m.Digest.String())); err != nil {
@@ -239,10 +246,7 @@ func (r *repoTx) references(m image.Description, fn func(*bbolt.Bucket, []byte) 
 			return err
 		}
 	}
-	if m.Subject == "" {
-		return nil
-	}
-	return fn(r.tx.Bucket(bucketReferrers), r.key(m.Subject.String(), m.Digest.String()))
+	return nil
 }
 
 // removeManifest takes a manifest out for good, if it is there, and with it the

@@ -21,6 +21,10 @@ const (
 	// read. It bounds how much memory and index an image takes: JSON such as
 	// ["","",…] grows tenfold when it is decoded.
 	maxField = 256 << 10
+	// maxElements is how many arguments, variables or labels a field of a config
+	// may have, over which it is not read either: a list of empty strings takes
+	// ten times its bytes wherever it is decoded.
+	maxElements = 4096
 )
 
 // imageConfig is what berth reads of an image's config (OCI image
@@ -100,7 +104,7 @@ func environment(raw json.RawMessage) map[string]string {
 // labels is empty as a whole if one of them is not a string.
 func labels(raw json.RawMessage) map[string]string {
 	var object map[string]*string
-	if len(raw) > maxField || json.Unmarshal(raw, &object) != nil || len(object) == 0 {
+	if isLarge(raw) || json.Unmarshal(raw, &object) != nil || len(object) == 0 {
 		return nil
 	}
 	labels := make(map[string]string, len(object))
@@ -113,11 +117,21 @@ func labels(raw json.RawMessage) map[string]string {
 	return labels
 }
 
+// isLarge reports whether a field, of which the syntax has been checked, is more
+// than is read of one.
+func isLarge(raw json.RawMessage) bool {
+	if len(raw) == 0 || len(raw) > maxField {
+		return len(raw) > 0
+	}
+	_, long := truncate(raw, maxElements)
+	return long || countMembers(raw, maxElements) > maxElements
+}
+
 // stringList is empty as a whole if one element is not a string.
 func stringList(raw json.RawMessage) []string {
 	// Pointers tell null from an empty string.
 	var pointers []*string
-	if len(raw) > maxField || json.Unmarshal(raw, &pointers) != nil || len(pointers) == 0 {
+	if isLarge(raw) || json.Unmarshal(raw, &pointers) != nil || len(pointers) == 0 {
 		return nil
 	}
 	list := make([]string, len(pointers))

@@ -111,3 +111,44 @@ func TestManyLargeConfigs(t *testing.T) {
 		t.Errorf("the description has %d bytes", n)
 	}
 }
+
+// TestConfigElements reads fields of as many elements as are allowed, and none
+// of any that has more, however short they are.
+func TestConfigElements(t *testing.T) {
+	const most = 4096
+	for n, want := range map[int]int{most: most, most + 1: 0} {
+		args := strings.Repeat(`"",`, n-1) + `""`
+		var env, labels []string
+		for i := range n {
+			env, labels = append(env, fmt.Sprintf(`"%d=x"`, i)), append(labels, fmt.Sprintf(`"%d":""`, i))
+		}
+		c := newContent()
+		config := fmt.Sprintf(`{"config":{"Cmd":[%s],"Env":[%s],"Labels":{%s}}}`, args, strings.Join(env, ","), strings.Join(labels, ","))
+		image := describe(t, c, c.manifest(object{
+			"mediaType": ociManifest,
+			"config":    desc(ociConfig, c.blob([]byte(config))),
+			"layers":    []object{desc(romType, c.blob([]byte("rom")))},
+		})).Image
+		if len(image.Args) != want || len(image.Env) != want || len(image.Labels) != want {
+			t.Errorf("of %d: %d arguments, %d variables, %d labels; want %d", n, len(image.Args), len(image.Env), len(image.Labels), want)
+		}
+	}
+}
+
+// TestManyROMs lists as many ROMs as are allowed, over all manifests of an image.
+func TestManyROMs(t *testing.T) {
+	c := newContent()
+	rom := desc(romType, c.blob([]byte("rom")))
+	layers := make([]object, 3000)
+	for i := range layers {
+		layers[i] = rom
+	}
+	one := c.manifest(object{"mediaType": ociManifest, "layers": layers})
+	two := c.manifest(object{"mediaType": ociManifest, "layers": layers, "annotations": object{"a": "b"}})
+	image := describe(t, c, c.manifest(object{
+		"mediaType": ociIndex, "manifests": []object{{"mediaType": ociManifest, "digest": one.Digest}, {"mediaType": ociManifest, "digest": two.Digest}},
+	})).Image
+	if first, second := len(image.Platforms[0].ROMs), len(image.Platforms[1].ROMs); first != 3000 || second != 4096-3000 {
+		t.Errorf("%d and %d ROMs, want 4096 together", first, second)
+	}
+}

@@ -72,10 +72,12 @@ type Description struct {
 	Blobs []Blob `json:"blobs,omitempty"`
 	// Subject is what the manifest refers to as an artifact, "" for nothing;
 	// ArtifactType and Annotations are then what its descriptor in the list of
-	// referrers says (OCI distribution specification, "Listing Referrers").
+	// referrers says (OCI distribution specification, "Listing Referrers"), as
+	// far as [Document.Referrer] has it. They may be large and only that list
+	// shows them: an index keeps them apart.
 	Subject      digest.Digest     `json:"subject,omitempty"`
-	ArtifactType string            `json:"artifact_type,omitempty"`
-	Annotations  map[string]string `json:"annotations,omitempty"`
+	ArtifactType string            `json:"-"`
+	Annotations  map[string]string `json:"-"`
 }
 
 // Blob is a blob and its size in bytes, 0 if it is not stored.

@@ -106,27 +106,6 @@ func (o *outline) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Descriptors are the manifests that the bytes of an index list, with all that
-// their descriptors say, up to [MaxDescriptors]; nil if the bytes are not what
-// the image specification calls an index.
-func Descriptors(body []byte) []v1.Descriptor {
-	var index struct {
-		Manifests entries `json:"manifests"`
-	}
-	if json.Unmarshal(body, &index) != nil {
-		return nil
-	}
-	return index.Manifests
-}
-
-type entries []v1.Descriptor
-
-// UnmarshalJSON fails if anything has the wrong type.
-func (e *entries) UnmarshalJSON(b []byte) error {
-	kept, _ := truncate(b, MaxDescriptors)
-	return json.Unmarshal(kept, (*[]v1.Descriptor)(e))
-}
-
 // Marks are the annotations that berth reads of a descriptor. A map of all would
 // cost ten times their JSON in memory.
 type Marks struct {
@@ -174,8 +153,12 @@ func (a *annotations) UnmarshalJSON(b []byte) error {
 	return a.Marks.UnmarshalJSON(b)
 }
 
-// annotationsOf makes the map that encoding/json makes of them.
+// annotationsOf makes the map that encoding/json makes of them, nil of more
+// than a list of referrers shows.
 func annotationsOf(raw []byte) (all map[string]string) {
+	if tooMany(raw) {
+		return nil
+	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	for {
 		// A value of the wrong type is empty.

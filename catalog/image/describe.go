@@ -25,6 +25,8 @@ const (
 	// They are stored with the image, and many large configs cost little to
 	// push.
 	maxArgs = 1 << 20
+	// maxROMs is how many ROMs are listed of all platforms together.
+	maxROMs = 4096
 	// maxUnpackedTotal is how much is decompressed to look into layers.
 	maxUnpackedTotal = 1 << 30
 )
@@ -72,6 +74,7 @@ type describer struct {
 	args     int64
 	unpacked int64
 	children int
+	roms     int
 
 	sizes  map[digest.Digest]blobSize
 	looked map[digest.Digest]findings
@@ -91,6 +94,7 @@ func newDescriber(content Content, memory LayerCache) *describer {
 		args:     maxArgs,
 		unpacked: maxUnpackedTotal,
 		children: maxChildren,
+		roms:     maxROMs,
 		sizes:    make(map[digest.Digest]blobSize),
 		looked:   make(map[digest.Digest]findings),
 	}

@@ -142,10 +142,15 @@ func (d Document) Blobs() []Descriptor {
 
 // Referrer is what the list of referrers shows of a manifest that has a
 // subject. An artifact without a type has that of its config ("Listing
-// Referrers" in the distribution specification). The map is made by each call.
+// Referrers" in the distribution specification). Annotations beyond
+// [MaxAnnotations] or [MaxAnnotationBytes] are left out, all of them, and so is
+// a type of more than 1,024 bytes. The map is made by each call.
 func (d Document) Referrer() (artifactType string, annotations map[string]string) {
 	if artifactType = d.artifactType; artifactType == "" {
 		artifactType = d.Config.MediaType
+	}
+	if len(artifactType) > maxType {
+		artifactType = ""
 	}
 	return artifactType, annotationsOf(d.annotations)
 }

@@ -51,6 +51,17 @@ func members(b []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
+// countMembers is how many keys such an object has, counted to one more than
+// most, and 0 of anything else.
+func countMembers(b []byte, most int) (n int) {
+	for range members(b) {
+		if n++; n > most {
+			break
+		}
+	}
+	return n
+}
+
 func unquote(quoted []byte) (s string) {
 	_ = json.Unmarshal(quoted, &s)
 	return s

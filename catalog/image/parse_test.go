@@ -232,6 +232,12 @@ func checkRead(t *testing.T, body []byte, doc image.Document) {
 	if want.ArtifactType == "" {
 		want.ArtifactType = want.Config.MediaType
 	}
+	if len(want.ArtifactType) > 1024 {
+		want.ArtifactType = ""
+	}
+	if len(want.Annotations) > image.MaxAnnotations || len(body) > image.MaxAnnotationBytes {
+		return // what a list of referrers leaves out: see TestReferrerLimits
+	}
 	artifactType, annotations := doc.Referrer()
 	if doc.Stated != want.MediaType || doc.Subject != want.Subject.Digest || artifactType != want.ArtifactType {
 		t.Errorf("got type %q, subject %q and artifact type %q, want %+v", doc.Stated, doc.Subject, artifactType, want)

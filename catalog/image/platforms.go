@@ -104,6 +104,11 @@ func (d *describer) add(ctx context.Context, doc Document, p Platform) error {
 			return err
 		}
 		p.Size += size.bytes
+		if parts[i]&PartROM != 0 && d.roms == 0 {
+			parts[i] &^= PartROM
+		} else if parts[i]&PartROM != 0 {
+			d.roms--
+		}
 		p.boot(Part{Digest: layer.Digest, Size: size.bytes, MediaType: layer.MediaType}, parts[i])
 	}
 	d.found = append(d.found, candidate{platform: p, config: doc.Config.Digest, created: doc.created})

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/berth-oci/berth/registry/budget"
 )
 
 // maxYAML is the size in bytes of the largest body that is read as YAML, which
@@ -19,18 +21,21 @@ const maxYAML = 64 << 10
 const wantBody = `want {"digest":"user/app@sha256:…"} or {"tag":"user/app:tag"}, or an array of such objects`
 
 // readBody reads the body whole, whatever method and Content-Type it came with.
-func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+func readBody(w http.ResponseWriter, r *http.Request, held *budget.Hold, most int64) ([]byte, error) {
 	tooLarge := &failure{http.StatusRequestEntityTooLarge, fmt.Sprintf("body: too large; want at most %d bytes", most)}
 	if r.ContentLength > most {
 		// What is still to come is not worth reading.
 		w.Header().Set("Connection", "close")
 		return nil, tooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	body, err := held.ReadAll(r.Context(), http.MaxBytesReader(w, r.Body, most), r.ContentLength)
 	var limit *http.MaxBytesError
 	switch {
 	case errors.As(err, &limit):
 		return nil, tooLarge
+	case errors.Is(err, budget.ErrFull):
+		w.Header().Set("Connection", "close")
+		return nil, err
 	case err != nil:
 		w.Header().Set("Connection", "close")
 		return nil, malformed("body: cut off after %d bytes; want as many as Content-Length says, or chunks up to the last", len(body))
@@ -47,7 +52,7 @@ func parseBody(body []byte, own hosts) ([]item, error) {
 	if len(body) == 0 {
 		return nil, nil
 	}
-	c := collector{own: own, seen: make(map[item]struct{})}
+	c := collector{own: own}
 	var err error
 	switch {
 	case json.Valid(body):
@@ -60,10 +65,10 @@ func parseBody(body []byte, own hosts) ([]item, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.empty > 0 && len(c.items) > 0 {
+	if c.empty > 0 && len(c.items.list) > 0 {
 		return nil, malformed("body: item %d has neither digest nor tag; %s", c.empty, wantBody)
 	}
-	return c.items, nil
+	return c.items.list, nil
 }
 
 // fields are an object of the body; nil is what was not given.
@@ -106,8 +111,7 @@ func (c *collector) field(f *fields, key string) (**string, error) {
 // collector gathers the checked items of a body.
 type collector struct {
 	own   hosts
-	items []item
-	seen  map[item]struct{}
+	items items
 	// array is set if the body is an array; n is the position in it, empty
 	// that of the first object that asks for nothing.
 	array    bool
@@ -153,20 +157,23 @@ func (c *collector) add(f fields) error {
 	}
 	var it item
 	if f.digest != nil {
-		if _, err := c.own.byDigest(c.place()+"digest", *f.digest); err != nil {
+		it.digest = *f.digest
+		if _, err := c.own.byDigest(c.place()+"digest", it.digest); err != nil {
 			return err
 		}
-		it.digest = *f.digest
 	}
 	if f.tag != nil {
-		if _, err := c.own.byTag(c.place()+"tag", *f.tag); err != nil {
+		it.tag = *f.tag
+		if _, err := c.own.byTag(c.place()+"tag", it.tag); err != nil {
 			return err
 		}
-		it.tag = *f.tag
 	}
-	if _, again := c.seen[it]; !again {
-		c.seen[it] = struct{}{}
-		c.items = append(c.items, it)
+	w, err := c.own.selector(it)
+	if err != nil {
+		return err
+	}
+	if !c.items.add(it, w) {
+		return malformed("%smore than %d images are asked for; want at most that many at once", c.place(), maxItems)
 	}
 	return nil
 }

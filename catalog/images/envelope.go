@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/berth-oci/berth/registry/budget"
 )
 
 // codeNotFound is the platform's error code of an entry for something that
@@ -48,7 +50,10 @@ func shown(value string) string {
 func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	ctx := r.Context()
 	var f *failure
-	if !errors.As(err, &f) {
+	if errors.Is(err, budget.ErrFull) {
+		w.Header().Set("Retry-After", budget.RetryAfter)
+		f = &failure{http.StatusServiceUnavailable, "as much is held in memory as may be; try again in a few seconds"}
+	} else if !errors.As(err, &f) {
 		if ctx.Err() != nil {
 			// The client has gone; there is no one to tell.
 			panic(http.ErrAbortHandler)

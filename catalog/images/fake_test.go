@@ -55,6 +55,13 @@ func (f *fake) Entry(ctx context.Context, repository string, dgst digest.Digest)
 	})
 }
 
+func (f *fake) Resolve(ctx context.Context, repository, tag string) (digest.Digest, error) {
+	e, err := f.find(ctx, f.entries, func(e index.Entry) bool {
+		return e.Repository == repository && slices.Contains(e.Tags, tag)
+	})
+	return e.Digest, err
+}
+
 func (f *fake) Tagged(ctx context.Context, repository, tag string) (index.Entry, error) {
 	return f.find(ctx, f.entries, func(e index.Entry) bool {
 		return e.Repository == repository && slices.Contains(e.Tags, tag)

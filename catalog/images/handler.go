@@ -25,6 +25,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/registry/access"
+	"github.com/berth-oci/berth/registry/budget"
 )
 
 // Catalog answers which images there are. Any error but [index.ErrNotFound]
@@ -33,12 +34,14 @@ type Catalog interface {
 	// Entry returns the image of a repository with a digest, also if it is a
 	// manifest that belongs to an index there; else [index.ErrNotFound].
 	Entry(ctx context.Context, repository string, dgst digest.Digest) (index.Entry, error)
+	// Resolve returns what a tag points to, image or not, or [index.ErrNotFound].
+	Resolve(ctx context.Context, repository, tag string) (digest.Digest, error)
 	// Tagged returns the image that a tag points to, or [index.ErrNotFound].
 	Tagged(ctx context.Context, repository, tag string) (index.Entry, error)
 	// ByUUID returns the image with a UUID, or [index.ErrNotFound].
 	ByUUID(ctx context.Context, id uuid.UUID) (index.Entry, error)
 	// ByDigest returns the images with a digest in the repositories that come
-	// after the given one, ordered by repository, at most n; fewer only at the
+	// after the given one, ordered by repository, at most n; none only at the
 	// end.
 	ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]index.Entry, error)
 	// Usage returns what a namespace stores.
@@ -57,6 +60,8 @@ type Options struct {
 	// MaxBody is the size in bytes of the largest body that is read; 0 means
 	// 1 MiB. A larger one is answered with 413.
 	MaxBody int64
+	// Memory bounds what is held of bodies and answers; nil does not.
+	Memory *budget.Memory
 	// Log is where failures of the catalog go; nil means [slog.Default].
 	Log *slog.Logger
 	// RequestID returns the ID of the request that a context belongs to, for
@@ -99,7 +104,7 @@ func New(c Catalog, opts Options) http.Handler {
 	if opts.RequestID == nil {
 		opts.RequestID = func(context.Context) string { return "" }
 	}
-	return &handler{catalog: c, opts: opts}
+	return &handler{catalog: bounded{c, opts.Memory}, opts: opts}
 }
 
 type handler struct {
@@ -179,8 +184,12 @@ type call struct {
 	// only, unless nil, are the UUIDs that what is asked by name may have.
 	only map[uuid.UUID]struct{}
 	// within are the items of the query where the body has items too: each
-	// image must then match one of them as well.
-	within []selector
+	// image must then match one of them as well; nil for none.
+	within *selectors
+	// seen, if there are several items, is what is known of images by now.
+	seen *seen
+	// out is what an answer is written to once it has begun; nil before.
+	out *stream
 }
 
 // read reads the query and the body. Whatever the client got wrong is a
@@ -191,7 +200,9 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) (*call, error) {
 	if c.query, err = parseQuery(r.URL.RawQuery, c.hosts); err != nil {
 		return nil, err
 	}
-	body, err := readBody(w, r, h.opts.MaxBody)
+	held := h.opts.Memory.Hold()
+	defer held.Release()
+	body, err := readBody(w, r, held, h.opts.MaxBody)
 	if err != nil {
 		return nil, err
 	}
@@ -202,12 +213,8 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) (*call, error) {
 	switch {
 	case len(items) > 0:
 		c.items, c.only = items, uuidSet(c.query.uuids)
-		for _, it := range c.query.items {
-			w, err := c.hosts.selector(it)
-			if err != nil {
-				return nil, err
-			}
-			c.within = append(c.within, w)
+		if c.within, err = newSelectors(c.query.items, c.hosts); err != nil {
+			return nil, err
 		}
 	case len(c.query.items) > 0:
 		c.items, c.only = c.query.items, uuidSet(c.query.uuids)

@@ -48,8 +48,11 @@ func (c *call) list(ctx context.Context) error {
 		for _, e := range found {
 			s.add(c.render(c, e))
 		}
+		count := len(found)
+		found = nil // the client is waited for with nothing but what is encoded
+		s.flush()
 		if left > 0 {
-			if left -= len(found); left <= 0 {
+			if left -= count; left <= 0 {
 				break
 			}
 			n = min(n, left)

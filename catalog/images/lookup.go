@@ -18,7 +18,8 @@ import (
 // until it is known what to say before them.
 const maxHeld = 64 << 10
 
-// lookUp answers with what was asked for, item by item.
+// lookUp answers with what was asked for, item by item, each image once: where
+// several items mean one, with the first of them.
 //
 // The status says what exists, and stands in front of all entries. So a first
 // walk finds that out. If all entries fit into a small buffer meanwhile, they
@@ -40,10 +41,13 @@ func (c *call) lookUp(ctx context.Context) error {
 		}
 		return err
 	}
+	if len(c.items) > 1 {
+		c.seen = newSeen()
+	}
 	for i, it := range c.items {
 		begin := time.Now()
-		err := c.each(ctx, it, func(e index.Entry) error {
-			seen[i] = true
+		var err error
+		seen[i], err = c.each(ctx, it, func(e index.Entry) error {
 			if full || c.r.Method == http.MethodHead {
 				return errEnough
 			}
@@ -69,8 +73,9 @@ func (c *call) lookUp(ctx context.Context) error {
 		return nil
 	}
 	s := c.begin(o)
+	c.out = s
 	if !full {
-		s.must(s.w.Write(held.Bytes()))
+		s.pending.Write(held.Bytes())
 		s.end()
 		return nil
 	}
@@ -79,14 +84,16 @@ func (c *call) lookUp(ctx context.Context) error {
 	return nil
 }
 
-// again is the second walk: it writes the entries of the items that the first
-// one has seen.
+// again is the second walk of lookUp, over what the first has seen.
 func (c *call) again(ctx context.Context, s *stream, seen []bool) {
+	if c.seen != nil {
+		c.seen.answered = make(map[uuid.UUID]struct{})
+	}
 	for i, it := range c.items {
 		found, begin := false, time.Now()
 		if seen[i] {
-			err := c.each(ctx, it, func(e index.Entry) error {
-				found = true
+			var err error
+			found, err = c.each(ctx, it, func(e index.Entry) error {
 				s.add(c.render(c, e))
 				return nil
 			})
@@ -98,6 +105,7 @@ func (c *call) again(ctx context.Context, s *stream, seen []bool) {
 			c.hidden += time.Since(begin)
 			s.add(it.absent())
 		}
+		s.flush()
 	}
 }
 
@@ -135,31 +143,42 @@ func (c *call) none(it item) error {
 // errEnough ends a walk over entries early.
 var errEnough = errors.New("enough")
 
-// each calls visit for every image that is what the item asks for and that all
-// filters let through: several only for a digest without a name. visit ends it
-// with errEnough.
-func (c *call) each(ctx context.Context, it item, visit func(index.Entry) error) error {
+// each calls visit for every image that is what the item asks for, that all
+// filters let through and that no item before it was answered with: several only
+// for a digest without a name. It reports whether there is any, answered before
+// or not. visit ends it with errEnough.
+func (c *call) each(ctx context.Context, it item, visit func(index.Entry) error) (found bool, err error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return false, err
 	}
-	err := c.walk(ctx, it, func(e index.Entry) (bool, error) {
-		ok, err := c.passes(ctx, e)
-		if ok && err == nil {
-			err = visit(e)
+	err = c.walk(ctx, it, func(e index.Entry, whole bool) (bool, error) {
+		ok, err := c.judged(ctx, e)
+		if !ok || err != nil {
+			return false, err
 		}
-		return ok, err
+		if c.seen != nil && !c.seen.first(e) {
+			found = true
+			return true, nil
+		}
+		if !whole {
+			if e, err = c.catalog.Entry(ctx, e.Repository, e.Digest); err != nil {
+				return false, err
+			}
+		}
+		found = true
+		return true, visit(e)
 	})
 	if errors.Is(err, index.ErrNotFound) || errors.Is(err, errEnough) {
-		return nil
+		err = nil
 	}
-	return err
+	return found, err
 }
 
 // one returns the first image that is what the item asks for, or
 // [index.ErrNotFound].
 func (c *call) one(ctx context.Context, it item) (index.Entry, error) {
 	var found index.Entry
-	err := c.walk(ctx, it, func(e index.Entry) (bool, error) {
+	err := c.walk(ctx, it, func(e index.Entry, _ bool) (bool, error) {
 		found = e
 		return true, errEnough
 	})
@@ -169,10 +188,11 @@ func (c *call) one(ctx context.Context, it item) (index.Entry, error) {
 	return index.Entry{}, err
 }
 
-// walk calls try for the images that are what the item asks for. Of those that
-// a name may mean, the first that try takes is the one: alice/app as it stands,
-// else official/alice/app.
-func (c *call) walk(ctx context.Context, it item, try func(index.Entry) (bool, error)) error {
+// walk calls try for the images that are what the item asks for, and says whether
+// each is whole, or without what is large: see seen. Of those that a name may
+// mean, the first that try takes is the one: alice/app as it stands, else
+// official/alice/app.
+func (c *call) walk(ctx context.Context, it item, try func(e index.Entry, whole bool) (bool, error)) error {
 	if it.uuid != "" {
 		id, _ := parseUUID(it.uuid) // checked when it was read
 		e, err := c.catalog.ByUUID(ctx, id)
@@ -180,7 +200,7 @@ func (c *call) walk(ctx context.Context, it item, try func(index.Entry) (bool, e
 			return index.ErrNotFound
 		}
 		if err == nil {
-			_, err = try(e)
+			_, err = try(e, true)
 		}
 		return err
 	}
@@ -197,36 +217,34 @@ func (c *call) walk(ctx context.Context, it item, try func(index.Entry) (bool, e
 			return err
 		}
 		for _, e := range found {
-			if _, err := try(e); err != nil {
+			if _, err := try(e, true); err != nil {
 				return err
 			}
 		}
-		if len(found) < batch {
+		if len(found) == 0 {
 			return nil
 		}
 		after = found[len(found)-1].Repository
+		found = nil // as in list
+		if c.out != nil {
+			c.out.flush()
+		}
 	}
 }
 
 // named is walk for an image with a name.
-func (c *call) named(ctx context.Context, w selector, try func(index.Entry) (bool, error)) error {
+func (c *call) named(ctx context.Context, w selector, try func(e index.Entry, whole bool) (bool, error)) error {
 	for i, repository := range w.repositories {
 		if !c.caller.MayRead(repository) || i > 0 && !c.inFolder(repository) {
 			continue // it is not asked for
 		}
-		var e index.Entry
-		var err error
-		if len(w.tags) > 0 {
-			e, err = c.catalog.Tagged(ctx, repository, w.tags[0])
-		} else {
-			e, err = c.catalog.Entry(ctx, repository, w.digest)
-		}
+		e, whole, err := c.find(ctx, repository, w)
 		if errors.Is(err, index.ErrNotFound) || err == nil && !w.matches(e) {
 			continue
 		} else if err != nil {
 			return err
 		}
-		if ok, err := try(e); ok || err != nil {
+		if ok, err := try(e, whole); ok || err != nil {
 			return err
 		}
 	}
@@ -255,10 +273,10 @@ func (c *call) passes(ctx context.Context, e index.Entry) (bool, error) {
 			return false, nil
 		}
 	}
-	if len(c.within) == 0 {
+	if c.within == nil {
 		return true, nil
 	}
-	for _, w := range c.within {
+	for w := range c.within.near(e) {
 		if ok, err := c.means(ctx, w, e); ok || err != nil {
 			return ok, err
 		}
@@ -276,7 +294,7 @@ func (c *call) means(ctx context.Context, w selector, e index.Entry) (bool, erro
 		return true, nil
 	}
 	first := false
-	err := c.named(ctx, w, func(found index.Entry) (bool, error) {
+	err := c.named(ctx, w, func(found index.Entry, _ bool) (bool, error) {
 		first = found.Repository == e.Repository
 		return true, nil
 	})
@@ -284,17 +302,4 @@ func (c *call) means(ctx context.Context, w selector, e index.Entry) (bool, erro
 		return false, nil // gone meanwhile
 	}
 	return first, err
-}
-
-// uuidSet is what a lookup by name is limited to; nil for no UUIDs.
-func uuidSet(items []item) map[uuid.UUID]struct{} {
-	if len(items) == 0 {
-		return nil
-	}
-	set := make(map[uuid.UUID]struct{}, len(items))
-	for _, it := range items {
-		id, _ := parseUUID(it.uuid)
-		set[id] = struct{}{}
-	}
-	return set
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -166,17 +168,21 @@ func TestLargeBatch(t *testing.T) {
 	server := serve(t, f, Options{})
 	var body strings.Builder
 	body.WriteString(`[{"tag":"bob/app"},{"digest":"` + shaA + `"}`)
+	for i := range 900 {
+		fmt.Fprintf(&body, `,{"tag":"alice/app:none%d"}`, i)
+	}
 	for i := range 2000 {
-		fmt.Fprintf(&body, `,{"tag":"localhost:%d/alice/app"},{"tag":"alice/app:none%d"}`, i+1, i)
+		fmt.Fprintf(&body, `,{"tag":"localhost:%d/alice/app"}`, i+1) // all of them the same
 	}
 	body.WriteString("]")
 	a := get(t, server.URL+"/images", body.String())
 	names := a.names()
-	if a.code != http.StatusOK || a.Status != "partial_success" || a.Message != "2000 of 4002 images do not exist" || len(names) != 4004 {
+	if a.code != http.StatusOK || a.Status != "partial_success" || a.Message != "900 of 903 images do not exist" || len(names) != 905 {
 		t.Fatalf("got %d %s %q with %d images", a.code, a.Status, a.Message, len(names))
 	}
-	if !strings.HasSuffix(names[0], "bob/app") || !strings.HasSuffix(names[1], "/alice/copy") || names[4003] != "missing alice/app:none1999" {
-		t.Errorf("got %v … %v", names[:4], names[4003])
+	if !strings.HasSuffix(names[0], "bob/app") || !strings.HasSuffix(names[1], "/alice/copy") ||
+		names[903] != "missing alice/app:none899" || !strings.HasSuffix(names[904], "/alice/app") {
+		t.Errorf("got %v … %v", names[:4], names[903:])
 	}
 	a = do(t, http.MethodHead, server.URL+"/images", body.String())
 	if a.code != http.StatusOK || a.raw != "" {
@@ -185,7 +191,7 @@ func TestLargeBatch(t *testing.T) {
 	// A catalog that fails on the second walk ends the connection.
 	f.calls = 0
 	get(t, server.URL+"/images", body.String())
-	f.err, f.failAfter, f.calls = errors.New("disk on fire"), f.calls-100, 0
+	f.err, f.failAfter, f.calls = errors.New("disk on fire"), f.calls-1, 0
 	req, err := http.NewRequest(http.MethodGet, server.URL+"/images", strings.NewReader(body.String()))
 	if err != nil {
 		t.Fatal(err)
@@ -211,5 +217,110 @@ func TestLookupReadsOnce(t *testing.T) {
 		if f.calls != 1 {
 			t.Errorf("%s: the catalog was asked %d times", method, f.calls)
 		}
+	}
+}
+
+// An image is answered once, however it is asked for, and read once if it is
+// asked for by name; a thousand images may be asked for.
+func TestLookupOnce(t *testing.T) {
+	f := shop()
+	tags := []string{"latest"}
+	for i := range maxItems {
+		tags = append(tags, fmt.Sprintf("t%04d", i))
+	}
+	slices.Sort(tags)
+	f.entries = append(f.entries, newImage("carol/app", 1, tags...))
+	c := &counting{fake: f}
+	server := serve(t, c, Options{PublicHost: "r.example.com"})
+	d := at("carol/app", 1)
+	for name, items := range map[string][]string{
+		"spellings": {`{"tag":"carol/app"}`, `{"tag":"carol/app:latest"}`, `{"tagged":"r.example.com/carol/app"}`, `{"tag":"R.EXAMPLE.COM/carol/app"}`,
+			`{"tag":"x:1/carol/app:latest"}`},
+		"spellings of digests": {`{"digest":"` + d + `"}`, `{"digest":"x:1/` + d + `"}`, `{"digest":"r.example.com/` + d + `"}`},
+		"digests and tags": {`{"digest":"` + d + `"}`, `{"digest":"carol/app@` + d + `"}`, `{"tag":"carol/app"}`, `{"tag":"carol/app:t0001"}`,
+			`{"digest":"carol/app:t0001@` + d + `"}`, `{"digest":"` + d + `","tag":"carol/app:t0002"}`},
+	} {
+		a := get(t, server.URL+"/images", "["+strings.Join(items, ",")+"]")
+		if a.code != http.StatusOK || a.Status != "success" || !slices.Equal(a.names(), []string{"r.example.com/carol/app"}) {
+			t.Errorf("%s: got %d %s", name, a.code, a.raw)
+		}
+	}
+	var items []string
+	for i := range maxItems {
+		items = append(items, fmt.Sprintf(`{"tag":"carol/app:t%04d"}`, i))
+	}
+	c.whole = 0
+	a := get(t, server.URL+"/images", "["+strings.Join(items, ",")+"]")
+	if a.Status != "success" || len(a.names()) != 1 || c.whole != 1 {
+		t.Errorf("by each of its tags: got %d %q, %d images, read %d times", a.code, a.Message, len(a.names()), c.whole)
+	}
+	wantFailure(t, get(t, server.URL+"/images", "["+strings.Join(append(items, `{"tag":"one/more"}`), ",")+"]"), 400, "want at most that many")
+	ids := make([]string, maxItems+1)
+	for i := range ids {
+		ids[i] = id("x/y", i)
+	}
+	if a := get(t, server.URL+"/images?uuid="+strings.Join(ids[1:], ","), ""); a.code != 404 || len(a.names()) != maxItems {
+		t.Errorf("by a thousand UUIDs: got %d %.200s", a.code, a.raw)
+	}
+	wantFailure(t, get(t, server.URL+"/images?uuid="+strings.Join(ids, ","), ""), 400, "want at most that many")
+}
+
+// counting counts the images that are read by name.
+type counting struct {
+	*fake
+	whole int
+}
+
+func (c *counting) Tagged(ctx context.Context, repository, tag string) (index.Entry, error) {
+	e, err := c.fake.Tagged(ctx, repository, tag)
+	if err == nil {
+		c.whole++
+	}
+	return e, err
+}
+
+func (c *counting) Entry(ctx context.Context, repository string, dgst digest.Digest) (index.Entry, error) {
+	e, err := c.fake.Entry(ctx, repository, dgst)
+	if err == nil {
+		c.whole++
+	}
+	return e, err
+}
+
+// What the query asks for is not compared with everything the body asks for: a
+// thousand of one do not make the other slower by as much.
+func TestQueryTimesBody(t *testing.T) {
+	f := &fake{}
+	var items []string
+	for i := range 100 {
+		var tags []string
+		for j := range 300 {
+			tags = append(tags, fmt.Sprintf("t%02d-%03d", i, j))
+		}
+		e := newImage("alice/app", i, tags...)
+		f.entries = append(f.entries, e)
+		items = append(items, `{"digest":"`+e.Digest.String()+`"}`)
+	}
+	body := "[" + strings.Join(items, ",") + "]"
+	took := func(n int) time.Duration {
+		tags := make([]string, n)
+		for i := range tags {
+			tags[i] = fmt.Sprintf("alice/app:u%02d-%03d", i/300, i%300)
+		}
+		r := httptest.NewRequest(http.MethodGet, "/images?tag="+strings.Join(tags, ","), strings.NewReader(body))
+		w := httptest.NewRecorder()
+		begin := time.Now()
+		New(f, Options{}).ServeHTTP(w, r)
+		if took := time.Since(begin); w.Code == http.StatusNotFound {
+			return took
+		}
+		t.Fatalf("%d tags: %d %.200s", n, w.Code, w.Body)
+		return 0
+	}
+	fastest := func(n int) time.Duration { return min(took(n), took(n), took(n), took(n), took(n)) }
+	one, thousand := fastest(1), fastest(maxItems)
+	t.Logf("one tag takes %v, a thousand %v", one, thousand)
+	if thousand > 8*one {
+		t.Errorf("a thousand tags take %v, one takes %v", thousand, one)
 	}
 }

@@ -16,9 +16,9 @@ import (
 const (
 	// maxCount is the largest count; without a count a list has no limit.
 	maxCount = 1<<31 - 1
-	// maxQueryItems bounds the digests and tags of a query, which are compared
-	// with every image that the body asks for.
-	maxQueryItems = 1000
+	// maxItems is how many images are looked up at once, after the spellings of
+	// each have been made one; so many values may a query have of digest or tag.
+	maxItems = 1000
 
 	wantUUID  = "want a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 	wantOrder = "want asc, desc, PAGINATION_ORDER_ASC or PAGINATION_ORDER_DESC"
@@ -210,6 +210,9 @@ func uuidItems(values []string) ([]item, error) {
 			return nil, malformed("query parameter uuid: %s is not a UUID; %s, several of them separated by commas", shown(value), wantUUID)
 		}
 		if _, again := seen[id]; !again {
+			if len(items) == maxItems {
+				return nil, malformed("query parameter uuid: more than %d images are asked for; want at most that many at once", maxItems)
+			}
 			seen[id] = struct{}{}
 			items = append(items, item{uuid: value})
 		}
@@ -222,12 +225,12 @@ func uuidItems(values []string) ([]item, error) {
 func nameItems(digests, tags []string, own hosts) ([]item, error) {
 	digests, tags = slices.Compact(digests), slices.Compact(tags)
 	switch {
-	case len(digests) > maxQueryItems || len(tags) > maxQueryItems:
-		return nil, malformed("query parameters digest and tag: want at most %d values; more fit into the body, as an array of objects", maxQueryItems)
+	case len(digests) > maxItems || len(tags) > maxItems:
+		return nil, malformed("query parameters digest and tag: want at most %d values", maxItems)
 	case len(digests) > 0 && len(tags) > 0 && len(digests)+len(tags) > 2:
 		return nil, malformed("query parameters digest and tag: given %d digests and %d tags; want one of each, or several of one of them", len(digests), len(tags))
 	}
-	var items []item
+	var all items
 	for i := range max(len(digests), len(tags)) {
 		var it item
 		if i < len(digests) {
@@ -242,9 +245,11 @@ func nameItems(digests, tags []string, own hosts) ([]item, error) {
 			}
 			it.tag = tags[i]
 		}
-		if !slices.Contains(items, it) {
-			items = append(items, it)
+		w, err := own.selector(it)
+		if err != nil {
+			return nil, err
 		}
+		all.add(it, w) // there cannot be too many
 	}
-	return items, nil
+	return all.list, nil
 }

@@ -131,6 +131,45 @@ func both(a, b selector) selector {
 	return b
 }
 
+// key is the same for selectors that ask for the same, however they were spelled.
+func (w selector) key() string {
+	var places []string
+	for _, name := range w.repositories {
+		// Every repository lies in a namespace.
+		if strings.Contains(name, "/") && !slices.Contains(places, name) {
+			places = append(places, name)
+		}
+	}
+	tags := slices.Compact(slices.Sorted(slices.Values(w.tags)))
+	// None of the separators is in a name, a tag or a digest.
+	return strings.Join(places, " ") + "|" + strings.Join(tags, " ") + "|" + string(w.digest)
+}
+
+// items gathers what is looked up, each image that is meant once, by the first
+// of its spellings.
+type items struct {
+	list []item
+	seen map[string]struct{}
+}
+
+// add keeps an item that asks for what none before it did. It returns false if
+// there are too many.
+func (i *items) add(it item, w selector) bool {
+	if i.seen == nil {
+		i.seen = make(map[string]struct{})
+	}
+	key := w.key()
+	if _, again := i.seen[key]; again {
+		return true
+	}
+	if len(i.list) == maxItems {
+		return false
+	}
+	i.seen[key] = struct{}{}
+	i.list = append(i.list, it)
+	return true
+}
+
 // matches reports whether an image is one that is wanted.
 func (w selector) matches(e index.Entry) bool {
 	if !w.anywhere && !slices.Contains(w.repositories, e.Repository) {

@@ -1,7 +1,7 @@
 package images
 
 import (
-	"bufio"
+	"bytes"
 	"net/http"
 )
 
@@ -9,35 +9,57 @@ import (
 const bufferSize = 32 << 10
 
 // stream writes an envelope as its entries come. A client that does not take
-// it ends the request.
+// it ends the request. While one is waited for, nothing is held of the entries
+// but what they are encoded to: add never waits, flush does.
 type stream struct {
 	c *call
-	w *bufio.Writer
 	entries
+	// pending is what was added and is not sent yet.
+	pending bytes.Buffer
 }
 
-// begin writes the head of an answer. From here on it can only be completed or
-// aborted.
+// begin begins an answer. From here on it can only be completed or aborted.
 func (c *call) begin(o outcome) *stream {
 	writeHeader(c.w, o.code)
-	s := &stream{c: c, w: bufio.NewWriterSize(c.w, bufferSize)}
-	s.entries.w = s.w
-	s.must(s.w.Write(o.open()))
+	s := &stream{c: c}
+	s.entries.w = &s.pending
+	s.pending.Write(o.open())
 	return s
 }
 
-func (s *stream) add(value any) { s.must(0, s.entries.add(value)) }
-
-func (s *stream) end() {
-	s.must(s.w.Write(closing(s.c.start.Add(s.c.hidden))))
-	s.must(0, s.w.Flush())
+func (s *stream) add(value any) {
+	if err := s.entries.add(value); err != nil {
+		panic(err) // strings and numbers only, into memory
+	}
 }
 
-func (s *stream) must(_ int, err error) {
-	if err != nil {
+// flush sends what has gathered, if it is enough to be sent.
+func (s *stream) flush() {
+	if s.pending.Len() >= bufferSize {
+		s.send()
+	}
+}
+
+func (s *stream) end() {
+	s.pending.Write(closing(s.c.start.Add(s.c.hidden)))
+	s.send()
+}
+
+// send waits for the client, and has room for what it holds meanwhile.
+func (s *stream) send() {
+	held := s.c.opts.Memory.Hold()
+	defer held.Release()
+	if err := held.Grow(s.c.r.Context(), int64(s.pending.Cap())); err != nil {
+		s.c.abort(err)
+	}
+	if _, err := s.c.w.Write(s.pending.Bytes()); err != nil {
 		// The connection is broken, and there is nothing to do about it.
 		panic(http.ErrAbortHandler)
 	}
+	if s.pending.Cap() > 4*bufferSize {
+		s.pending = bytes.Buffer{} // one large entry does not make the rest large
+	}
+	s.pending.Reset()
 }
 
 // abort ends the connection in the middle of an answer, so that the client

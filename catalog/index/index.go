@@ -39,11 +39,12 @@ type Reader interface {
 	// ByUUID returns the image with a UUID, or ErrNotFound.
 	ByUUID(ctx context.Context, id uuid.UUID) (Entry, error)
 	// ByDigest returns the images with a digest in the repositories that come
-	// after the given one by name, at most n, fewer only at the end; within
-	// limits them as in Query.
+	// after the given one by name, at most n, and no more once they come to
+	// [BatchBytes]; none only at the end. within limits them as in Query.
 	ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]Entry, error)
-	// List returns the next entries of a list, at most n, and how far it has
-	// come: "" at the end. Filters may leave a batch empty before the end. An
+	// List returns the next entries of a list, at most n, and no more once they
+	// come to [BatchBytes], and how far it has come: "" at the end. Filters may
+	// leave a batch empty before the end. An
 	// image that exists during the whole of a list is in it exactly once.
 	List(ctx context.Context, q Query, after Cursor, n int) ([]Entry, Cursor, error)
 
@@ -53,8 +54,11 @@ type Reader interface {
 	// by any of its digests, or ErrNotFound.
 	Canonical(ctx context.Context, repository string, dgst digest.Digest) (digest.Digest, error)
 	// Referrers returns the manifests of the repository that have a subject, by
-	// any of its digests, after the given one by digest, at most n.
-	Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]image.Description, error)
+	// any of its digests, and an artifact type, unless that is "": those after
+	// the given one by digest, at most n, and no more once their annotations
+	// come to [BatchBytes]. next is where to go on after, "" at the end; before
+	// it, a batch may be empty.
+	Referrers(ctx context.Context, repository string, subject digest.Digest, artifactType string, after digest.Digest, n int) (referrers []image.Referrer, next digest.Digest, err error)
 	// Repositories returns the names of repositories that hold a manifest, after
 	// the given one, at most n; within limits them as in Query.
 	Repositories(ctx context.Context, within []string, after string, n int) ([]string, error)
@@ -79,6 +83,11 @@ type Reader interface {
 	// Stats counts what is there.
 	Stats(ctx context.Context) (Stats, error)
 }
+
+// BatchBytes is how many bytes of what an index holds, roughly, a batch is made
+// of: one that has reached it is not added to. What is larger by itself comes
+// alone.
+const BatchBytes = 64 << 10
 
 // Planner is what a change is planned from. It reads like [Reader].
 type Planner interface {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -25,6 +24,7 @@ import (
 	"github.com/berth-oci/berth/config"
 	"github.com/berth-oci/berth/registry"
 	"github.com/berth-oci/berth/registry/access"
+	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/fsync"
 )
@@ -39,6 +39,7 @@ type berth struct {
 	gate     *access.Gate
 	catalog  *catalog.Catalog
 	registry *registry.Registry
+	memory   *budget.Memory
 	closers  []func() error // run last to first
 }
 
@@ -104,21 +105,14 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	}
 	server.CountImages(metrics, b.catalog.Stats)
 
+	b.memory = newMemory(c, metrics)
 	b.registry, err = registry.New(context.WithoutCancel(ctx), registry.Options{
 		Store: b.store, Section: section, Secret: hex.EncodeToString(access.DeriveKey([]byte(secret), "state of uploads")), PublicURL: c.HTTP.PublicURL, ReadOnly: c.ReadOnly(),
 		Begin: func(ctx context.Context, repository string) (registry.Tx, error) {
 			return b.catalog.Begin(ctx, repository)
 		},
-		Referrers: func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]registry.Referrer, error) {
-			found, err := b.catalog.Referrers(ctx, repository, subject, after, n)
-			referrers := make([]registry.Referrer, len(found))
-			for i, d := range found {
-				referrers[i] = registry.Referrer{
-					MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, ArtifactType: d.ArtifactType, Annotations: d.Annotations,
-				}
-			}
-			return referrers, err
-		},
+		Referrers:     b.catalog.Referrers,
+		Memory:        b.memory,
 		MissingLayers: c.Registry.MissingLayers,
 		Catalog:       b.catalog, Accounts: b.accounts, Audit: audit,
 		RequestID: server.RequestID, Log: log,

@@ -92,7 +92,7 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 		Harbor:   b.gate.Wrap(b.registry.Harbor()),
 		Images: b.gate.Wrap(images.New(b.catalog, images.Options{
 			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
-			Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder,
+			Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder, Memory: b.memory,
 		})),
 		Within:   access.Hold,
 		Account:  func(r *http.Request) string { return access.Held(r.Context()) },

@@ -143,10 +143,10 @@ func TestBodies(t *testing.T) {
 		h.refused(h.ask("GET", "/v1/images", strings.Repeat(" ", 2<<20)), "2 MiB of blanks", 413)
 		h.refused(h.ask("GET", "/v1/images", io.MultiReader(strings.NewReader(strings.Repeat(" ", 2<<20)))), "2 MiB in chunks", 413)
 
-		// As many as fit into what is allowed: none of them there, so that each
-		// has to be looked for everywhere.
-		fill := func(item string) string {
-			n := (1<<20 - 2) / (len(fmt.Sprintf(item, 0)) + 1)
+		// As many as are allowed, none of them there, so that each has to be
+		// looked for everywhere; and as many as fit into the body.
+		fill := func(item string, most int) string {
+			n := min(most, (1<<20-2)/(len(fmt.Sprintf(item, 0))+1))
 			items := make([]string, n)
 			for i := range items {
 				items[i] = fmt.Sprintf(item, i)
@@ -156,8 +156,10 @@ func TestBodies(t *testing.T) {
 		for what, item := range map[string]string{
 			"tags": `{"tag":"a:%06d"}`, "digests": `{"digest":"sha256:%064x"}`, "named digests": `{"digest":"a@sha256:%064x"}`,
 		} {
-			h.refused(h.ask("GET", "/v1/images", fill(item)), "1 MiB of "+what, 404)
-			h.refused(h.ask("GET", "/v1/images/list", fill(item)), "1 MiB of "+what, 404)
+			for _, path := range []string{"/v1/images", "/v1/images/list"} {
+				h.refused(h.ask("GET", path, fill(item, 1000)), "a thousand "+what, 404)
+				h.refused(h.ask("GET", path, fill(item, 1<<20)), "1 MiB of "+what, 400)
+			}
 		}
 		for what, body := range map[string]string{
 			"nested arrays":       strings.Repeat("[", 1<<20),

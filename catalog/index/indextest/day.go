@@ -108,7 +108,7 @@ func look(ctx context.Context, w *World) (string, error) {
 			say(tag, brief(e), err)
 			c, err := w.Canonical(ctx, repository, d)
 			say(tag, c, err)
-			found, err := w.Referrers(ctx, repository, d, "", 9)
+			found, _, err := w.Referrers(ctx, repository, d, "", "", 9)
 			say(tag, len(found), err)
 			e, err = w.Entry(ctx, repository, d)
 			say(tag, brief(e), err)

@@ -157,8 +157,12 @@ func (f *Faulty) Canonical(ctx context.Context, repository string, d digest.Dige
 	return get(f, "Canonical", func() (digest.Digest, error) { return f.Index.Canonical(ctx, repository, d) })
 }
 
-func (f *Faulty) Referrers(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]image.Description, error) {
-	return get(f, "Referrers", func() ([]image.Description, error) { return f.Index.Referrers(ctx, repository, subject, after, n) })
+func (f *Faulty) Referrers(ctx context.Context, repository string, subject digest.Digest, artifactType string, after digest.Digest, n int) (referrers []image.Referrer, next digest.Digest, err error) {
+	referrers, err = get(f, "Referrers", func() ([]image.Referrer, error) {
+		referrers, next, err = f.Index.Referrers(ctx, repository, subject, artifactType, after, n)
+		return referrers, err
+	})
+	return referrers, next, err
 }
 
 func (f *Faulty) Repositories(ctx context.Context, within []string, after string, n int) ([]string, error) {

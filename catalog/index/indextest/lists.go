@@ -112,7 +112,7 @@ func testAliases(t *testing.T, o Options) {
 			if parents, err := x.Parents(ctx, repo, d); err != nil || !slices.Equal(parents, []digest.Digest{parent}) {
 				t.Fatalf("parents by %s: %v, %v", d.Algorithm(), parents, err)
 			}
-			found, err := x.Referrers(ctx, repo, d, "", 9)
+			found, _, err := x.Referrers(ctx, repo, d, "", "", 9)
 			if err != nil || len(found) != 1 || found[0].Digest != signature {
 				t.Fatalf("referrers by %s: %v, %v", d.Algorithm(), found, err)
 			}

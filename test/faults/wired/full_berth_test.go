@@ -20,7 +20,6 @@ import (
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog"
 	"github.com/berth-oci/berth/catalog/bolt"
@@ -169,10 +168,7 @@ func newFullBerth(t *testing.T, dir, file string, hold func(path string)) *fullB
 		Begin: func(ctx context.Context, repository string) (registry.Tx, error) {
 			return all.Begin(ctx, repository)
 		},
-		Referrers: func(ctx context.Context, repository string, subject, after digest.Digest, n int) ([]registry.Referrer, error) {
-			_, err := all.Referrers(ctx, repository, subject, after, n)
-			return nil, err
-		},
+		Referrers: all.Referrers,
 		RequestID: func(context.Context) string { return "" }, Log: quiet,
 	})
 	if err != nil {
