@@ -45,9 +45,9 @@ func manyMembers(object bool, size int) string {
 	return "[" + b.String() + "]"
 }
 
-// TestHostileReferrersMemory asks what refers to an image: few manifests, each
+// TestReferrersMemory asks what refers to an image: few manifests, each
 // with 300,000 tiny annotations.
-func TestHostileReferrersMemory(t *testing.T) {
+func TestReferrersMemory(t *testing.T) {
 	s := specified(t)
 	const repository, count = "alice/referred", 10
 	image := s.image(repository, "referred")

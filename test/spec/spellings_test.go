@@ -9,8 +9,8 @@ import (
 	"github.com/berth-oci/berth/test/harness"
 )
 
-// TestHostileSpellings asks for one image in many ways.
-func TestHostileSpellings(t *testing.T) {
+// TestSpellings asks for one image in many ways.
+func TestSpellings(t *testing.T) {
 	s := specified(t)
 	text := strings.Repeat("x", 240<<10)
 	config := s.blob("alice/app", string(configOf(0, `["x=`+text+`"]`, `{"x":"`+text+`"}`)))
