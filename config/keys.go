@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Key documents one key.
 type Key struct {
@@ -57,12 +60,12 @@ type setting struct {
 
 // settings is the table of all keys but the driver's, bound to c.
 func (c *Config) settings() []setting {
-	h, s := &c.HTTP, &c.Storage
-	purge := &s.Maintenance.UploadPurging
-	return []setting{
-		{path: "data", field: &c.Data,
-			doc: "Folder for everything that berth keeps."},
+	data := []setting{{path: "data", field: &c.Data, doc: "Folder for everything that berth keeps."}}
+	return slices.Concat(data, c.HTTP.settings(), c.Storage.settings(), c.otherSettings())
+}
 
+func (h *HTTP) settings() []setting {
+	return []setting{
 		{path: "http.listen", field: &h.Listen,
 			doc: "Address to listen on: host and numeric port. No host means every interface, port 0 any free port."},
 		{path: "http.public_url", field: &h.PublicURL,
@@ -101,7 +104,12 @@ func (c *Config) settings() []setting {
 			doc: "Most requests at a time; 0 means an eighth of the files that the system lets berth open, and at most 1000."},
 		{path: "http.limits.uploads", field: &h.Limits.Uploads,
 			doc: "Most uploads at a time; 0 means half of http.limits.requests."},
+	}
+}
 
+func (s *Storage) settings() []setting {
+	purge := &s.Maintenance.UploadPurging
+	return []setting{
 		{path: "storage.delete.enabled", field: &s.Delete.Enabled,
 			doc: "Always true: images are deleted through the API, and the index relies on it."},
 		{path: "storage.redirect.disable", field: &s.Redirect.Disable, byDefault: "false for s3, else true",
@@ -120,7 +128,11 @@ func (c *Config) settings() []setting {
 			doc: "Refuse every change."},
 		{path: "storage.tag.concurrencylimit", field: &s.Tag.ConcurrencyLimit,
 			doc: "How many tags of a repository are read from storage at once; 0 means as many as there are processors."},
+	}
+}
 
+func (c *Config) otherSettings() []setting {
+	return []setting{
 		{path: "registry.missing_layers", field: &c.Registry.MissingLayers,
 			doc: "Take manifests although their config or layers are not stored. Such an image cannot be pulled whole."},
 

@@ -68,16 +68,8 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, a *requ
 	}
 	filtered := r.filter(w, a)
 	filtered.created = func(h http.Header) {
-		h.Set("Docker-Content-Digest", named.String())
 		h.Set("Location", strings.Replace(h.Get("Location"), target.digest.String(), named.String(), 1))
-		for _, tag := range tags {
-			if a.tag == "" {
-				h.Add("OCI-Tag", tag)
-			}
-		}
-		if document.Subject != "" { // ("Pushing Manifests with Subject")
-			h.Set("OCI-Subject", document.Subject.String())
-		}
+		tellPushed(h, a, named, in)
 	}
 	r.app.ServeHTTP(filtered, out)
 	e := r.event(req, a, "push")
@@ -90,6 +82,19 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, a *requ
 		e.Action, e.Detail = "refused", why(rec.err)
 	}
 	r.record(req, e)
+}
+
+// tellPushed says in the headers of an answer what has become of a push.
+func tellPushed(h http.Header, a *request, named digest.Digest, in *push) {
+	h.Set("Docker-Content-Digest", named.String())
+	for _, tag := range in.tags {
+		if a.tag == "" {
+			h.Add("OCI-Tag", tag)
+		}
+	}
+	if in.document.Subject != "" { // ("Pushing Manifests with Subject")
+		h.Set("OCI-Subject", in.document.Subject.String())
+	}
 }
 
 // checkNames checks the digest under which a manifest is pushed, and returns the tags

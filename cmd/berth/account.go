@@ -89,6 +89,16 @@ func (a *account) load() (*config.Config, error) {
 	return a.loadAnyway()
 }
 
+// loadFile is load, and reads the accounts.
+func (a *account) loadFile() (*config.Config, *access.File, error) {
+	c, err := a.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	file, err := a.read(c)
+	return c, file, err
+}
+
 // read reads the accounts.
 func (a *account) read(c *config.Config) (*access.File, error) {
 	file, err := access.Read(c.Accounts.File)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/berth-oci/berth/config"
 	"github.com/berth-oci/berth/registry/access"
 )
 
@@ -36,65 +37,80 @@ registry.`,
 		Args:              oneName,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.load()
-			if err != nil {
-				return err
-			}
 			added := access.Account{Name: args[0], Admin: admin}
 			if quota != "" {
+				var err error
 				if added.Quota, err = access.ParseQuota(quota); err != nil {
 					return fmt.Errorf("--quota %w", err)
 				}
 			}
-			t, secret, err := token.make()
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(access.CheckName(added.Name), added.AddToken(t)); err != nil {
-				return err
-			}
-			if a.hooks.officialFolder != nil {
-				taken, err := a.hooks.officialFolder(cmd.Context(), c, added.Name)
-				if err != nil {
-					return fmt.Errorf("cannot tell whether there are official images below %s/: %w", added.Name, err)
-				}
-				if taken {
-					return fmt.Errorf("there are official images below official/%s/, which clients call %s/…: an account of that name would be mistaken for them; choose another name", added.Name, added.Name)
-				}
-			}
-			first := false
-			err = access.EditFor(c.Accounts.File, c.Data, func(f *access.File) error {
-				first = f.New
-				return f.Add(added)
-			})
-			if err != nil {
-				return err
-			}
-			registry, _ := concerned(c)
-			v := addedOutput{
-				accountOutput: outputOf(added, nil), File: c.Accounts.File, First: first, Registry: registry,
-				clientTokens: clientTokensOf(base(c), added.Name, t.Label, secret),
-			}
-			return a.print(cmd, v, func(w io.Writer) {
-				kind := "account"
-				if admin {
-					kind = "administrator"
-				}
-				fmt.Fprintf(w, "Added the %s %s (%s).\n", kind, added.Name, c.Accounts.File)
-				if first {
-					fmt.Fprint(w, closes(c))
-					if !admin {
-						fmt.Fprint(w, "There is no administrator yet: berth account add NAME --admin adds one.\n")
-					}
-				}
-				v.clientTokens.print(w)
-			})
+			return a.add(cmd, added, token)
 		},
 	}
 	cmd.Flags().BoolVar(&admin, "admin", false, "let the account do everything, in every namespace")
 	cmd.Flags().StringVar(&quota, "quota", "", "how much the namespace may hold: 10GiB (KiB, MiB, GiB, TiB; default no limit)")
 	token.flags(cmd, "default")
 	return cmd
+}
+
+// add adds an account with one token, and prints both.
+func (a *account) add(cmd *cobra.Command, added access.Account, token tokenFlags) error {
+	c, err := a.load()
+	if err != nil {
+		return err
+	}
+	t, secret, err := token.make()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(access.CheckName(added.Name), added.AddToken(t)); err != nil {
+		return err
+	}
+	if err := a.checkFolder(cmd, c, added.Name); err != nil {
+		return err
+	}
+	first := false
+	err = access.EditFor(c.Accounts.File, c.Data, func(f *access.File) error {
+		first = f.New
+		return f.Add(added)
+	})
+	if err != nil {
+		return err
+	}
+	registry, _ := concerned(c)
+	v := addedOutput{
+		accountOutput: outputOf(added, nil), File: c.Accounts.File, First: first, Registry: registry,
+		clientTokens: clientTokensOf(base(c), added.Name, t.Label, secret),
+	}
+	return a.print(cmd, v, func(w io.Writer) {
+		kind := "account"
+		if added.Admin {
+			kind = "administrator"
+		}
+		fmt.Fprintf(w, "Added the %s %s (%s).\n", kind, added.Name, c.Accounts.File)
+		if first {
+			fmt.Fprint(w, closes(c))
+			if !added.Admin {
+				fmt.Fprint(w, "There is no administrator yet: berth account add NAME --admin adds one.\n")
+			}
+		}
+		v.clientTokens.print(w)
+	})
+}
+
+// checkFolder refuses the name of an official folder.
+func (a *account) checkFolder(cmd *cobra.Command, c *config.Config, name string) error {
+	if a.hooks.officialFolder == nil {
+		return nil
+	}
+	taken, err := a.hooks.officialFolder(cmd.Context(), c, name)
+	if err != nil {
+		return fmt.Errorf("cannot tell whether there are official images below %s/: %w", name, err)
+	}
+	if taken {
+		return fmt.Errorf("there are official images below official/%s/, which clients call %s/…: an account of that name would be mistaken for them; choose another name", name, name)
+	}
+	return nil
 }
 
 // addedOutput is what add prints as JSON.

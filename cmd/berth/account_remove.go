@@ -29,11 +29,7 @@ On a terminal it asks first.`,
 		ValidArgsFunction: a.completeName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := args[0]
-			c, err := a.load()
-			if err != nil {
-				return err
-			}
-			file, err := a.read(c)
+			c, file, err := a.loadFile()
 			if err != nil {
 				return err
 			}

@@ -72,11 +72,7 @@ func (a *account) newList() *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.load()
-			if err != nil {
-				return err
-			}
-			file, err := a.read(c)
+			c, file, err := a.loadFile()
 			if err != nil {
 				return err
 			}

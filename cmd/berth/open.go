@@ -61,19 +61,9 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	if err != nil {
 		return err
 	}
-	if b.accounts, err = access.Open(c.Accounts.File, log); err != nil {
+	if err := b.openAccess(c, secret, log); err != nil {
 		return err
 	}
-	b.closers = append(b.closers, func() error { b.accounts.Close(); return nil })
-	b.gate = access.NewGate(b.accounts, access.GateOptions{
-		Secret: []byte(secret), PublicURL: c.HTTP.PublicURL, AnonymousOfficial: c.Accounts.AnonymousOfficial, Log: log,
-	})
-	audit, err := access.OpenAudit(c.Audit.File)
-	if err != nil {
-		return err
-	}
-	b.audit = audit
-	b.closers = append(b.closers, audit.Close)
 	section, err := c.DistributionStorage()
 	if err != nil {
 		return err
@@ -90,34 +80,56 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	if err := b.stayClosed(ctx, c, log); err != nil {
 		return err
 	}
+	if err := b.openCatalog(ctx, c, metrics, log, stderr); err != nil {
+		return err
+	}
+	b.memory = newMemory(c, metrics)
+	return b.openRegistry(ctx, c, log, registry.Options{
+		Section: section, Secret: hex.EncodeToString(access.DeriveKey([]byte(secret), "state of uploads")),
+	})
+}
 
+// openAccess opens the accounts and what is written down of them.
+func (b *berth) openAccess(c *config.Config, secret string, log *slog.Logger) (err error) {
+	if b.accounts, err = access.Open(c.Accounts.File, log); err != nil {
+		return err
+	}
+	b.closers = append(b.closers, func() error { b.accounts.Close(); return nil })
+	b.gate = access.NewGate(b.accounts, access.GateOptions{
+		Secret: []byte(secret), PublicURL: c.HTTP.PublicURL, AnonymousOfficial: c.Accounts.AnonymousOfficial, Log: log,
+	})
+	if b.audit, err = access.OpenAudit(c.Audit.File); err != nil {
+		return err
+	}
+	b.closers = append(b.closers, b.audit.Close)
+	return nil
+}
+
+func (b *berth) openCatalog(ctx context.Context, c *config.Config, metrics *prometheus.Registry, log *slog.Logger, stderr io.Writer) error {
 	index, err := openIndex(ctx, c.Catalog.Path, b.store, log, stderr)
 	if err != nil {
 		return err
 	}
 	b.closers = append(b.closers, index.Close)
 	index.Observe(server.IndexMetrics(metrics))
-
 	b.catalog = catalog.New(index, b.store, log)
 	b.closers = append(b.closers, b.catalog.Close)
 	if err := b.catalog.Recover(ctx); err != nil {
 		return fmt.Errorf("repair the index after an unclean stop: %w", err)
 	}
 	server.CountImages(metrics, b.catalog.Stats)
+	return nil
+}
 
-	b.memory = newMemory(c, metrics)
-	b.registry, err = registry.New(context.WithoutCancel(ctx), registry.Options{
-		Store: b.store, Section: section, Secret: hex.EncodeToString(access.DeriveKey([]byte(secret), "state of uploads")), PublicURL: c.HTTP.PublicURL, ReadOnly: c.ReadOnly(),
-		Begin: func(ctx context.Context, repository string) (registry.Tx, error) {
-			return b.catalog.Begin(ctx, repository)
-		},
-		Referrers:     b.catalog.Referrers,
-		Memory:        b.memory,
-		MissingLayers: c.Registry.MissingLayers,
-		Catalog:       b.catalog, Accounts: b.accounts, Audit: audit,
-		RequestID: server.RequestID, Log: log,
-	})
-	if err != nil {
+// openRegistry starts the registry; o has its section and its secret.
+func (b *berth) openRegistry(ctx context.Context, c *config.Config, log *slog.Logger, o registry.Options) (err error) {
+	o.Store, o.Catalog, o.Accounts, o.Audit, o.Memory = b.store, b.catalog, b.accounts, b.audit, b.memory
+	o.PublicURL, o.ReadOnly, o.MissingLayers = c.HTTP.PublicURL, c.ReadOnly(), c.Registry.MissingLayers
+	o.Begin = func(ctx context.Context, repository string) (registry.Tx, error) {
+		return b.catalog.Begin(ctx, repository)
+	}
+	o.Referrers, o.RequestID, o.Log = b.catalog.Referrers, server.RequestID, log
+	if b.registry, err = registry.New(context.WithoutCancel(ctx), o); err != nil {
 		return err
 	}
 	b.closers = append(b.closers, b.registry.Close)
