@@ -72,7 +72,7 @@ func (a *account) newList() *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, file, err := a.loadFile()
+			_, file, err := a.loadFile()
 			if err != nil {
 				return err
 			}
