@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
@@ -28,10 +27,6 @@ type Store struct {
 	closer   io.Closer // nil for a driver that has nothing to close
 }
 
-// opening is held while a driver is opened: that of S3 changes the transport that
-// the whole process shares.
-var opening sync.Mutex
-
 // own are the drivers that berth has in place of distribution's, by the kind
 // for which they stand, with the name by which they are opened.
 var own = map[string]string{"filesystem": "berth-local"}
@@ -41,9 +36,7 @@ var own = map[string]string{"filesystem": "berth-local"}
 // whoever builds a program imports the drivers that it has. The caller closes
 // the store.
 func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, error) {
-	opening.Lock()
 	driver, err := factory.Create(ctx, cmp.Or(own[kind], kind), parameters)
-	opening.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
 	}
