@@ -338,7 +338,7 @@ func TestSyncsShared(t *testing.T) {
 	const many = 50
 	waiting, release := h.hold()
 	var all sync.WaitGroup
-	for i := range many {
+	write := func(i int) {
 		all.Go(func() {
 			link := layerLink("a", digest.FromString(string(rune('a'+i))))
 			if err := d.PutContent(context.Background(), link, []byte("x")); err != nil {
@@ -346,7 +346,11 @@ func TestSyncsShared(t *testing.T) {
 			}
 		})
 	}
-	<-waiting
+	write(0)
+	<-waiting // its sync has begun, so that nobody else has a part in it
+	for i := range many - 1 {
+		write(i + 1)
+	}
 	deadline := time.Now().Add(time.Minute)
 	for queued := 0; queued < many-1; time.Sleep(time.Millisecond) {
 		d.settler.mu.Lock()
