@@ -57,13 +57,6 @@ func (c *Catalog) Ready(ctx context.Context) error {
 	return err
 }
 
-// StoredBytes returns the bytes that the blobs of a namespace's manifests come
-// to.
-func (c *Catalog) StoredBytes(ctx context.Context, namespace string) (int64, error) {
-	u, err := c.Usage(ctx, namespace)
-	return u.Bytes, err
-}
-
 // Reserve is that of [index.Index].
 func (c *Catalog) Reserve(ctx context.Context, namespace, key string, bytes, limit int64, until time.Time) (others int64, err error) {
 	return c.index.Reserve(ctx, namespace, key, bytes, limit, until)

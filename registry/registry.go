@@ -65,10 +65,8 @@ type Catalog interface {
 	// MountSource returns a repository in the namespaces that links a blob.
 	MountSource(ctx context.Context, dgst digest.Digest, within []string) (string, error)
 
-	// StoredBytes is what the blobs come to that manifests of a namespace refer
-	// to; InUse is the size of one of them, 0 if it is none, and Unused are those
-	// of the given blobs that are none.
-	StoredBytes(ctx context.Context, namespace string) (int64, error)
+	// InUse is the size of a blob that manifests of a namespace refer to, 0 if it
+	// is none, and Unused are those of the given blobs that are none.
 	InUse(ctx context.Context, namespace string, dgst digest.Digest) (int64, error)
 	Unused(ctx context.Context, namespace string, blobs []digest.Digest) ([]digest.Digest, error)
 	// Reserve sets aside bytes of a namespace for key, in place of what was set

@@ -88,7 +88,7 @@ func (d driverContent) openFile(ctx context.Context, dgst digest.Digest) (io.Rea
 	}
 	f, ok := opened.(*os.File)
 	if !ok {
-		return nil, Info{}, errors.Join(opened.Close())
+		return nil, Info{}, opened.Close()
 	}
 	info, err := f.Stat()
 	switch {
