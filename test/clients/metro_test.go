@@ -57,7 +57,7 @@ func TestMetroLogin(t *testing.T) {
 	}
 
 	// The account inside counts: it owns what is pushed, and has no more rights.
-	mine := harness.ClientAs(b, "Basic " + base64.StdEncoding.EncodeToString([]byte("acme:"+token)))
+	mine := harness.ClientAs(b, "Basic "+base64.StdEncoding.EncodeToString([]byte("acme:"+token)))
 	if _, err := mine.Push(repository, "latest", image); err != nil {
 		t.Fatal(err)
 	}
