@@ -72,7 +72,9 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		return err
 	}
 	b.closers = append(b.closers, b.store.Close)
+	b.store.KeepFree(int64(c.Storage.FreeFloor))
 	watchDamage(b.store, metrics, log)
+	countRoom(b.store, metrics)
 	if b.home, err = enter(c); err != nil {
 		return err
 	}
@@ -82,6 +84,9 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		return err
 	}
 	if err := b.openCatalog(ctx, c, metrics, log, stderr); err != nil {
+		return err
+	}
+	if err := b.home.add(c.Catalog.Path); err != nil {
 		return err
 	}
 	b.memory = newMemory(c, metrics)
