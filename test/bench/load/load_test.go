@@ -28,7 +28,7 @@ func TestBlob(t *testing.T) {
 			t.Errorf("%d bytes: digest is %s, want %s", size, b.Digest, want)
 		}
 	}
-	if Random(100).Digest == Random(100).Digest {
+	if one, other := Random(100), Random(100); one.Digest == other.Digest {
 		t.Error("two blobs are the same")
 	}
 }

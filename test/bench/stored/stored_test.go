@@ -20,32 +20,6 @@ import (
 func TestStored(t *testing.T) {
 	const images = 130
 	ctx := context.Background()
-	entries := func(x *bolt.Index) (all []index.Entry) {
-		t.Helper()
-		for after := index.Cursor(""); ; {
-			some, next, err := x.List(ctx, index.Query{}, after, images)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range some {
-				slices.Sort(e.Tags)
-				all = append(all, e)
-			}
-			if after = next; after == "" {
-				return all
-			}
-		}
-	}
-	open := func(data string) *storage.Store {
-		t.Helper()
-		s, err := storage.Open(ctx, "filesystem", map[string]any{"rootdirectory": filepath.Join(data, "storage")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Close() })
-		return s
-	}
-
 	written, read := t.TempDir(), t.TempDir()
 	if err := Index(ctx, written, images, func(int) {}); err != nil {
 		t.Fatal(err)
@@ -53,12 +27,12 @@ func TestStored(t *testing.T) {
 	if err := Files(ctx, read, images, func(int) {}); err != nil {
 		t.Fatal(err)
 	}
-	x, err := bolt.Open(filepath.Join(written, "catalog.db"), open(written).Identity())
+	x, err := bolt.Open(filepath.Join(written, "catalog.db"), open(t, written).Identity())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	store := open(read)
+	store := open(t, read)
 	built, err := bolt.Build(filepath.Join(read, "catalog.db"), store.Identity(), func(x *bolt.Index) error {
 		return catalog.New(x, store, nil).Rebuild(ctx, func(int, int) {})
 	})
@@ -67,7 +41,7 @@ func TestStored(t *testing.T) {
 	}
 	defer built.Close()
 
-	got, want := entries(x), entries(built)
+	got, want := entries(t, x), entries(t, built)
 	if len(got) != images {
 		t.Fatalf("the index has %d images, want %d", len(got), images)
 	}
@@ -87,4 +61,33 @@ func TestStored(t *testing.T) {
 	if ten, _, err := x.List(ctx, index.Query{Within: []string{"ten"}}, "", images); err != nil || len(ten) != PerRepository {
 		t.Errorf("the namespace of ten has %d: %v", len(ten), err)
 	}
+}
+
+// entries lists an index.
+func entries(t *testing.T, x *bolt.Index) (all []index.Entry) {
+	t.Helper()
+	for after := index.Cursor(""); ; {
+		some, next, err := x.List(context.Background(), index.Query{}, after, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range some {
+			slices.Sort(e.Tags)
+			all = append(all, e)
+		}
+		if after = next; after == "" {
+			return all
+		}
+	}
+}
+
+// open opens the storage of a data folder.
+func open(t *testing.T, data string) *storage.Store {
+	t.Helper()
+	s, err := storage.Open(context.Background(), "filesystem", map[string]any{"rootdirectory": filepath.Join(data, "storage")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
 }
