@@ -159,6 +159,8 @@ func (c *Config) otherSettings() []setting {
 			doc: "Serve metrics for Prometheus."},
 		{path: "metrics.listen", field: &c.Metrics.Listen,
 			doc: "Address for the metrics alone. Empty: /metrics on the main address, for loopback clients only."},
+		{path: "debug.listen", field: &c.Debug.Listen,
+			doc: "Loopback address for profiles (pprof) and all metrics of the Go runtime. Empty: none."},
 	}
 }
 

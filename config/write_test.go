@@ -79,6 +79,8 @@ log:
 metrics:
   enabled: true
   listen: ""
+debug:
+  listen: ""
 `
 	c := load(t, "data: /srv")
 	if got := printed(t, c); got != want {
