@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"net/url"
 	"text/tabwriter"
 	"time"
@@ -173,9 +174,12 @@ func (t clientTokens) print(w io.Writer) {
 	fmt.Fprintf(w, `
 The token is shown this once. In the form that each client wants:
 
-  docker, podman, skopeo, oras, kraft
+  docker, podman, skopeo, oras
     echo %[1]s | docker login %[2]s -u %[3]s --password-stdin
 
+  kraft
+    kraft login -u %[3]s -t %[1]s %[2]s
+%[6]s
   unikraft
     export UKC_TOKEN=%[4]s
 
@@ -184,7 +188,15 @@ The token is shown this once. In the form that each client wants:
 
   anything else
     curl -H "Authorization: Bearer %[4]s" %[5]s/v1/images
-`, t.Secret, t.Host, t.name, t.Bearer, t.url)
+`, t.Secret, t.Host, t.name, t.Bearer, t.url, kraftNote(t.Host))
+}
+
+// kraftNote says what stops kraft where the registry is an IP address with a port.
+func kraftNote(host string) string {
+	if _, err := netip.ParseAddrPort(host); err != nil {
+		return ""
+	}
+	return "    (and no docker login to " + host + " for the same user: an IP:port in docker's\n    configuration stops kraft; docker can use a name, like localhost:port)\n"
 }
 
 func printTokens(w io.Writer, tokens []tokenOutput) {
