@@ -67,6 +67,7 @@ catalog:
 accounts:
   file: /srv/accounts.yaml
   anonymous_official: false
+  default_quotas: ""
 limits:
   memory: 256MiB
 audit:
