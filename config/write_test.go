@@ -41,6 +41,8 @@ http:
     connections_per_client: 0
     requests: 0
     uploads: 0
+    requests_per_account: 0
+    uploads_per_account: 0
 storage:
   filesystem:
     rootdirectory: /srv/storage
@@ -70,6 +72,7 @@ accounts:
   default_quotas: ""
 limits:
   memory: 256MiB
+  memory_per_account: "0"
 audit:
   file: ""
 log:
