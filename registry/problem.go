@@ -43,13 +43,29 @@ type errorEntry struct {
 	Detail  json.RawMessage `json:"detail,omitempty"`
 }
 
-// busy is the answer where there was no room in memory in time.
-var busy = &problem{http.StatusServiceUnavailable, "UNAVAILABLE",
-	"the registry holds as much in memory as it may; try again in a few seconds"}
+// Answers where there was no room in memory in time: for anybody, or for the
+// account that asks.
+var (
+	busy = &problem{http.StatusServiceUnavailable, "UNAVAILABLE",
+		"the registry holds as much in memory as it may; try again in a few seconds"}
+	busyForYou = &problem{http.StatusTooManyRequests, "TOOMANYREQUESTS",
+		"the requests of your account hold as much in memory as they may; try again once one of them has ended"}
+)
+
+// noRoom is the answer to a [budget.ErrFull].
+func noRoom(err error) *problem {
+	if errors.Is(err, budget.ErrAccountFull) {
+		return busyForYou
+	}
+	return busy
+}
 
 func (r *Registry) fail(w http.ResponseWriter, req *http.Request, p *problem) {
-	if p == busy {
-		w.Header().Set("Retry-After", budget.RetryAfter)
+	switch p {
+	case busy:
+		w.Header().Set("Retry-After", budget.RetryAfter(budget.ErrFull))
+	case busyForYou:
+		w.Header().Set("Retry-After", budget.RetryAfter(budget.ErrAccountFull))
 	}
 	r.write(w, req, p.status, p.body())
 }
@@ -61,8 +77,9 @@ func (p *problem) body() errorBody {
 // failWith answers with whatever error came up, and returns the status.
 func (r *Registry) failWith(w http.ResponseWriter, req *http.Request, err error) int {
 	if errors.Is(err, budget.ErrFull) {
-		r.fail(w, req, busy)
-		return busy.status
+		p := noRoom(err)
+		r.fail(w, req, p)
+		return p.status
 	}
 	status, body := answerTo(err)
 	if status >= http.StatusInternalServerError {

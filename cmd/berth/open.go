@@ -40,6 +40,7 @@ type berth struct {
 	catalog  *catalog.Catalog
 	registry *registry.Registry
 	memory   *budget.Memory
+	shed     *server.Shed
 	closers  []func() error // run last to first
 }
 
@@ -89,7 +90,8 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	if err := b.home.add(c.Catalog.Path); err != nil {
 		return err
 	}
-	b.memory = newMemory(c, metrics)
+	b.shed = server.NewShed(metrics)
+	b.memory = newMemory(c, metrics, b.shed)
 	return b.openRegistry(ctx, c, log, registry.Options{
 		Section: section, Secret: hex.EncodeToString(access.DeriveKey([]byte(secret), "state of uploads")),
 	})
