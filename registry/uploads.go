@@ -47,15 +47,15 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, a *request) 
 		defer release()
 	}
 	defer r.tidy(req, a, noted)
-	if !r.hasRoom(w, req, a) {
-		return
-	}
 	if err := r.fitsQuota(req, a, rec); err != nil {
 		w.Header().Set("Connection", "close") // the body is not read
 		if a.kind == kindUpload {
 			r.discard(req.Context(), a.name, a.upload)
 		}
 		r.recordRefusal(req, a, r.failWith(w, req, err), err)
+		return
+	}
+	if !r.hasRoom(w, req, a) {
 		return
 	}
 	single := ""
