@@ -173,6 +173,9 @@ type responseFilter struct {
 	// accepted does so for 202, or returns false if what was accepted is not
 	// there, as the request's record says.
 	accepted func(http.Header) bool
+	// unread, if it is set, is told of an error between what is served and the
+	// client.
+	unread func(error)
 }
 
 func (r *responseFilter) WriteHeader(status int) {
@@ -222,7 +225,11 @@ func (r *responseFilter) ReadFrom(from io.Reader) (int64, error) {
 	if r.failed != 0 {
 		return io.Copy(&r.body, io.LimitReader(from, maxErrorBody))
 	}
-	return io.Copy(r.ResponseWriter, from)
+	n, err := io.Copy(r.ResponseWriter, from)
+	if err != nil && r.unread != nil {
+		r.unread(err)
+	}
+	return n, err
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -73,6 +73,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		return err
 	}
 	b.closers = append(b.closers, b.store.Close)
+	watchDamage(b.store, metrics, log)
 	if b.home, err = enter(c); err != nil {
 		return err
 	}
