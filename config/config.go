@@ -27,6 +27,7 @@ type Config struct {
 	Audit    Audit
 	Log      Log
 	Metrics  Metrics
+	Debug    Debug
 
 	// sources says where a value was set, by key, so that a problem found
 	// later can still name the line or the variable.
@@ -160,6 +161,8 @@ type Accounts struct {
 	File string
 	// AnonymousOfficial lets everyone pull the official images.
 	AnonymousOfficial bool
+	// DefaultQuotas are for new accounts.
+	DefaultQuotas Quotas
 }
 
 // Audit configures the record of who did what.
@@ -196,6 +199,12 @@ type Metrics struct {
 	Enabled bool
 	// Listen is an address for metrics alone. Empty means /metrics on the
 	// main address, for loopback clients only.
+	Listen string
+}
+
+// Debug configures what developers look at.
+type Debug struct {
+	// Listen is a loopback address for profiles. Empty means none.
 	Listen string
 }
 
