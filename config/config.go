@@ -161,6 +161,8 @@ type Accounts struct {
 	File string
 	// AnonymousOfficial lets everyone pull the official images.
 	AnonymousOfficial bool
+	// DefaultQuotas are for new accounts.
+	DefaultQuotas Quotas
 }
 
 // Audit configures the record of who did what.

@@ -146,6 +146,8 @@ func (c *Config) otherSettings() []setting {
 			doc: "File of the accounts, changed with berth account or by hand while berth runs. Without it the registry is open."},
 		{path: "accounts.anonymous_official", field: &c.Accounts.AnonymousOfficial,
 			doc: "Let everyone pull the official images, without an account."},
+		{path: "accounts.default_quotas", field: &c.Accounts.DefaultQuotas,
+			doc: "Quotas that `berth account add` gives to new accounts by their names, unless --quota says otherwise: `ci-*=1GiB`, of several the first that fits. `none` is no limit."},
 		{path: "limits.memory", field: &c.Limits.Memory,
 			doc: "How much memory berth is to take, at least 64MiB: the Go runtime's limit, unless GOMEMLIMIT is set. A part of it is for the bodies of requests and for answers; what does not fit is refused with 503."},
 		{path: "limits.memory_per_account", field: &c.Limits.MemoryPerAccount,

@@ -69,6 +69,7 @@ catalog:
 accounts:
   file: /srv/accounts.yaml
   anonymous_official: false
+  default_quotas: ""
 limits:
   memory: 256MiB
   memory_per_account: "0"
