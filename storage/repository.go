@@ -84,6 +84,18 @@ func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) 
 	return tags, nil
 }
 
+// TagTime returns when a tag was last set.
+func (r Repository) TagTime(ctx context.Context, tag string) (time.Time, error) {
+	info, err := r.store.driver.Stat(ctx, tagCurrentLink(r.name, tag))
+	if err == nil && info.IsDir() {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("time of tag %s:%s: %w", r.name, tag, translate(err))
+	}
+	return info.ModTime(), nil
+}
+
 // Manifests returns the canonical digests of all manifests of the repository,
 // and what other digests of the same bytes stand for which of them.
 func (r Repository) Manifests(ctx context.Context) (manifests []digest.Digest, aliases map[digest.Digest]digest.Digest, err error) {

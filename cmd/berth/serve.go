@@ -90,10 +90,7 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 		Registry: b.gate.Wrap(b.registry),
 		Token:    b.gate.TokenHandler(),
 		Harbor:   b.gate.Wrap(b.registry.Harbor()),
-		Images: b.gate.Wrap(images.New(b.catalog, images.Options{
-			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
-			Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder, Memory: b.memory,
-		})),
+		Images:   b.gate.Wrap(newImages(c, b, log)),
 		Within:   access.Hold,
 		Account:  func(r *http.Request) string { return access.Held(r.Context()) },
 		Browsers: browsersOf(c, b.accounts.Open),
@@ -141,6 +138,18 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 	return server.New(o), nil
 }
 
+func newImages(c *config.Config, b *berth, log *slog.Logger) http.Handler {
+	o := images.Options{
+		PublicHost: hostOf(c.HTTP.PublicURL), PublicURL: c.HTTP.PublicURL, IndexHost: c.HTTP.IndexHost,
+		Log: log, RequestID: server.RequestID, CursorKey: b.cursorKey,
+		Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder, Memory: b.memory,
+	}
+	for _, m := range c.HTTP.Metros {
+		o.Metros = append(o.Metros, images.Metro(m))
+	}
+	return images.New(b.catalog, o)
+}
+
 func newLog(c config.Log, w io.Writer) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.Level)) // validated
@@ -164,6 +173,9 @@ func inSeconds(_ []string, a slog.Attr) slog.Attr {
 // browsersOf says by which names berth is known.
 func browsersOf(c *config.Config, open func() bool) server.Browsers {
 	b := server.Browsers{Open: open, Hosts: append([]string{c.HTTP.Listen}, c.HTTP.Hosts...)}
+	if c.HTTP.IndexHost != "" {
+		b.Hosts = append(b.Hosts, c.HTTP.IndexHost)
+	}
 	if u, err := url.Parse(c.HTTP.PublicURL); err == nil && u.Host != "" {
 		b.Origin = u.Scheme + "://" + u.Host
 	}

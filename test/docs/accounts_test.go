@@ -31,7 +31,7 @@ func TestAccounts(t *testing.T) {
 		{"CONTROLLER=$(", []string{"controller may now read alice, bob.", hello}, nil},
 		{"BEARER=$(", []string{`"tags":["alice/hello:latest"]`}, nil},
 		{"official/python", nil, nil},
-		{"/v1/users/quotas\nberth account show", []string{`"hard":{"image_storage_bytes":10737418240}`, `"images":1`, "10GiB", "in 1 image"}, nil},
+		{"/v1/users/quotas\nberth account show", []string{`"hard":{"image_storage_bytes":10737418240,`, `"images":1`, "10GiB", "in 1 image"}, nil},
 		{"LAPTOP=$(", []string{`Revoked the token "laptop" of alice.`, "401\n", "ci "}, []string{"laptop  "}},
 		{"CAROL=$(", []string{`"image_storage_bytes":1073741824`}, []string{"error"}},
 	})
