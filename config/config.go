@@ -91,6 +91,8 @@ type Limits struct {
 	ConnectionsPerClient int
 	Requests             int
 	Uploads              int
+	RequestsPerAccount   int
+	UploadsPerAccount    int
 }
 
 // Storage is distribution's storage section: a driver with its parameters, and
@@ -175,6 +177,9 @@ type Overall struct {
 	// Memory is also the Go runtime's limit, and what bodies and answers may take
 	// is a share of it.
 	Memory Size
+	// MemoryPerAccount is the part of that share that one account may have; 0
+	// means a quarter.
+	MemoryPerAccount Size
 }
 
 // Log configures the log.

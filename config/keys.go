@@ -108,6 +108,10 @@ func (h *HTTP) settings() []setting {
 			doc: "Most requests at a time; 0 means an eighth of the files that the system lets berth open, and at most 1000."},
 		{path: "http.limits.uploads", field: &h.Limits.Uploads,
 			doc: "Most uploads at a time; 0 means half of http.limits.requests."},
+		{path: "http.limits.requests_per_account", field: &h.Limits.RequestsPerAccount,
+			doc: "Most requests at a time of one account; 0 means a quarter of http.limits.requests. Half as many more wait a moment, and what finds no place gets 429."},
+		{path: "http.limits.uploads_per_account", field: &h.Limits.UploadsPerAccount,
+			doc: "Most uploads at a time of one account; 0 means a quarter of http.limits.uploads. What finds no place gets 429."},
 	}
 }
 
@@ -148,6 +152,8 @@ func (c *Config) otherSettings() []setting {
 			doc: "Let everyone pull the official images, without an account."},
 		{path: "limits.memory", field: &c.Limits.Memory,
 			doc: "How much memory berth is to take, at least 64MiB: the Go runtime's limit, unless GOMEMLIMIT is set. A part of it is for the bodies of requests and for answers; what does not fit is refused with 503."},
+		{path: "limits.memory_per_account", field: &c.Limits.MemoryPerAccount,
+			doc: "How much of that part one account may have, at least 8MiB; 0 means a quarter. What does not fit is refused with 429."},
 		{path: "audit.file", field: &c.Audit.File,
 			doc: "File to append who did what to, in lines of JSON. Empty: none."},
 		{path: "log.file", field: &c.Log.File,

@@ -43,6 +43,8 @@ http:
     connections_per_client: 0
     requests: 0
     uploads: 0
+    requests_per_account: 0
+    uploads_per_account: 0
 storage:
   filesystem:
     rootdirectory: /srv/storage
@@ -71,6 +73,7 @@ accounts:
   anonymous_official: false
 limits:
   memory: 256MiB
+  memory_per_account: "0"
 audit:
   file: ""
 log:

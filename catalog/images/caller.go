@@ -8,10 +8,11 @@ import (
 )
 
 // identify says who asks, and answers whoever may not: in a closed registry
-// every route wants an account.
-func (h *handler) identify(w http.ResponseWriter, r *http.Request) (access.Caller, bool) {
+// every route wants an account, but for the lists of images where some are
+// public.
+func (h *handler) identify(w http.ResponseWriter, r *http.Request, lists bool) (access.Caller, bool) {
 	id := access.Of(r)
-	if id.Err == nil && !id.Caller.Anonymous() {
+	if id.Err == nil && (!id.Caller.Anonymous() || lists && id.Caller.MayList()) {
 		return id.Caller, true
 	}
 	err := id.Refuse(w, r, "", "")

@@ -155,7 +155,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{handler: h, w: w, r: r, start: start, id: id, render: found.render, hosts: hosts{h.opts.PublicHost, r.Host, h.opts.IndexHost}}
 	if !found.public {
 		var ok bool
-		if c.caller, ok = h.identify(w, r); !ok {
+		if c.caller, ok = h.identify(w, r, found.render != nil); !ok {
 			return
 		}
 	}

@@ -77,7 +77,8 @@ request on. The file holds no secrets, only hashes of them.`,
 	_ = cmd.MarkPersistentFlagDirname("data")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.PersistentPostRunE = a.audit
-	cmd.AddCommand(a.newAdd(), a.newList(), a.newShow(), a.newRemove(), a.newToken(), a.newGrant(), a.newRevoke())
+	cmd.AddCommand(a.newAdd(), a.newList(), a.newShow(), a.newRemove(), a.newToken(), a.newGrant(), a.newRevoke(),
+		a.newPublish(), a.newUnpublish())
 	return cmd
 }
 
@@ -109,17 +110,24 @@ func (a *account) read(c *config.Config) (*access.File, error) {
 }
 
 // edit changes one account.
-func (a *account) edit(c *config.Config, name string, change func(*access.Account) error) error {
+func (a *account) edit(c *config.Config, name string, change func(*access.File, *access.Account) error) error {
+	return a.editFile(c, func(f *access.File) error {
+		account, err := f.Account(name)
+		if err != nil {
+			return err
+		}
+		return change(f, account)
+	})
+}
+
+// editFile changes the file of a registry that has accounts.
+func (a *account) editFile(c *config.Config, change func(*access.File) error) error {
 	return access.EditFor(c.Accounts.File, c.Data, func(f *access.File) error {
 		if f.New {
 			_, err := a.read(c)
 			return cmp.Or(err, errors.New("the accounts file has just come into being; try again"))
 		}
-		account, err := f.Account(name)
-		if err != nil {
-			return err
-		}
-		return change(account)
+		return change(f)
 	})
 }
 

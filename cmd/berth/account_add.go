@@ -69,9 +69,9 @@ func (a *account) add(cmd *cobra.Command, added access.Account, token tokenFlags
 	if err := a.checkFolder(cmd, c, added.Name); err != nil {
 		return err
 	}
-	first := false
+	first, public := false, []string(nil)
 	err = access.EditFor(c.Accounts.File, c.Data, func(f *access.File) error {
-		first = f.New
+		first, public = f.New, publicOf(f, added.Name)
 		return f.Add(added)
 	})
 	if err != nil {
@@ -79,7 +79,7 @@ func (a *account) add(cmd *cobra.Command, added access.Account, token tokenFlags
 	}
 	registry, _ := concerned(c)
 	v := addedOutput{
-		accountOutput: outputOf(added, nil), File: c.Accounts.File, First: first, Registry: registry,
+		accountOutput: outputOf(added, public, nil), File: c.Accounts.File, First: first, Registry: registry,
 		clientTokens: clientTokensOf(base(c), added.Name, t.Label, secret),
 	}
 	return a.print(cmd, v, func(w io.Writer) {
@@ -93,6 +93,9 @@ func (a *account) add(cmd *cobra.Command, added access.Account, token tokenFlags
 			if !added.Admin {
 				fmt.Fprint(w, "There is no administrator yet: berth account add NAME --admin adds one.\n")
 			}
+		}
+		if len(public) > 0 {
+			fmt.Fprintf(w, "Of its namespace is public already: %s (berth account unpublish).\n", names(public))
 		}
 		v.clientTokens.print(w)
 	})

@@ -19,8 +19,8 @@ func (a *account) newRemove() *cobra.Command {
 		Long: `Remove an account, its tokens and what it was granted, from the next request on.
 
 The images in its namespace stay stored: administrators see them, and so does
-whoever was granted them. An account that is later added under the same name
-owns them again. The registry stays closed, also without any account.
+whoever was granted them; what was public of them is not any more. An account
+that is later added under the same name owns them again. The registry stays closed, also without any account.
 
 On a terminal it asks first.`,
 		Example: `  berth account remove alice
@@ -41,8 +41,9 @@ On a terminal it asks first.`,
 				fmt.Fprintln(cmd.ErrOrStderr(), "Nothing was removed.")
 				return errSilent
 			}
-			admins := 0
+			admins, public := 0, []string(nil)
 			err = access.EditFor(c.Accounts.File, c.Data, func(f *access.File) error {
+				public = publicOf(f, name)
 				for _, other := range f.Accounts {
 					if other.Admin && other.Name != name {
 						admins++
@@ -55,6 +56,9 @@ On a terminal it asks first.`,
 			}
 			return a.print(cmd, map[string]any{"removed": name, "administrators_left": admins}, func(w io.Writer) {
 				fmt.Fprintf(w, "Removed the account %s. Images in its namespace stay stored.\n", name)
+				if len(public) > 0 {
+					fmt.Fprintf(w, "No longer public: %s.\n", names(public))
+				}
 				if admins == 0 {
 					fmt.Fprint(w, "There is no administrator left: berth account add NAME --admin adds one.\n")
 				}

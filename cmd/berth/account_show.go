@@ -23,9 +23,11 @@ type accountOutput struct {
 	// Quota is in bytes; nil is no limit.
 	Quota *int64 `json:"quota,omitempty"`
 	// Used is nil where it is not known.
-	Used   *usage        `json:"used,omitempty"`
-	Read   []string      `json:"read"`
-	Write  []string      `json:"write"`
+	Used  *usage   `json:"used,omitempty"`
+	Read  []string `json:"read"`
+	Write []string `json:"write"`
+	// Public is what everyone may read of its namespace.
+	Public []string      `json:"public,omitempty"`
 	Tokens []tokenOutput `json:"tokens"`
 }
 
@@ -38,10 +40,10 @@ type tokenOutput struct {
 	ReadOnly bool       `json:"read_only"`
 }
 
-func outputOf(a access.Account, used *usage) accountOutput {
+func outputOf(a access.Account, public []string, used *usage) accountOutput {
 	f := accountOutput{
 		Name: a.Name, Admin: a.Admin, Used: used,
-		Read: append([]string{}, a.Read...), Write: append([]string{}, a.Write...), Tokens: []tokenOutput{},
+		Read: append([]string{}, a.Read...), Write: append([]string{}, a.Write...), Public: public, Tokens: []tokenOutput{},
 	}
 	if a.Quota != 0 {
 		f.Quota = &a.Quota
@@ -78,9 +80,13 @@ func (a *account) newList() *cobra.Command {
 			}
 			forms := []accountOutput{}
 			for _, account := range file.Accounts {
-				forms = append(forms, outputOf(account, nil))
+				forms = append(forms, outputOf(account, publicOf(file, account.Name), nil))
 			}
-			return a.print(cmd, map[string]any{"accounts": forms}, func(w io.Writer) {
+			v := struct {
+				Accounts []accountOutput `json:"accounts"`
+				Public   []string        `json:"public,omitempty"`
+			}{forms, file.Public}
+			return a.print(cmd, v, func(w io.Writer) {
 				if len(forms) == 0 {
 					fmt.Fprintln(w, "no accounts: nobody can log in; berth account add NAME --admin adds one")
 					return
@@ -95,23 +101,23 @@ func (a *account) newList() *cobra.Command {
 					fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\n", f.Name, admin, quotaText(f.Quota), len(f.Tokens), names(f.Read), names(f.Write))
 				}
 				_ = t.Flush()
+				if len(file.Public) > 0 {
+					fmt.Fprintf(w, "\npublic, also without an account: %s\n", names(file.Public))
+				}
 			})
 		},
 	}
 }
 
-// find reads one account, and the configuration that says where it is.
-func (a *account) find(name string) (*config.Config, *access.Account, error) {
-	c, err := a.load()
+// find reads one account, the file that it is in, and the configuration that says
+// where that is.
+func (a *account) find(name string) (*config.Config, *access.File, *access.Account, error) {
+	c, file, err := a.loadFile()
 	if err != nil {
-		return nil, nil, err
-	}
-	file, err := a.read(c)
-	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	account, err := file.Account(name)
-	return c, account, err
+	return c, file, account, err
 }
 
 func (a *account) newShow() *cobra.Command {
@@ -122,7 +128,7 @@ func (a *account) newShow() *cobra.Command {
 		Args:              oneName,
 		ValidArgsFunction: a.completeName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, account, err := a.find(args[0])
+			c, file, account, err := a.find(args[0])
 			if err != nil {
 				return err
 			}
@@ -132,7 +138,7 @@ func (a *account) newShow() *cobra.Command {
 					return err
 				}
 			}
-			f := outputOf(*account, used)
+			f := outputOf(*account, publicOf(file, account.Name), used)
 			return a.print(cmd, f, func(w io.Writer) { f.print(w) })
 		},
 	}
@@ -151,7 +157,11 @@ func (a accountOutput) print(w io.Writer) {
 	slices.Sort(reads)
 	reads = slices.Compact(reads)
 	fmt.Fprintf(w, "reads   %s\n", names(reads))
-	fmt.Fprintf(w, "writes  %s\n\n", names(append([]string{a.Name}, a.Write...)))
+	fmt.Fprintf(w, "writes  %s\n", names(append([]string{a.Name}, a.Write...)))
+	if len(a.Public) > 0 {
+		fmt.Fprintf(w, "public  %s\n", names(a.Public))
+	}
+	fmt.Fprintln(w)
 	printTokens(w, a.Tokens)
 }
 

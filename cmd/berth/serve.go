@@ -87,10 +87,12 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 
 func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *slog.Logger, reload *reloader) (*server.Server, error) {
 	o := server.Options{
-		Registry: b.gate.Wrap(b.registry),
+		Gate:     func(h http.Handler) http.Handler { return b.gate.Wrap(ownMemory(h)) },
+		Registry: b.registry,
 		Token:    b.gate.TokenHandler(),
-		Harbor:   b.gate.Wrap(b.registry.Harbor()),
-		Images:   b.gate.Wrap(newImages(c, b, log)),
+		Harbor:   b.registry.Harbor(),
+		Images:   newImages(c, b, log),
+		Shed:     b.shed,
 		Within:   access.Hold,
 		Account:  func(r *http.Request) string { return access.Held(r.Context()) },
 		Browsers: browsersOf(c, b.accounts.Open),
@@ -109,6 +111,7 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 		Limits: server.Limits{
 			Connections: c.HTTP.Limits.Connections, PerClient: c.HTTP.Limits.ConnectionsPerClient,
 			Requests: c.HTTP.Limits.Requests, Uploads: c.HTTP.Limits.Uploads,
+			AccountRequests: c.HTTP.Limits.RequestsPerAccount, AccountUploads: c.HTTP.Limits.UploadsPerAccount,
 		}.Within(server.OpenFiles()),
 		TrustedProxies: server.Networks(c.HTTP.TrustedProxies),
 		AccessLog:      c.Log.Access,

@@ -3,11 +3,16 @@ package access
 import (
 	"fmt"
 	"slices"
+
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // File is the content of the accounts file, to be changed in [Edit].
 type File struct {
 	Accounts []Account
+	// Public are the repositories that everyone may read, without an account too,
+	// each with all that lies below it.
+	Public []string
 	// New is set if there is no file yet: writing one closes the registry.
 	New bool
 }
@@ -18,11 +23,7 @@ func Read(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("accounts file: %w", err)
 	}
-	accounts, err := parse(path, text)
-	if err != nil {
-		return nil, err
-	}
-	return &File{Accounts: accounts}, nil
+	return parse(path, text)
 }
 
 // Account is the one of that name, to be changed in place. The error names the
@@ -51,12 +52,13 @@ func (f *File) Add(a Account) error {
 }
 
 // Remove takes an account away. What others were granted in its namespace
-// stays.
+// stays; what was public of it is not any more.
 func (f *File) Remove(name string) error {
 	if _, err := f.Account(name); err != nil {
 		return err
 	}
 	f.Accounts = slices.DeleteFunc(f.Accounts, func(a Account) bool { return a.Name == name })
+	f.Public = slices.DeleteFunc(f.Public, func(r string) bool { return reference.Namespace(r) == name })
 	return nil
 }
 
@@ -97,6 +99,29 @@ func Grant(to *[]string, names ...string) error {
 		}
 	}
 	slices.Sort(*to)
+	return nil
+}
+
+// Publish lets everyone read repositories. The error says that one is none.
+func (f *File) Publish(repositories ...string) error {
+	for _, name := range repositories {
+		if err := CheckPublic(name); err != nil {
+			return err
+		}
+	}
+	return Grant(&f.Public, repositories...)
+}
+
+// Unpublish takes that back. The error names one that is not public, and the
+// nearest.
+func (f *File) Unpublish(repositories ...string) error {
+	for _, name := range repositories {
+		i := slices.Index(f.Public, name)
+		if i < 0 {
+			return fmt.Errorf("%s is not public%s", quoted(name), meant(name, f.Public))
+		}
+		f.Public = slices.Delete(f.Public, i, i+1)
+	}
 	return nil
 }
 

@@ -4,7 +4,6 @@ package docs
 
 import (
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -148,18 +147,4 @@ tar -tzf backup.tar.gz
 	if !strings.Contains(log, "index built from storage") {
 		t.Errorf("the index of what was restored was not built:\n%s", log)
 	}
-}
-
-// TestMetroLogin keeps true what README and the document on accounts say of the
-// unikraft CLI: its token is a Bearer, and is no password.
-func TestMetroLogin(t *testing.T) {
-	t.Parallel()
-	b := harness.Start(t)
-	token := harness.AddAccount(t, b, "alice").Bearer
-	asPassword := harness.Account{Name: "organization", Secret: token}.Basic()
-	for _, path := range []string{"/v2/", "/v1/images"} {
-		b.Must(t, http.StatusOK, http.MethodGet, path, nil, "Authorization", "Bearer "+token)
-		b.Must(t, http.StatusUnauthorized, http.MethodGet, path, nil, "Authorization", asPassword)
-	}
-	b.Must(t, http.StatusUnauthorized, http.MethodGet, "/token", nil, "Authorization", asPassword)
 }
