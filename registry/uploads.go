@@ -21,7 +21,7 @@ import (
 // upload passes on a step of a blob's upload: its start, a chunk, its end.
 func (r *Registry) upload(w http.ResponseWriter, req *http.Request, a *request) {
 	rec := &record{}
-	ctx, noted := storage.NoteUploads(withRecord(req.Context(), rec))
+	ctx, noted := storage.NoteUploads(withRecord(storage.Uploading(req.Context()), rec))
 	req = req.WithContext(ctx)
 	out := rebuild(req, a.route)
 	// A mount that is refused is a plain upload, also if a digest is given.

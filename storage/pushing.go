@@ -2,126 +2,35 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"path"
 	"strings"
-	"sync"
+	"sync/atomic"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
 )
 
-type pushKey struct{}
+type uploadingKey struct{}
 
-// Push is who stores bytes under their digest: distribution keeps what it finds
-// there and throws the new bytes away. With a push in its context it finds only
-// what is right; see [Store.ExamineWith] for what that costs.
-type Push struct {
-	store *Store
-
-	mu   sync.Mutex
-	seen map[digest.Digest]bool // guarded by mu; true if the bytes came with this push
+// Uploading is the context of a request to an upload. Within it, [Finishing] is
+// heard.
+func Uploading(ctx context.Context) context.Context {
+	return context.WithValue(ctx, uploadingKey{}, new(atomic.Bool))
 }
 
-// BeginPush begins a push; it lasts until its End.
-func (s *Store) BeginPush(ctx context.Context) (context.Context, *Push) {
-	p := &Push{store: s, seen: make(map[digest.Digest]bool)}
-	return context.WithValue(ctx, pushKey{}, p), p
-}
-
-func pushOf(ctx context.Context) *Push {
-	p, _ := ctx.Value(pushKey{}).(*Push)
-	return p
-}
-
-// pushes are the digests that pushes have looked for and may rely on.
-type pushes struct {
-	mu    sync.Mutex
-	count map[digest.Digest]int // guarded by mu
-}
-
-// rely notes that the push may rely on what is stored under a digest. Who wants
-// to remove it again holds the guard of the digest, as this does for a moment.
-func (p *Push) rely(ctx context.Context, d digest.Digest) error {
-	release, err := p.store.guards.take(ctx, d)
-	if err != nil {
-		return err
-	}
-	defer release()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, already := p.seen[d]; already {
-		return nil
-	}
-	p.seen[d] = false
-	p.store.pushes.mu.Lock()
-	defer p.store.pushes.mu.Unlock()
-	if p.store.pushes.count == nil {
-		p.store.pushes.count = make(map[digest.Digest]int)
-	}
-	p.store.pushes.count[d]++
-	return nil
-}
-
-func (p *Push) brought(d digest.Digest) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, relied := p.seen[d]; relied {
-		p.seen[d] = true
+// Finishing says that the upload of a context has all its bytes. distribution
+// would still write down how far its hash has come, and nobody reads that any
+// more: either the blob is stored and the upload gone, or the bytes are hashed
+// again.
+func Finishing(ctx context.Context) {
+	if finishing, ok := ctx.Value(uploadingKey{}).(*atomic.Bool); ok {
+		finishing.Store(true)
 	}
 }
 
-// End ends the push, however it went.
-func (p *Push) End() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.store.pushes.mu.Lock()
-	defer p.store.pushes.mu.Unlock()
-	for d := range p.seen {
-		if p.store.pushes.count[d]--; p.store.pushes.count[d] == 0 {
-			delete(p.store.pushes.count, d)
-		}
-	}
-	clear(p.seen)
-}
-
-// Undo removes the bytes that came with a push to a repository that failed, if
-// the repository does not link them and no other push has seen them.
-func (p *Push) Undo(ctx context.Context, repository string) error {
-	p.mu.Lock()
-	var brought []digest.Digest
-	for d, came := range p.seen {
-		if came {
-			brought = append(brought, d)
-		}
-	}
-	p.mu.Unlock()
-	var errs []error
-	for _, d := range brought {
-		errs = append(errs, p.undo(ctx, repository, d))
-	}
-	return errors.Join(errs...)
-}
-
-func (p *Push) undo(ctx context.Context, repository string, d digest.Digest) error {
-	s := p.store
-	release, err := s.guards.take(ctx, d)
-	if err != nil {
-		return err
-	}
-	defer release()
-	s.pushes.mu.Lock()
-	alone := s.pushes.count[d] == 1
-	s.pushes.mu.Unlock()
-	if !alone || s.Settling(d) {
-		return nil
-	}
-	for _, link := range []string{layerLink(repository, d), revisionLink(repository, d)} {
-		if linked, err := s.isFile(ctx, link); linked || err != nil {
-			return err
-		}
-	}
-	return s.remove(ctx, path.Dir(blobPath(d)))
+func isFinishing(ctx context.Context) bool {
+	finishing, ok := ctx.Value(uploadingKey{}).(*atomic.Bool)
+	return ok && finishing.Load()
 }
 
 // pushDriver is what distribution stores with.
@@ -154,8 +63,13 @@ func (p pushDriver) GetContent(ctx context.Context, path string) ([]byte, error)
 	return content, err
 }
 
-// PutContent implements storagedriver.StorageDriver.
+// PutContent implements storagedriver.StorageDriver. The state of an upload's
+// hash is not written where it says nothing: of no bytes, or of an upload that
+// is finished.
 func (p pushDriver) PutContent(ctx context.Context, path string, content []byte) error {
+	if offset, ok := hashState(path); ok && (offset == "0" || isFinishing(ctx)) {
+		return nil
+	}
 	noteUpload(ctx, path)
 	err := p.StorageDriver.PutContent(ctx, path, content)
 	return p.arrived(ctx, path, err)
@@ -178,6 +92,18 @@ func (p pushDriver) arrived(ctx context.Context, path string, err error) error {
 		p.store.arrived(ctx, d)
 	}
 	return err
+}
+
+// hashState is the number of bytes of which a path has the state of an upload's
+// hash, if it is such a path.
+func hashState(name string) (offset string, ok bool) {
+	rest, ok := strings.CutPrefix(name, repositories+"/")
+	if !ok {
+		return "", false
+	}
+	_, rest, ok = strings.Cut(rest, "/_uploads/")
+	parts := strings.Split(rest, "/")
+	return path.Base(name), ok && len(parts) == 4 && parts[1] == "hashstates"
 }
 
 // blobAt is the digest whose bytes are at a path, if it is such a path.
