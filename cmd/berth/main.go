@@ -21,6 +21,10 @@ func main() {
 	err := newRoot().ExecuteContext(ctx)
 	stop()
 	if err != nil {
+		var status exitStatus
+		if errors.As(err, &status) {
+			os.Exit(int(status))
+		}
 		if !errors.Is(err, errSilent) {
 			fmt.Fprintf(os.Stderr, "berth: %v\n", err)
 		}
@@ -52,7 +56,7 @@ client; ask its images API which exist and what each needs to boot.`,
 	}
 	root.SetVersionTemplate("berth {{.Version}}\n")
 	root.Version = version()
-	root.AddCommand(newServe(), newConfig(), newHealthcheck(), newAccount(accountHooks{officialFolder: officialFolder, used: usedBy}), newVersion())
+	root.AddCommand(newServe(), newConfig(), newHealthcheck(), newAccount(accountHooks{officialFolder: officialFolder, used: usedBy}), newFsck(), newIndex(), newVersion())
 	refuseUnknown(root)
 	return root
 }
