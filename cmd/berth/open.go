@@ -85,6 +85,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	if err := b.openCatalog(ctx, c, metrics, log, stderr); err != nil {
 		return err
 	}
+	b.measure(c, metrics)
 	b.shed = server.NewShed(metrics)
 	b.memory = newMemory(c, metrics, b.shed)
 	return b.openRegistry(ctx, c, log, registry.Options{
