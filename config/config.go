@@ -27,6 +27,7 @@ type Config struct {
 	Audit    Audit
 	Log      Log
 	Metrics  Metrics
+	Debug    Debug
 
 	// sources says where a value was set, by key, so that a problem found
 	// later can still name the line or the variable.
@@ -46,6 +47,10 @@ type HTTP struct {
 	Open bool
 	// Hosts are names by which clients reach berth while it is open.
 	Hosts Hosts
+	// IndexHost is the host of the metro's index, or empty for none.
+	IndexHost string
+	// Metros are what clients are told of; empty means this one.
+	Metros Metros
 	// Secret is what keys are derived from: 32 random bytes, as text. Empty means
 	// that one is to be generated and kept in the data folder.
 	Secret string
@@ -198,6 +203,12 @@ type Metrics struct {
 	Enabled bool
 	// Listen is an address for metrics alone. Empty means /metrics on the
 	// main address, for loopback clients only.
+	Listen string
+}
+
+// Debug configures what developers look at.
+type Debug struct {
+	// Listen is a loopback address for profiles. Empty means none.
 	Listen string
 }
 

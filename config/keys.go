@@ -74,6 +74,10 @@ func (h *HTTP) settings() []setting {
 			doc: "Without accounts, let everyone read and write who reaches berth: on a listen address that is not loopback, at a public URL that is not, or although the accounts file is missing."},
 		{path: "http.hosts", field: &h.Hosts,
 			doc: "Without accounts, names by which clients reach berth, beside IP addresses, localhost, and the hosts of `http.listen` and `http.public_url`: it answers to no other, since any site could point a name of its own at it and have a browser ask."},
+		{path: "http.index_host", field: &h.IndexHost,
+			doc: "Host of a metro's own index, like index.fra.example.com: the `unikraft` command finds it beside the API at api.fra.example.com. It stands in the url of images, with their long name behind it, and images are found by it."},
+		{path: "http.metros", field: &h.Metros,
+			doc: "What `GET /v1/metros` tells clients: each metro's name, its country if there is one, and its API, like fra/de=https://api.fra.example.com. Empty: the one that berth is."},
 		{path: "http.secret", field: &h.Secret, secret: true, byDefault: "generated, kept in the data folder",
 			doc: "What the keys for tokens and for the state of unfinished uploads are derived from: 32 random bytes, as `openssl rand -hex 32` makes them. Give it when the data folder does not outlive the process, or when several share the storage."},
 		{path: "http.trusted_proxies", field: &h.TrustedProxies,
@@ -167,6 +171,8 @@ func (c *Config) otherSettings() []setting {
 			doc: "Serve metrics for Prometheus."},
 		{path: "metrics.listen", field: &c.Metrics.Listen,
 			doc: "Address for the metrics alone. Empty: /metrics on the main address, for loopback clients only."},
+		{path: "debug.listen", field: &c.Debug.Listen,
+			doc: "Loopback address for profiles (pprof) and all metrics of the Go runtime. Empty: none."},
 	}
 }
 

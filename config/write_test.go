@@ -23,6 +23,8 @@ http:
   public_url: ""
   open: false
   hosts: ""
+  index_host: ""
+  metros: ""
   secret: ""
   trusted_proxies: ""
   tls:
@@ -82,6 +84,8 @@ log:
   access: true
 metrics:
   enabled: true
+  listen: ""
+debug:
   listen: ""
 `
 	c := load(t, "data: /srv")
