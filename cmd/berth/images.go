@@ -16,7 +16,7 @@ type imageCommands struct {
 	output string
 }
 
-func newImages() *cobra.Command {
+func newImagesCommand() *cobra.Command {
 	i := &imageCommands{}
 	cmd := &cobra.Command{
 		Use:   "images",
@@ -30,7 +30,7 @@ is not the one that is meant: --host, BERTH_HOST, or api.METRO of UKC_METRO, els
 dot or a colon in it. oci:FOLDER:TAG is an image in a folder, as skopeo has it.
 
 The token for that host is in the file of --token-file, or in BERTH_TOKEN,
-UKC_TOKEN or KRAFTCLOUD_TOKEN: the base64 of account:token, as "berth account add"
+UKC_TOKEN, UNIKRAFT_CLOUD_TOKEN or KRAFTCLOUD_TOKEN: the base64 of account:token, as "berth account add"
 prints it, or account:token itself. A variable with a token is for the host of the
 variable beside it (BERTH_HOST, UKC_METRO), where that is set. Every other host
 gets what docker has for it, in its configuration or from its credential helpers.

@@ -43,6 +43,7 @@ var variables = []struct {
 }{
 	{config.EnvHost, []string{config.EnvToken}, func(value string) string { return value }},
 	{"UKC_METRO", []string{"UKC_TOKEN"}, metroHost},
+	{"UNIKRAFT_CLOUD_METRO", []string{"UNIKRAFT_CLOUD_TOKEN"}, metroHost},
 	{"KRAFTCLOUD_METRO", []string{"KRAFTCLOUD_TOKEN"}, metroHost},
 }
 

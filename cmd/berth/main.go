@@ -52,7 +52,7 @@ client; ask its images API which exist and what each needs to boot.`,
 	}
 	root.SetVersionTemplate("berth {{.Version}}\n")
 	root.Version = version()
-	images := newImages()
+	images := newImagesCommand()
 	root.AddCommand(newServe(), newConfig(), newHealthcheck(), newAccount(accountHooks{officialFolder: officialFolder, used: usedBy}), images, newVersion())
 	refuseUnknown(root)
 	images.Args = usageOf(images.Args)
