@@ -10,7 +10,7 @@ func TestLimitsRefused(t *testing.T) {
 	for _, line := range []string{
 		"HTTP_TIMEOUTS_STALL=0s", "HTTP_TIMEOUTS_STALL=999ms", "HTTP_TIMEOUTS_REQUEST=0s", "HTTP_LIMITS_MINIMUM_RATE=0",
 		"HTTP_LIMITS_MINIMUM_RATE=2MiB", "HTTP_LIMITS_CONNECTIONS=-1", "HTTP_LIMITS_CONNECTIONS_PER_CLIENT=-1",
-		"HTTP_LIMITS_REQUESTS=-1", "HTTP_LIMITS_UPLOADS=-1", "LOG_FILE=" + t.TempDir(),
+		"HTTP_LIMITS_REQUESTS=-1", "HTTP_LIMITS_UPLOADS=-1", "LIMITS_OPEN_UPLOADS=-1", "LOG_FILE=" + t.TempDir(),
 	} {
 		c, err := Load("", []string{EnvPrefix + line})
 		if err != nil {

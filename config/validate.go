@@ -191,6 +191,9 @@ func (c *Config) checkRest(p *problems) {
 	if n := c.Limits.Memory; n < 64<<20 {
 		c.problem(p, "limits.memory", "%s is less than 64MiB", n)
 	}
+	if n := c.Limits.OpenUploads; n < 0 {
+		c.problem(p, "limits.open_uploads", "%d is less than 0", n)
+	}
 	if m := c.Metrics.Listen; m != "" && c.checkAddress(p, "metrics.listen", m) && m == c.HTTP.Listen && !strings.HasSuffix(m, ":0") {
 		c.problem(p, "metrics.listen", "%s is already http.listen; leave it empty or choose another port", m)
 	}

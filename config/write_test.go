@@ -69,6 +69,8 @@ accounts:
   anonymous_official: false
 limits:
   memory: 256MiB
+  open_uploads: 1000
+  uncollected: 10GiB
 audit:
   file: ""
 log:

@@ -255,6 +255,31 @@ func (i *Index) Idle(ctx context.Context, namespace string, blobs []digest.Diges
 	return bytes, err
 }
 
+// Adds implements index.Reader.
+func (i *Index) Adds(ctx context.Context, repository string, blobs map[digest.Digest]int64) (more int64, err error) {
+	err = i.view(ctx, "adds", func(tx *bbolt.Tx) error {
+		r := repoTx{tx: tx, repository: repository}
+		for d, size := range blobs {
+			var u use
+			if _, err := get(tx.Bucket(bucketUses), key(r.namespace(), d.String()), &u); err != nil {
+				return err
+			}
+			before, _ := u.amounts(d)
+			if !r.linked(d) {
+				u.Links++
+			}
+			if size > 0 {
+				u.Size = size
+			}
+			u.Fresh = true
+			after, _ := u.amounts(d)
+			more += after - before
+		}
+		return nil
+	})
+	return more, err
+}
+
 // Stats implements index.Reader.
 func (i *Index) Stats(ctx context.Context) (s index.Stats, err error) {
 	err = i.view(ctx, "stats", func(tx *bbolt.Tx) error {

@@ -101,6 +101,9 @@ type Reader interface {
 	// Idle returns what those of the blobs come to, in bytes, that are idle in a
 	// namespace: so much more counts once a manifest refers to all of them.
 	Idle(ctx context.Context, namespace string, blobs []digest.Digest) (int64, error)
+	// Adds returns by how much more counts in the namespace of a repository, in
+	// bytes, once Link has linked blobs of these sizes.
+	Adds(ctx context.Context, repository string, blobs map[digest.Digest]int64) (int64, error)
 	// Stats counts what is there.
 	Stats(ctx context.Context) (Stats, error)
 }

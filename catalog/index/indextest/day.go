@@ -121,6 +121,8 @@ func look(ctx context.Context, w *World, gone int64) (string, error) {
 	say("mount", from, err)
 	idle, err := w.Idle(ctx, "alice", []digest.Digest{rom, digest.FromString("nobody's")})
 	say("idle", idle, err)
+	adds, err := w.Adds(ctx, "alice/third", map[digest.Digest]int64{rom: 8})
+	say("a further link adds", adds, err)
 	usage, err := w.Usage(ctx, "alice")
 	usage.Uncollected -= gone
 	say("usage", usage, err)

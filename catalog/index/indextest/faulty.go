@@ -184,6 +184,10 @@ func (f *Faulty) Idle(ctx context.Context, namespace string, blobs []digest.Dige
 	return get(f, "Idle", func() (int64, error) { return f.Index.Idle(ctx, namespace, blobs) })
 }
 
+func (f *Faulty) Adds(ctx context.Context, repository string, blobs map[digest.Digest]int64) (int64, error) {
+	return get(f, "Adds", func() (int64, error) { return f.Index.Adds(ctx, repository, blobs) })
+}
+
 func (f *Faulty) Stats(ctx context.Context) (index.Stats, error) {
 	return get(f, "Stats", func() (index.Stats, error) { return f.Index.Stats(ctx) })
 }

@@ -33,6 +33,19 @@ func testBlobStates(t *testing.T, o Options) {
 	}
 	link := func(repository string) {
 		t.Helper()
+		before, err := x.Usage(ctx, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		more, err := x.Adds(ctx, repository, map[digest.Digest]int64{blob: size})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if after, err := x.Usage(ctx, "a"); err != nil || after.Bytes != before.Bytes+more {
+				t.Fatalf("a link into %s was to add %d: before %+v, after %+v, %v", repository, more, before, after, err)
+			}
+		}()
 		if err := x.Link(ctx, repository, map[digest.Digest]int64{blob: size}, ""); err != nil {
 			t.Fatal(err)
 		}
