@@ -37,6 +37,13 @@ func (c *Catalog) Link(ctx context.Context, repository, reservation string, op f
 // relink makes the index say of one blob what storage says. One that is linked
 // already has come again, and counts again if it did not.
 func (c *Catalog) relink(ctx context.Context, repository string, dgst digest.Digest, reservation string) error {
+	if c.store.Settling(dgst) {
+		// A blob that has just been healed may be about to be taken off the index,
+		// by a change that has still seen it missing: it is looked at after that.
+		if err := c.relinkAlone(ctx, repository, dgst, ""); err != nil {
+			return err
+		}
+	}
 	change, _, err := c.linkChange(ctx, repository, dgst)
 	if err != nil {
 		return err
@@ -50,6 +57,11 @@ func (c *Catalog) relink(ctx context.Context, repository string, dgst digest.Dig
 	if len(change.Link)+len(change.Unlink) == 0 {
 		return nil
 	}
+	return c.relinkAlone(ctx, repository, dgst, reservation)
+}
+
+// relinkAlone does the same within a change of its own.
+func (c *Catalog) relinkAlone(ctx context.Context, repository string, dgst digest.Digest, reservation string) error {
 	tx, err := c.Begin(ctx, repository)
 	if err != nil {
 		return err
@@ -58,8 +70,8 @@ func (c *Catalog) relink(ctx context.Context, repository string, dgst digest.Dig
 	return tx.relink(ctx, dgst, reservation)
 }
 
-// relink does the same within a change, and describes the manifests that refer
-// to the blob again. It leaves alone what the index says already.
+// relink makes the index say of one blob what storage says, and describes the
+// manifests that refer to the blob again. It leaves alone what the index says already.
 func (t *Tx) relink(ctx context.Context, dgst digest.Digest, reservation string) error {
 	change, known, err := t.catalog.linkChange(ctx, t.lease.Repository, dgst)
 	if err != nil || known {

@@ -74,7 +74,7 @@ func (h hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 	}
 	pushed := image.Manifest{Bytes: payload, Parsed: in.document}
 	err = in.tx.Put(ctx, intent, pushed, in.key, func() error {
-		dgst, err = h.ManifestService.Put(ctx, manifest, options...)
+		dgst, err = h.ManifestService.Put(storage.Pushing(ctx), manifest, options...)
 		return err
 	})
 	return dgst, note(ctx, err)
@@ -225,7 +225,7 @@ type hookedWriter struct {
 func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descriptor) (canonical distribution.Descriptor, err error) {
 	err = h.blobs.registry.catalog.Link(ctx, h.blobs.repository, h.ID(), func() (digest.Digest, error) {
 		var err error
-		canonical, err = h.BlobWriter.Commit(ctx, provisional)
+		canonical, err = h.BlobWriter.Commit(storage.Pushing(ctx), provisional)
 		var wrong distribution.ErrBlobInvalidDigest
 		if errors.As(err, &wrong) {
 			// Refused before anything was stored. distribution wants to cancel

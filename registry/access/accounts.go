@@ -199,16 +199,16 @@ func (a *Accounts) read() error {
 		return nil
 	}
 	a.text = text
-	accounts, err := parse(a.path, text)
+	file, err := parse(a.path, text)
 	if err != nil {
 		return err
 	}
-	was := a.current.Swap(newSnapshot(accounts))
+	was := a.current.Swap(newSnapshot(file))
 	if was.open {
 		close(a.closed)
-		a.log.Info("accounts are in force: the registry is closed to everyone else", "file", a.path, "accounts", len(accounts))
+		a.log.Info("accounts are in force: the registry is closed to everyone else", "file", a.path, "accounts", len(file.Accounts))
 	} else {
-		a.log.Info("accounts read again", "file", a.path, "accounts", len(accounts))
+		a.log.Info("accounts read again", "file", a.path, "accounts", len(file.Accounts))
 	}
 	return nil
 }
