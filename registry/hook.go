@@ -223,6 +223,7 @@ type hookedWriter struct {
 
 // Commit ends an upload: the blob is stored, linked and shown.
 func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descriptor) (canonical distribution.Descriptor, err error) {
+	storage.Finishing(h.ctx) // under which it was opened
 	err = h.blobs.registry.catalog.Link(ctx, h.blobs.repository, h.ID(), func() (digest.Digest, error) {
 		var err error
 		canonical, err = h.BlobWriter.Commit(storage.Pushing(ctx), provisional)

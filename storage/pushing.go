@@ -2,7 +2,9 @@ package storage
 
 import (
 	"context"
+	"path"
 	"strings"
+	"sync/atomic"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
@@ -18,6 +20,29 @@ func Pushing(ctx context.Context) context.Context {
 }
 
 func isPushing(ctx context.Context) bool { return ctx.Value(pushingKey{}) != nil }
+
+type uploadingKey struct{}
+
+// Uploading is the context of a request to an upload. Within it, [Finishing] is
+// heard.
+func Uploading(ctx context.Context) context.Context {
+	return context.WithValue(ctx, uploadingKey{}, new(atomic.Bool))
+}
+
+// Finishing says that the upload of a context has all its bytes. distribution
+// would still write down how far its hash has come, and nobody reads that any
+// more: either the blob is stored and the upload gone, or the bytes are hashed
+// again.
+func Finishing(ctx context.Context) {
+	if finishing, ok := ctx.Value(uploadingKey{}).(*atomic.Bool); ok {
+		finishing.Store(true)
+	}
+}
+
+func isFinishing(ctx context.Context) bool {
+	finishing, ok := ctx.Value(uploadingKey{}).(*atomic.Bool)
+	return ok && finishing.Load()
+}
 
 // pushDriver is what distribution stores with.
 type pushDriver struct {
@@ -45,8 +70,13 @@ func (p pushDriver) GetContent(ctx context.Context, path string) ([]byte, error)
 	return content, err
 }
 
-// PutContent implements storagedriver.StorageDriver.
+// PutContent implements storagedriver.StorageDriver. The state of an upload's
+// hash is not written where it says nothing: of no bytes, or of an upload that
+// is finished.
 func (p pushDriver) PutContent(ctx context.Context, path string, content []byte) error {
+	if offset, ok := hashState(path); ok && (offset == "0" || isFinishing(ctx)) {
+		return nil
+	}
 	err := p.StorageDriver.PutContent(ctx, path, content)
 	return p.arrived(ctx, path, err)
 }
@@ -61,6 +91,18 @@ func (p pushDriver) arrived(ctx context.Context, path string, err error) error {
 		p.store.arrived(ctx, d)
 	}
 	return err
+}
+
+// hashState is the number of bytes of which a path has the state of an upload's
+// hash, if it is such a path.
+func hashState(name string) (offset string, ok bool) {
+	rest, ok := strings.CutPrefix(name, repositories+"/")
+	if !ok {
+		return "", false
+	}
+	_, rest, ok = strings.Cut(rest, "/_uploads/")
+	parts := strings.Split(rest, "/")
+	return path.Base(name), ok && len(parts) == 4 && parts[1] == "hashstates"
 }
 
 // blobAt is the digest whose bytes are at a path, if it is such a path.

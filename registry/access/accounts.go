@@ -62,7 +62,12 @@ func look(path string) *stamp {
 	return stampOf(info, err)
 }
 
+// stampOf makes a stamp of what one call has said: that there is no file is the
+// same from whichever call.
 func stampOf(info fs.FileInfo, err error) *stamp {
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fs.ErrNotExist
+	}
 	if err != nil {
 		return &stamp{err: err.Error()}
 	}
