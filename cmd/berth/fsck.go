@@ -26,16 +26,17 @@ import (
 	"github.com/berth-oci/berth/storage"
 )
 
-// The exit status of fsck, as a sum: see its help.
+// The exit status of fsck, as a sum: see its help. None of exitFailed and its like
+// is among them.
 const (
-	leftInIndex   = 2
-	leftInStorage = 4
+	leftInIndex   = 8
+	leftInStorage = 16
 )
 
-// exitStatus ends a command that has said all there is to say.
-type exitStatus int
+// leftOver ends a check that has said what is left: it is the exit status.
+type leftOver int
 
-func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+func (l leftOver) Error() string { return fmt.Sprintf("exit status %d", int(l)) }
 
 func newFsck() *cobra.Command {
 	var s settings
@@ -56,7 +57,7 @@ It works on a registry that is stopped, and on one that runs with the data folde
 that one then does it, while it goes on.
 
 The exit status is 0 if nothing is left that matters, 1 if the check could not be
-done, else the sum of 2, if something is left that the index has wrong, and 4, if
+done, else the sum of 8, if something is left that the index has wrong, and 16, if
 bytes, links or tags are missing or damaged in storage. Bytes that nothing links
 are shown, and are no fault.`,
 		Example: `  berth fsck --data /var/lib/berth
@@ -264,7 +265,7 @@ func (p *fsckPrinter) end(s fsck.Summary) error {
 		fmt.Fprintf(p.out, "%d repositories, %d manifests, %d blobs: %d findings are left in the index, %d in storage\n",
 			s.Repositories, s.Manifests, s.Blobs, s.Index, s.Storage)
 	}
-	status := exitStatus(0)
+	status := leftOver(0)
 	if s.Index > 0 {
 		status += leftInIndex
 	}

@@ -21,14 +21,14 @@ func main() {
 	err := newRoot().ExecuteContext(ctx)
 	stop()
 	if err != nil {
-		var status exitStatus
-		if errors.As(err, &status) {
-			os.Exit(int(status))
+		var left leftOver
+		if errors.As(err, &left) {
+			os.Exit(int(left))
 		}
 		if !errors.Is(err, errSilent) {
 			fmt.Fprintf(os.Stderr, "berth: %v\n", err)
 		}
-		os.Exit(1)
+		os.Exit(exitStatus(err))
 	}
 }
 
@@ -56,8 +56,10 @@ client; ask its images API which exist and what each needs to boot.`,
 	}
 	root.SetVersionTemplate("berth {{.Version}}\n")
 	root.Version = version()
-	root.AddCommand(newServe(), newConfig(), newHealthcheck(), newAccount(accountHooks{officialFolder: officialFolder, used: usedBy}), newFsck(), newIndex(), newVersion())
+	images := newImagesCommand()
+	root.AddCommand(newServe(), newConfig(), newHealthcheck(), newAccount(accountHooks{officialFolder: officialFolder, used: usedBy}), images, newFsck(), newIndex(), newVersion())
 	refuseUnknown(root)
+	images.Args = usageOf(images.Args)
 	return root
 }
 

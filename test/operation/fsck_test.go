@@ -77,17 +77,17 @@ func TestFsck(t *testing.T) {
 				}
 			}
 			report, code := fsck(t, b.Data, "--deep")
-			if code != 2+4 || report.Summary.Kinds["bytes_damaged"] != 1 || report.Summary.Kinds["link_damaged"] != 1 || report.Summary.Kinds["index_tag"] == 0 {
+			if code != 8+16 || report.Summary.Kinds["bytes_damaged"] != 1 || report.Summary.Kinds["link_damaged"] != 1 || report.Summary.Kinds["index_tag"] == 0 {
 				t.Errorf("fsck --deep exits with %d: %+v", code, report)
 			}
-			if report, code := fsck(t, b.Data); code != 2+4 || report.Summary.Kinds["bytes_damaged"] != 0 {
+			if report, code := fsck(t, b.Data); code != 8+16 || report.Summary.Kinds["bytes_damaged"] != 0 {
 				t.Errorf("fsck exits with %d: %+v", code, report)
 			}
-			if report, code := fsck(t, b.Data, "--deep", "--repair"); code != 4 {
+			if report, code := fsck(t, b.Data, "--deep", "--repair"); code != 16 {
 				t.Errorf("fsck --deep --repair exits with %d: %+v", code, report)
 			}
 			report, code = fsck(t, b.Data, "--deep")
-			if code != 4 || report.Summary.Kinds["bytes_quarantined"] != 1 || report.Summary.Kinds["bytes_damaged"] != 0 || report.Summary.Index != 0 {
+			if code != 16 || report.Summary.Kinds["bytes_quarantined"] != 1 || report.Summary.Kinds["bytes_damaged"] != 0 || report.Summary.Index != 0 {
 				t.Errorf("after the repair, fsck exits with %d: %+v", code, report)
 			}
 			if !running {
