@@ -47,6 +47,7 @@ var mayImport = map[string][]string{
 	"storage/fsync":     {},
 	"storage/local":     {},
 	"storage/reference": {},
+	"storage/scrub":     {"storage", "storage/fsync"},
 	// The suites.
 	"catalog/index/indextest": {"catalog", "catalog/image", "catalog/index", "storage", "storage/reference"},
 	"storage/storagetest":     {"storage"},
