@@ -62,6 +62,12 @@ func (c *Catalog) Ready(ctx context.Context) error {
 	return err
 }
 
+// TagTime returns when a tag was last set, or storage.ErrNotFound. Storage says
+// so: it costs a look at it.
+func (c *Catalog) TagTime(ctx context.Context, repository, tag string) (time.Time, error) {
+	return c.store.Repository(repository).TagTime(ctx, tag)
+}
+
 // Reserve is that of [index.Index].
 func (c *Catalog) Reserve(ctx context.Context, namespace, key string, bytes, limit int64, until time.Time) (others int64, err error) {
 	return c.index.Reserve(ctx, namespace, key, bytes, limit, until)
