@@ -140,7 +140,7 @@ func (r *Registry) getBlob(w http.ResponseWriter, req *http.Request, a *request)
 	var content io.ReadSeekCloser
 	var small []byte
 	if err == nil {
-		if small = r.smallBlob(canonical); small == nil {
+		if small = r.smallBlob(req, canonical); small == nil {
 			content, err = r.openBlob(req.Context(), canonical, size)
 		}
 	}
@@ -154,7 +154,7 @@ func (r *Registry) getBlob(w http.ResponseWriter, req *http.Request, a *request)
 	}
 	if content != nil {
 		defer content.Close()
-		small = r.readSmall(canonical, content, size)
+		small = r.readSmall(req, canonical, content, size)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
@@ -170,8 +170,13 @@ func (r *Registry) getBlob(w http.ResponseWriter, req *http.Request, a *request)
 	r.finish(filtered, req)
 }
 
-// smallBlob is the content of a blob that was read before, nil if it was not.
-func (r *Registry) smallBlob(d digest.Digest) []byte {
+// smallBlob is the content of a blob that was read before, nil if it was not. Who
+// only asks whether it is there is told of what is stored: clients that push do,
+// and would leave out what is to be healed.
+func (r *Registry) smallBlob(req *http.Request, d digest.Digest) []byte {
+	if req.Method == http.MethodHead {
+		return nil
+	}
 	if m, ok := r.blobs.get(d); ok && !r.store.Quarantined(d) {
 		return m.body
 	}
@@ -180,8 +185,8 @@ func (r *Registry) smallBlob(d digest.Digest) []byte {
 
 // readSmall reads a blob that is small, and keeps it if its bytes have its
 // digest. Otherwise the result is nil, and the content at its beginning.
-func (r *Registry) readSmall(d digest.Digest, content io.ReadSeeker, size int64) []byte {
-	if size > maxSmallBlob {
+func (r *Registry) readSmall(req *http.Request, d digest.Digest, content io.ReadSeeker, size int64) []byte {
+	if size > maxSmallBlob || req.Method == http.MethodHead {
 		return nil
 	}
 	body := make([]byte, size)

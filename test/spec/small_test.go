@@ -84,6 +84,17 @@ func TestSmallBlobKept(t *testing.T) {
 		}
 	}
 	b.Get(t, path(harness.Digest(kept)), "")
+	lost := []byte("asked for before, and lost")
+	if err := b.PushBlob("alice/app", lost); err != nil {
+		t.Fatal(err)
+	}
+	b.Get(t, path(harness.Digest(lost)), "")
+	hex := strings.TrimPrefix(harness.Digest(lost), "sha256:")
+	if err := os.Remove(filepath.Join(b.Data, "storage/docker/registry/v2/blobs/sha256", hex[:2], hex, "data")); err != nil {
+		t.Fatal(err)
+	}
+	// Who is about to push it must not be told that it is stored.
+	b.Must(t, http.StatusNotFound, http.MethodHead, path(harness.Digest(lost)), nil)
 	change(harness.Digest(kept))
 	change(harness.Digest(never))
 	for range 2 {
