@@ -220,6 +220,39 @@ func wantShown(t *testing.T, b *harness.Berth, alice harness.Account, image harn
 	}
 }
 
+// TestCommandsAudited: each change of the accounts is written down, as it was given,
+// and a change that was refused is none.
+func TestCommandsAudited(t *testing.T) {
+	t.Parallel()
+	audit := filepath.Join(t.TempDir(), "audit.jsonl")
+	b := harness.Start(t, harness.WithEnv("BERTH_AUDIT_FILE="+audit))
+	alice := harness.AddAccount(t, b, "alice")
+	for _, args := range [][]string{
+		{"quota", "alice", "20GiB"}, {"publish", "alice/app", "team/x"}, {"unpublish", "team/x"}, {"rename", "alice", "alina"}, {"remove", "alina", "--yes"},
+	} {
+		if _, stderr, code := command(t, b, args...); code != 0 {
+			t.Fatalf("%q: %s", args, stderr)
+		}
+	}
+	wantRefused(t, b, "there is no account", "quota", "alice", "1GiB")
+	wantRefused(t, b, "is no repository", "publish", "alice")
+	text, err := os.ReadFile(audit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"action":"account add","detail":"alice"`, `"action":"account quota","detail":"alice 20GiB"`, `"action":"account publish","detail":"alice/app team/x"`,
+		`"action":"account unpublish","detail":"team/x"`, `"action":"account rename","detail":"alice alina"`, `"action":"account remove","detail":"alina"`,
+	} {
+		if strings.Count(string(text), want) != 1 {
+			t.Errorf("the audit log lacks %s:\n%s", want, text)
+		}
+	}
+	if strings.Contains(string(text), "1GiB") || strings.Count(string(text), "account publish") != 1 || strings.Contains(string(text), alice.Secret) {
+		t.Errorf("the audit log holds more:\n%s", text)
+	}
+}
+
 // TestRename gives accounts other names under a berth that runs.
 func TestRename(t *testing.T) {
 	t.Parallel()
