@@ -75,7 +75,9 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		return err
 	}
 	b.closers = append(b.closers, b.store.Close)
+	b.store.KeepFree(int64(c.Storage.FreeFloor))
 	watchDamage(b.store, metrics, log)
+	countRoom(b.store, metrics)
 	if b.home, err = enter(c); err != nil {
 		return err
 	}
@@ -88,6 +90,9 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		return err
 	}
 	b.measure(c, metrics)
+	if err := b.home.add(c.Catalog.Path); err != nil {
+		return err
+	}
 	b.shed = server.NewShed(metrics)
 	b.memory = newMemory(c, metrics, b.shed)
 	b.cursorKey = access.DeriveKey([]byte(secret), "cursors of the images API")
