@@ -60,14 +60,14 @@ func TestUploadsThatWereRemoved(t *testing.T) {
 			t.Fatalf("%s: %+v, %d open, %v; want %d bytes of %d", step, u, r.OpenUploads(), err, reserved, uploads)
 		}
 	}
-	if err := r.store.Uploads(ctx, func(u storage.Upload) error { return r.countUpload(ctx, u) }); err != nil {
+	if err := r.store.Uploads(ctx, func(u storage.OpenUpload) error { return r.countUpload(ctx, u) }); err != nil {
 		t.Fatal(err)
 	}
 	want("found at the start", 30000, 3)
 	if err := r.quotas.receive(ctx, "alice/app", written, 10000, 5000); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.countUpload(ctx, storage.Upload{Repository: "alice/app", ID: written, Bytes: 10000}); err != nil {
+	if err := r.countUpload(ctx, storage.OpenUpload{Upload: storage.Upload{Repository: "alice/app", ID: written}, Bytes: 10000}); err != nil {
 		t.Fatal(err)
 	}
 	want("one has come further", 35000, 3)
