@@ -35,7 +35,7 @@ const (
 
 // maxRequestSeries bounds the series of berth_http_requests_total, whatever
 // clients ask: what comes after these is counted as other.
-const maxRequestSeries = 70
+const maxRequestSeries = 60
 
 // requestMetrics counts requests. Its labels have few values: never a
 // repository, a user, or anything else that a client chooses.
