@@ -28,6 +28,7 @@ import (
 	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/fsync"
+	files "github.com/berth-oci/berth/storage/local"
 )
 
 // berth is everything below the listener, opened and wired together.
@@ -73,6 +74,11 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	section, err := c.DistributionStorage()
 	if err != nil {
 		return err
+	}
+	if root := storageRoot(c); root != "" {
+		if err := files.CheckLinks(root); err != nil {
+			return fmt.Errorf("storage: %w", err)
+		}
 	}
 	if b.store, err = storage.Open(ctx, section.Type(), section.Parameters()); err != nil {
 		return err
