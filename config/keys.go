@@ -74,6 +74,10 @@ func (h *HTTP) settings() []setting {
 			doc: "Without accounts, let everyone read and write who reaches berth: on a listen address that is not loopback, at a public URL that is not, or although the accounts file is missing."},
 		{path: "http.hosts", field: &h.Hosts,
 			doc: "Without accounts, names by which clients reach berth, beside IP addresses, localhost, and the hosts of `http.listen` and `http.public_url`: it answers to no other, since any site could point a name of its own at it and have a browser ask."},
+		{path: "http.index_host", field: &h.IndexHost,
+			doc: "Host of a metro's own index, like index.fra.example.com: the `unikraft` command finds it beside the API at api.fra.example.com. It stands in the url of images, with their long name behind it, and images are found by it."},
+		{path: "http.metros", field: &h.Metros,
+			doc: "What `GET /v1/metros` tells clients: each metro's name, its country if there is one, and its API, like fra/de=https://api.fra.example.com. Empty: the one that berth is."},
 		{path: "http.secret", field: &h.Secret, secret: true, byDefault: "generated, kept in the data folder",
 			doc: "What the keys for tokens and for the state of unfinished uploads are derived from: 32 random bytes, as `openssl rand -hex 32` makes them. Give it when the data folder does not outlive the process, or when several share the storage."},
 		{path: "http.trusted_proxies", field: &h.TrustedProxies,
@@ -104,12 +108,18 @@ func (h *HTTP) settings() []setting {
 			doc: "Most requests at a time; 0 means an eighth of the files that the system lets berth open, and at most 1000."},
 		{path: "http.limits.uploads", field: &h.Limits.Uploads,
 			doc: "Most uploads at a time; 0 means half of http.limits.requests."},
+		{path: "http.limits.requests_per_account", field: &h.Limits.RequestsPerAccount,
+			doc: "Most requests at a time of one account; 0 means a quarter of http.limits.requests. Half as many more wait a moment, and what finds no place gets 429."},
+		{path: "http.limits.uploads_per_account", field: &h.Limits.UploadsPerAccount,
+			doc: "Most uploads at a time of one account; 0 means a quarter of http.limits.uploads. What finds no place gets 429."},
 	}
 }
 
 func (s *Storage) settings() []setting {
 	purge := &s.Maintenance.UploadPurging
 	return []setting{
+		{path: "storage.free_floor", field: &s.FreeFloor,
+			doc: "Bytes that uploads leave free on the disk of local files, at most a tenth of it: what would leave less is refused with 507. 0: none."},
 		{path: "storage.delete.enabled", field: &s.Delete.Enabled,
 			doc: "Always true: images are deleted through the API, and the index relies on it."},
 		{path: "storage.redirect.disable", field: &s.Redirect.Disable, byDefault: "false for s3, else true",
@@ -142,8 +152,12 @@ func (c *Config) otherSettings() []setting {
 			doc: "File of the accounts, changed with berth account or by hand while berth runs. Without it the registry is open."},
 		{path: "accounts.anonymous_official", field: &c.Accounts.AnonymousOfficial,
 			doc: "Let everyone pull the official images, without an account."},
+		{path: "accounts.default_quotas", field: &c.Accounts.DefaultQuotas,
+			doc: "Quotas that `berth account add` gives to new accounts by their names, unless --quota says otherwise: `ci-*=1GiB`, of several the first that fits. `none` is no limit."},
 		{path: "limits.memory", field: &c.Limits.Memory,
 			doc: "How much memory berth is to take, at least 64MiB: the Go runtime's limit, unless GOMEMLIMIT is set. A part of it is for the bodies of requests and for answers; what does not fit is refused with 503."},
+		{path: "limits.memory_per_account", field: &c.Limits.MemoryPerAccount,
+			doc: "How much of that part one account may have, at least 8MiB; 0 means a quarter. What does not fit is refused with 429."},
 		{path: "audit.file", field: &c.Audit.File,
 			doc: "File to append who did what to, in lines of JSON. Empty: none."},
 		{path: "log.file", field: &c.Log.File,
@@ -159,6 +173,8 @@ func (c *Config) otherSettings() []setting {
 			doc: "Serve metrics for Prometheus."},
 		{path: "metrics.listen", field: &c.Metrics.Listen,
 			doc: "Address for the metrics alone. Empty: /metrics on the main address, for loopback clients only."},
+		{path: "debug.listen", field: &c.Debug.Listen,
+			doc: "Loopback address for profiles (pprof) and all metrics of the Go runtime. Empty: none."},
 	}
 }
 

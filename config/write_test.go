@@ -23,6 +23,8 @@ http:
   public_url: ""
   open: false
   hosts: ""
+  index_host: ""
+  metros: ""
   secret: ""
   trusted_proxies: ""
   tls:
@@ -41,9 +43,12 @@ http:
     connections_per_client: 0
     requests: 0
     uploads: 0
+    requests_per_account: 0
+    uploads_per_account: 0
 storage:
   filesystem:
     rootdirectory: /srv/storage
+  free_floor: 1GiB
   delete:
     enabled: true
   redirect:
@@ -67,8 +72,10 @@ catalog:
 accounts:
   file: /srv/accounts.yaml
   anonymous_official: false
+  default_quotas: ""
 limits:
   memory: 256MiB
+  memory_per_account: "0"
 audit:
   file: ""
 log:
@@ -78,6 +85,8 @@ log:
   access: true
 metrics:
   enabled: true
+  listen: ""
+debug:
   listen: ""
 `
 	c := load(t, "data: /srv")

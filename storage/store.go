@@ -25,6 +25,14 @@ type Store struct {
 	content  Content
 	identity string
 	closer   io.Closer // nil for a driver that has nothing to close
+
+	room  func() (free, size int64, err error) // nil where nobody knows
+	floor int64                                // see KeepFree
+
+	guards     guards
+	pushes     pushes
+	verified   *verified
+	quarantine quarantine
 }
 
 // own are the drivers that berth has in place of distribution's, by the kind
@@ -40,9 +48,12 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 	if err != nil {
 		return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
 	}
-	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters)}
+	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters), verified: newVerified()}
 	if closer, ok := driver.(io.Closer); ok && kind != OpenedDriver {
 		s.closer = closer
+	}
+	if r, ok := driver.(roomy); ok {
+		s.room = r.Room
 	}
 	_, local := driver.(localFiles)
 	s.content = driverContent{s.driver, local}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -24,8 +23,6 @@ import (
 // maxReorders bounds how many reorders are kept. A list that is so slow that more
 // happen between two of its batches is ended with an error.
 const maxReorders = 10000
-
-var errListTooSlow = errors.New("the list was read too slowly: too many images have moved since")
 
 // listed names an image of the list.
 type listed struct {
@@ -102,7 +99,7 @@ func resume(tx *bbolt.Tx, q index.Query, after index.Cursor) (*list, error) {
 			return nil, err
 		}
 		if !found {
-			return nil, errListTooSlow
+			return nil, index.ErrCursor
 		}
 		l.follow(m)
 	}

@@ -70,8 +70,11 @@ The registry is closed from now on: whoever has no account is refused.
 
 The token is shown this once. In the form that each client wants:
 
-  docker, podman, skopeo, oras, kraft
+  docker, podman, skopeo, oras
     echo SECRET | docker login registry.example.com -u root --password-stdin
+
+  kraft
+    kraft login -u root -t SECRET registry.example.com
 
   unikraft
     export UKC_TOKEN=BEARER
@@ -166,6 +169,23 @@ func TestAccountAddListen(t *testing.T) {
 	ok(t, data, "config", "check")
 	t.Setenv("BERTH_LOG_LEVEL", "loud")
 	refused(t, data, "BERTH_LOG_LEVEL: log.level", "account", "list")
+}
+
+// kraft cannot read an IP address with a port in docker's configuration.
+func TestAccountAddKraft(t *testing.T) {
+	for public, want := range map[string]string{
+		"http://127.0.0.1:5000":        "-u alice -t SECRET 127.0.0.1:5000\n    (and no docker login to 127.0.0.1:5000 for the same user",
+		"http://[::1]:5000":            "-u alice -t SECRET [::1]:5000\n    (and no docker login to [::1]:5000",
+		"http://localhost:5000":        "-u alice -t SECRET localhost:5000\n\n",
+		"https://registry.example.com": "-u alice -t SECRET registry.example.com\n\n",
+		"https://192.0.2.1":            "-u alice -t SECRET 192.0.2.1\n\n",
+	} {
+		data := t.TempDir()
+		t.Setenv("BERTH_HTTP_PUBLIC_URL", public)
+		if got := golden(ok(t, data, "account", "add", "alice"), data); !strings.Contains(got, "  kraft\n    kraft login "+want) {
+			t.Errorf("%s: got\n%s", public, got)
+		}
+	}
 }
 
 func TestAccountCommands(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"net/url"
 	"text/tabwriter"
 	"time"
@@ -46,7 +47,7 @@ apart, and is what the audit log shows.`,
 			if err != nil {
 				return err
 			}
-			err = a.edit(c, args[0], func(account *access.Account) error { return account.AddToken(t) })
+			err = a.edit(c, args[0], func(_ *access.File, account *access.Account) error { return account.AddToken(t) })
 			if err != nil {
 				return err
 			}
@@ -75,11 +76,11 @@ func (a *account) newTokenList() *cobra.Command {
 		Args:              oneName,
 		ValidArgsFunction: a.completeName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, account, err := a.find(args[0])
+			_, _, account, err := a.find(args[0])
 			if err != nil {
 				return err
 			}
-			tokens := outputOf(*account, nil).Tokens
+			tokens := outputOf(*account, nil, nil).Tokens
 			return a.print(cmd, map[string]any{"tokens": tokens}, func(w io.Writer) { printTokens(w, tokens) })
 		},
 	}
@@ -100,7 +101,7 @@ with the short-lived tokens that docker and others got for it.`,
 				return err
 			}
 			left := 0
-			err = a.edit(c, args[0], func(account *access.Account) error {
+			err = a.edit(c, args[0], func(_ *access.File, account *access.Account) error {
 				err := account.RevokeToken(args[1])
 				left = len(account.Tokens)
 				return err
@@ -173,9 +174,12 @@ func (t clientTokens) print(w io.Writer) {
 	fmt.Fprintf(w, `
 The token is shown this once. In the form that each client wants:
 
-  docker, podman, skopeo, oras, kraft
+  docker, podman, skopeo, oras
     echo %[1]s | docker login %[2]s -u %[3]s --password-stdin
 
+  kraft
+    kraft login -u %[3]s -t %[1]s %[2]s
+%[6]s
   unikraft
     export UKC_TOKEN=%[4]s
 
@@ -184,7 +188,15 @@ The token is shown this once. In the form that each client wants:
 
   anything else
     curl -H "Authorization: Bearer %[4]s" %[5]s/v1/images
-`, t.Secret, t.Host, t.name, t.Bearer, t.url)
+`, t.Secret, t.Host, t.name, t.Bearer, t.url, kraftNote(t.Host))
+}
+
+// kraftNote says what stops kraft where the registry is an IP address with a port.
+func kraftNote(host string) string {
+	if _, err := netip.ParseAddrPort(host); err != nil {
+		return ""
+	}
+	return "    (and no docker login to " + host + " for the same user: an IP:port in docker's\n    configuration stops kraft; docker can use a name, like localhost:port)\n"
 }
 
 func printTokens(w io.Writer, tokens []tokenOutput) {

@@ -40,7 +40,10 @@ type berth struct {
 	catalog  *catalog.Catalog
 	registry *registry.Registry
 	memory   *budget.Memory
-	closers  []func() error // run last to first
+	shed     *server.Shed
+	// cursorKey seals the cursors of the images API's pages.
+	cursorKey []byte
+	closers   []func() error // run last to first
 }
 
 // open opens what the configuration names. When it returns, the index is what
@@ -72,6 +75,9 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		return err
 	}
 	b.closers = append(b.closers, b.store.Close)
+	b.store.KeepFree(int64(c.Storage.FreeFloor))
+	watchDamage(b.store, metrics, log)
+	countRoom(b.store, metrics)
 	if b.home, err = enter(c); err != nil {
 		return err
 	}
@@ -83,7 +89,13 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	if err := b.openCatalog(ctx, c, metrics, log, stderr); err != nil {
 		return err
 	}
-	b.memory = newMemory(c, metrics)
+	b.measure(c, metrics)
+	if err := b.home.add(c.Catalog.Path); err != nil {
+		return err
+	}
+	b.shed = server.NewShed(metrics)
+	b.memory = newMemory(c, metrics, b.shed)
+	b.cursorKey = access.DeriveKey([]byte(secret), "cursors of the images API")
 	return b.openRegistry(ctx, c, log, registry.Options{
 		Section: section, Secret: hex.EncodeToString(access.DeriveKey([]byte(secret), "state of uploads")),
 	})

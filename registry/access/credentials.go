@@ -1,6 +1,7 @@
 package access
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -76,9 +77,39 @@ const (
 	robotSuffix = ".users.kraftcloud"
 )
 
-// check compares a secret with every token of the account. It takes as long
-// for an account that is not there, and tells nothing of how near a guess is.
+// check says whose a name and secret are. The secret may also be a whole token
+// of the platform, itself the base64 of account and secret: then the account in
+// it is the one, whatever the name says. That is tried second, since a secret
+// which is no such token can look like one. Both are compared always, so that
+// how long it takes tells nothing.
 func (g *Gate) check(accounts *Snapshot, name, secret []byte) (Caller, error) {
+	caller, err := g.compare(accounts, name, secret)
+	var space [maxCredentials]byte
+	within, hidden := nested(space[:], secret)
+	inner, errInner := g.compare(accounts, within, hidden)
+	if err == errWrong {
+		return inner, errInner
+	}
+	return caller, err
+}
+
+// nested reads a secret that is a whole token: base64 of account and secret,
+// once. Of any other the account is empty, which none is called.
+func nested(space, secret []byte) (name, hidden []byte) {
+	plain, ok := decode(space, string(secret))
+	if !ok {
+		return nil, secret
+	}
+	name, hidden, ok = bytes.Cut(plain, []byte{':'})
+	if !ok {
+		return nil, secret
+	}
+	return name, hidden
+}
+
+// compare compares a secret with every token of the account. It takes as long
+// for an account that is not there, and tells nothing of how near a guess is.
+func (g *Gate) compare(accounts *Snapshot, name, secret []byte) (Caller, error) {
 	if n := len(name); n > len(robotPrefix)+len(robotSuffix) &&
 		string(name[:len(robotPrefix)]) == robotPrefix && string(name[n-len(robotSuffix):]) == robotSuffix {
 		name = name[len(robotPrefix) : n-len(robotSuffix)]

@@ -86,9 +86,10 @@ func HasCredentials(r *http.Request) bool {
 // [Everyone], whatever is sent; without credentials it is an anonymous caller.
 //
 // A request brings account and secret, as Basic or, in base64, as a Bearer, or
-// a token that was signed by the token endpoint. The latter is good for as long
-// as the token that it was got with is: whatever is revoked is refused from the
-// next request on.
+// a token that was signed by the token endpoint. A secret may itself be such a
+// base64: the account in it is the one then. A signed token is good for as long
+// as the one that it was got with: whatever is revoked is refused from the next
+// request on.
 //
 // The error is [ErrUnauthorized] for credentials that are wrong, malformed or
 // expired; the caller is anonymous then and may do nothing.
@@ -98,9 +99,11 @@ func (g *Gate) Identify(r *http.Request) (Caller, error) {
 		return Everyone(), nil
 	}
 	if !HasCredentials(r) {
-		return g.anonymous(), nil
+		return g.anonymous(accounts), nil
 	}
 	return g.authorize(accounts, r.Header["Authorization"], sent{signed: true, local: fromHere(r)})
 }
 
-func (g *Gate) anonymous() Caller { return Caller{official: g.official} }
+func (g *Gate) anonymous(accounts *Snapshot) Caller {
+	return Caller{official: g.official, public: accounts.public}
+}

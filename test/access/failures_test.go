@@ -10,8 +10,9 @@ import (
 )
 
 // TestTooManyFailures fails to log in until it is answered with 429, at
-// the registry, the images API and the token endpoint. Each says when to try
-// again, and all say the same.
+// the registry, the images API and the token endpoint, with a wrong password and
+// with a whole token that is wrong as one. Each says when to try again, and all
+// say the same.
 func TestTooManyFailures(t *testing.T) {
 	t.Parallel()
 	b := harness.Start(t)
@@ -20,7 +21,13 @@ func TestTooManyFailures(t *testing.T) {
 	const atOnce = 60
 	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: atOnce, MaxIdleConnsPerHost: atOnce}}
 	defer client.CloseIdleConnections()
-	for _, path := range []string{"/v2/", "/v1/images", "/token"} {
+	nested := harness.Account{Name: "organization", Secret: wrong.Bearer}
+	for _, test := range []struct {
+		path, authorization string
+	}{
+		{"/v2/", wrong.Basic()}, {"/v1/images", wrong.Basic()}, {"/token", wrong.Basic()}, {"/v2/", nested.Basic()}, {"/token", nested.Basic()},
+	} {
+		path := test.path
 		var mu sync.Mutex
 		refused, deadline := 0, time.Now().Add(time.Minute)
 		var all sync.WaitGroup
@@ -32,7 +39,7 @@ func TestTooManyFailures(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					r.Header.Set("Authorization", wrong.Basic())
+					r.Header.Set("Authorization", test.authorization)
 					resp, err := client.Do(r)
 					if err != nil {
 						t.Error(err)

@@ -4,7 +4,6 @@ package docs
 
 import (
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,6 +121,7 @@ tar -tzf backup.tar.gz
 			"berth_http_sent_bytes_total ", "berth_index_operations_total{", "berth_index_operation_duration_seconds_count{",
 			`berth_images{kind="unikernel"} 0`, `berth_images{kind="rom"} 0`, `berth_repositories{kind="unikernel"} 0`,
 			`berth_repositories{kind="other"} 0`, "berth_manifests 0", "berth_shed_requests_total{", "berth_connections ", "berth_requests_in_flight{", "berth_limit{", "berth_build_info{", "go_", "process_"}, nil},
+		{"berth images cp", []string{"me/hello:v1: 5 parts copied", "args       /server -p 8080", "me/hello:stable is sha256:", "/me/hello:stable.\n"}, []string{"hint"}},
 		{"tar -C berth-data", nil, nil},
 		{"mkdir restored", []string{"restored/accounts.yaml\n", "restored/upload.secret\n"}, nil},
 		{"--data restored", nil, nil},
@@ -148,18 +148,4 @@ tar -tzf backup.tar.gz
 	if !strings.Contains(log, "index built from storage") {
 		t.Errorf("the index of what was restored was not built:\n%s", log)
 	}
-}
-
-// TestMetroLogin keeps true what README and the document on accounts say of the
-// unikraft CLI: its token is a Bearer, and is no password.
-func TestMetroLogin(t *testing.T) {
-	t.Parallel()
-	b := harness.Start(t)
-	token := harness.AddAccount(t, b, "alice").Bearer
-	asPassword := harness.Account{Name: "organization", Secret: token}.Basic()
-	for _, path := range []string{"/v2/", "/v1/images"} {
-		b.Must(t, http.StatusOK, http.MethodGet, path, nil, "Authorization", "Bearer "+token)
-		b.Must(t, http.StatusUnauthorized, http.MethodGet, path, nil, "Authorization", asPassword)
-	}
-	b.Must(t, http.StatusUnauthorized, http.MethodGet, "/token", nil, "Authorization", asPassword)
 }

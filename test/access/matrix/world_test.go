@@ -127,7 +127,8 @@ func newWorld(t *testing.T, env ...string) *world {
 }
 
 // authorization is the header by which a caller is known. The ways to say it
-// take turns: Basic, the platform's Bearer, a signed token.
+// take turns: Basic, the platform's Bearer, the whole of that as the password of
+// an organization or of another account, a signed token.
 func (w *world) authorization(caller string, turn int) string {
 	if caller == "anonymous" {
 		return ""
@@ -138,9 +139,13 @@ func (w *world) authorization(caller string, turn int) string {
 	account := accountOf[caller]
 	pair := base64.StdEncoding.EncodeToString([]byte(account + ":" + w.secrets[caller]))
 	switch {
-	case turn%3 == 0:
+	case turn%5 == 0:
 		return "Basic " + pair
-	case turn%3 == 1 || caller == "expired" || caller == "wrong":
+	case turn%5 == 1:
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte("organization:"+pair))
+	case turn%5 == 2:
+		return "Bearer " + base64.StdEncoding.EncodeToString([]byte("root:"+pair))
+	case turn%5 == 3 || caller == "expired" || caller == "wrong":
 		return "Bearer " + pair
 	default:
 		return "Bearer " + w.token(caller)
@@ -283,7 +288,12 @@ func (w *world) noSecrets() {
 		forms[caller+"'s secret"] = secret
 		forms[caller+"'s hash"] = hex.EncodeToString(hash[:])
 		for _, account := range []string{accountOf[caller], "robot$" + accountOf[caller] + ".users.kraftcloud"} {
-			forms[caller+"'s bearer of "+account] = base64.RawStdEncoding.EncodeToString([]byte(account + ":" + secret))
+			pair := account + ":" + secret
+			forms[caller+"'s bearer of "+account] = base64.RawStdEncoding.EncodeToString([]byte(pair))
+			for _, outside := range []string{"organization", "root"} {
+				whole := outside + ":" + base64.StdEncoding.EncodeToString([]byte(pair))
+				forms[caller+"'s whole token of "+outside+" "+account] = base64.RawStdEncoding.EncodeToString([]byte(whole))
+			}
 		}
 		for name, encoding := range map[string]*base64.Encoding{"": base64.RawStdEncoding, " (URL)": base64.RawURLEncoding} {
 			forms[caller+"'s hash in base64"+name] = encoding.EncodeToString(hash[:])
