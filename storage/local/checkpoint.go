@@ -58,7 +58,7 @@ func (d *Driver) maintain() {
 	j := d.journal
 	j.mu.Lock()
 	sealed := slices.Clone(j.sealed)
-	alone := len(sealed)+len(j.free) == 0 && j.current != nil
+	another := j.needsAnother()
 	j.mu.Unlock()
 	switch {
 	case len(sealed) > 0:
@@ -75,7 +75,7 @@ func (d *Driver) maintain() {
 		j.attempts, j.failed = j.attempts+1, err
 		j.changed.Broadcast()
 		j.mu.Unlock()
-	case alone:
+	case another:
 		j.mu.Lock()
 		if s, err := j.grow(); err == nil { // else the one is used again
 			j.free = append(j.free, s)

@@ -167,9 +167,17 @@ func (j *journal) write(batches []*batch) error {
 	for _, b := range batches {
 		b.segment = s
 	}
-	s.synced = s.offset
+	if s.synced = s.offset; j.needsAnother() {
+		j.wake()
+	}
 	s.pending += len(batches)
 	return nil
+}
+
+// needsAnother reports whether the only segment will soon be full. The caller
+// holds mu.
+func (j *journal) needsAnother() bool {
+	return len(j.sealed)+len(j.free) == 0 && j.current != nil && j.current.synced > j.current.size/2
 }
 
 // staged makes the stage durable, if batches need it, and leaves out those that
@@ -280,9 +288,6 @@ func (j *journal) room(bytes int) (*segment, error) {
 			j.current, j.free = j.free[0], j.free[1:]
 			j.uses++
 			j.current.use, j.current.from = j.uses, j.next.Load()
-			if len(j.free)+len(j.sealed) == 0 {
-				j.wake() // so that there is another in time
-			}
 		case j.ended:
 			return nil, errClosed
 		case len(j.sealed) == 0:

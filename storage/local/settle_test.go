@@ -68,26 +68,16 @@ func eachHeld(t *testing.T, fn func(t *testing.T, h *held, d *Driver)) {
 	})
 }
 
-// openHeld returns when the driver has nothing to do in the background.
+// openHeld opens a driver, which has nothing to do in the background until its
+// journal is half full.
 func openHeld(t *testing.T, h *held, small int) *Driver {
 	t.Helper()
-	d, err := open(h, Options{small: small, segment: 64 << 10})
+	d, err := open(h, Options{small: small, segment: 256 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
 	put(t, d, "/docker/there", "there")
-	quiet(t, d)
 	return d
-}
-
-// quiet waits until there is a free segment for the next.
-func quiet(t *testing.T, d *Driver) {
-	t.Helper()
-	eventually(t, "there is no second segment", func() bool {
-		d.journal.mu.Lock()
-		defer d.journal.mu.Unlock()
-		return len(d.journal.free) > 0 && len(d.journal.sealed) == 0
-	})
 }
 
 func eventually(t *testing.T, what string, is func() bool) {
@@ -238,7 +228,7 @@ func TestFailedSyncFailsAll(t *testing.T) {
 // restart opens and closes a driver on what a crash left.
 func restart(t *testing.T, left *memory) {
 	t.Helper()
-	d, err := open(left, Options{segment: 64 << 10})
+	d, err := open(left, Options{segment: 256 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}

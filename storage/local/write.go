@@ -124,7 +124,9 @@ func (d *Driver) change(ctx context.Context, all ...wanted) error {
 		return err
 	}
 	// What is there counts only if nothing of this change takes it away first.
-	trust := d.trusted && !slices.ContainsFunc(all, func(w wanted) bool { return w.kind == deleted })
+	trust := d.trusted && !slices.ContainsFunc(all, func(w wanted) bool {
+		return w.kind == deleted || w.kind == placed && !transient(w.from)
+	})
 	var steps []step
 	for _, w := range all {
 		s, err := d.prepare(w, trust)
@@ -252,12 +254,12 @@ func (d *Driver) applyStep(s step) error {
 // putUpload writes a file of an upload's state. Nobody was told that it is kept.
 // But one that says what the bytes received so far come to ("hashstates", by
 // their number) is believed later, without another look at the bytes: it must
-// never outlive them. Where to read them again is cheaper than to make them
-// durable, it is not written at all.
+// never outlive them. Of few bytes it is not written at all: to read them again
+// is cheaper than to make them durable.
 func (d *Driver) putUpload(name string, content []byte) error {
 	if upload, state, ok := strings.Cut(name, "/hashstates/"); ok {
 		n, err := strconv.ParseInt(path.Base(state), 10, 64)
-		if err == nil && d.uploads.cheap(upload+"/data", n, int64(d.small)) {
+		if err == nil && n <= int64(d.small) && d.uploads.written(upload+"/data") {
 			return nil
 		}
 		if err != nil || n > 0 {

@@ -188,18 +188,11 @@ func (u *uploads) failures(name string) uint64 {
 	return w.failures
 }
 
-// cheap reports whether a state of the hash after so many bytes of a file is not
-// worth keeping: it is committed, or so short that to read it again costs less.
-func (u *uploads) cheap(name string, bytes, small int64) bool {
+// written reports whether this process has written a file.
+func (u *uploads) written(name string) bool {
 	u.mu.Lock()
-	w := u.writers[name]
-	u.mu.Unlock()
-	if w == nil {
-		return false // it was written by another process
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.done || bytes <= small
+	defer u.mu.Unlock()
+	return u.writers[name] != nil
 }
 
 // settle makes the content of a file durable, if it is not known to be. A file
