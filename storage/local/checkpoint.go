@@ -113,6 +113,11 @@ func (d *Driver) checkpoint(sealed []*segment) error {
 		return err
 	}
 	d.folders.durable(before)
+	j.mu.Lock()
+	for _, s := range sealed {
+		s.synced = 0 // nobody needs to read it again
+	}
+	j.mu.Unlock()
 	for _, s := range sealed {
 		if err := d.free(s); err != nil {
 			return err
@@ -126,9 +131,6 @@ func (d *Driver) free(s *segment) error {
 	if err := s.void(d.raw); err != nil {
 		return err
 	}
-	d.journal.mu.Lock()
-	s.synced = 0
-	d.journal.mu.Unlock()
 	d.unstage(s.staged)
 	if s.dead {
 		_ = d.raw.remove(s.name) // or it stays, and is void

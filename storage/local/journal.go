@@ -24,10 +24,12 @@ type journal struct {
 	files   files
 	folders *folders
 	run     string // the generation
-	// prepare is called once, before anything of the journal is made.
+	// prepare is called before anything of the journal is made, and again if that
+	// could not be made durable.
 	prepare  func() error
 	prepared sync.Mutex
 	ready    bool // guarded by prepared
+	made     bool // a segment has been; guarded by prepared
 	size     int  // of a segment in bytes
 
 	next atomic.Uint64 // the sequence of the next record
@@ -330,5 +332,12 @@ func (j *journal) grow() (*segment, error) {
 	if err := j.begin(); err != nil {
 		return nil, err
 	}
-	return makeSegment(j.files, name, j.size)
+	s, err := makeSegment(j.files, name, j.size)
+	j.prepared.Lock()
+	defer j.prepared.Unlock()
+	if j.made = j.made || err == nil; !j.made {
+		j.ready = false
+		j.stageFailures.Add(1) // it is made anew
+	}
+	return s, err
 }

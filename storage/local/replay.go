@@ -22,7 +22,8 @@ const generationName = ".berth-generation"
 // there at the start, and durable.
 var generationPlaces = []string{path.Join(layout[2], generationName), generationName}
 
-// prepare makes what a journal needs besides its segments.
+// prepareJournal makes what a journal needs besides its segments. What is in the
+// root is synced with the first of these.
 func (d *Driver) prepareJournal() error {
 	// One that is there may be of an attempt whose sync failed.
 	if err := removeAll(d.raw, stage); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -41,10 +42,9 @@ func (d *Driver) prepareJournal() error {
 	if err != nil {
 		return err
 	}
-	if err := d.raw.syncDir("."); err != nil {
-		return err
+	if d.background == nil {
+		d.startBackground()
 	}
-	d.startBackground()
 	return nil
 }
 
@@ -65,7 +65,10 @@ func (d *Driver) writeGeneration(place string) error {
 		_ = d.raw.remove(temporary)
 		return err
 	}
-	return d.raw.syncDir(path.Dir(place))
+	if folder := path.Dir(place); folder != "." {
+		return d.raw.syncDir(folder)
+	}
+	return nil
 }
 
 // replay does in the file tree what an earlier process wrote to the journal, and

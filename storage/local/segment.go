@@ -35,7 +35,7 @@ type segment struct {
 	pending int
 	staged  []string
 	dead    bool // a sync of it failed: it is not used again
-	synced  int  // the end of the last group that is durable; guarded by journal.mu
+	synced  int  // the end of the last group that is durable here alone; guarded by journal.mu
 }
 
 // segmentHeader is the first block of a segment that is in use.
