@@ -100,16 +100,14 @@ func (d *Driver) checkpoint(sealed []*segment) error {
 		if err = d.makeDurable(sealed); err != nil {
 			// Of what was to be written out, the system may think that it is. It is
 			// written anew.
-			d.failures.Add(1)
-			d.owed.Store(true)
+			d.lost()
 			if err = d.settleOwed(); err == nil {
 				err = d.makeDurable(sealed)
 			}
 		}
 	}
 	if err != nil {
-		d.failures.Add(1)
-		d.owed.Store(true)
+		d.lost()
 		return err
 	}
 	d.folders.durable(before)
@@ -124,6 +122,12 @@ func (d *Driver) checkpoint(sealed []*segment) error {
 		}
 	}
 	return nil
+}
+
+// lost notes that a sync failed of what is not one file.
+func (d *Driver) lost() {
+	d.failures.Add(1)
+	d.owed.Store(true)
 }
 
 // free ends that what a segment holds counts, and what it needs.

@@ -126,7 +126,7 @@ func open(f files, o Options) (*Driver, error) {
 	}
 	d := &Driver{files: newGate(f, most), raw: f, changes: newChanges(), uploads: newUploads(), run: rand.Text()}
 	d.folders = newFolders(d.files)
-	d.journal = newJournal(f, d.folders, d.run, d.prepareJournal)
+	d.journal = newJournal(f, d.folders, d.run, d.prepareJournal, d.lost)
 	d.journal.size = cmp.Or(o.segment, d.journal.size)
 	d.small = min(cmp.Or(o.small, small), d.journal.size/8)
 	unclean, err := d.mark()

@@ -30,7 +30,8 @@ type journal struct {
 	prepared sync.Mutex
 	ready    bool // guarded by prepared
 	made     bool // a segment has been; guarded by prepared
-	size     int  // of a segment in bytes
+	lost     func()
+	size     int // of a segment in bytes
 
 	next atomic.Uint64 // the sequence of the next record
 	// stageFailures counts the syncs of the stage that failed: names that were
@@ -68,8 +69,8 @@ func (b *batch) size() (bytes int) {
 	return bytes
 }
 
-func newJournal(f files, folders *folders, run string, prepare func() error) *journal {
-	j := &journal{files: f, folders: folders, run: run, prepare: prepare, kick: make(chan struct{}, 1)}
+func newJournal(f files, folders *folders, run string, prepare func() error, lost func()) *journal {
+	j := &journal{files: f, folders: folders, run: run, prepare: prepare, lost: lost, kick: make(chan struct{}, 1)}
 	j.size = int(min(max(f.space()/partOfDisk, smallestSegment), largestSegment)) / blockSize * blockSize
 	j.changed.L = &j.mu
 	folders.sequence = j.next.Load
@@ -329,10 +330,14 @@ func (j *journal) grow() (*segment, error) {
 	name := segmentName(j.names)
 	j.mu.Unlock()
 	defer j.mu.Lock()
-	if err := j.begin(); err != nil {
-		return nil, err
+	err := j.begin()
+	var s *segment
+	if err == nil {
+		s, err = makeSegment(j.files, name, j.size)
 	}
-	s, err := makeSegment(j.files, name, j.size)
+	if err != nil {
+		j.lost() // entries of the root, if it could not be synced
+	}
 	j.prepared.Lock()
 	defer j.prepared.Unlock()
 	if j.made = j.made || err == nil; !j.made {

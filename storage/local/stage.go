@@ -18,6 +18,7 @@ const stage = ".berth-staged"
 // knows no second names gets a copy.
 func (d *Driver) keep(r *record, name string) error {
 	if err := d.journal.begin(); err != nil { // the stage is there then
+		d.lost()
 		return err
 	}
 	r.kind, r.content = placed, nil
