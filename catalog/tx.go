@@ -50,10 +50,9 @@ func (t *Tx) Resolve(ctx context.Context, tag string) (digest.Digest, error) {
 // when it returns without an error, the next answer has it. m is the manifest as
 // it came, so that nobody reads it again; its Bytes may be nil. write stores the
 // bytes and links them, with the context that it gets, and is called once the
-// intent is durable; reservation,
-// if it is not "", is what was set aside for it in the namespace (see
-// [index.Index] Reserve), and ends with it. An error of write is returned as it
-// is.
+// intent is durable; reservation, if it is not "", is what was set aside for it in
+// the namespace (see [index.Index] Reserve), and ends with it. An error of write is
+// returned as it is.
 func (t *Tx) Put(ctx context.Context, intent storage.Intent, m image.Manifest, reservation string, write func(context.Context) error) error {
 	if err := t.fits(ctx, intent.Put, m); err != nil {
 		return err

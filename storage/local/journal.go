@@ -14,10 +14,6 @@ const (
 	partOfDisk      = 64
 )
 
-// segments is how many there are: one is written while the other is done in the
-// file tree.
-const segments = 2
-
 // journal writes down what is going to be done in the file tree. Who waits at the
 // same time shares a sync.
 type journal struct {

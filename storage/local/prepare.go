@@ -218,8 +218,7 @@ func (d *Driver) makeFolder(name string, made *[]string) error {
 // blob returns the content of a small file that the name of a blob says is what
 // belongs there, so that it does not matter whether it is durable; else nil.
 func (d *Driver) blob(from, to string, size int64) ([]byte, error) {
-	wants, ok := strings.CutPrefix(to, layout[3]+"/sha256/")
-	if wants, ok = strings.CutSuffix(wants, "/data"); !ok || size > int64(d.small) {
+	if size > int64(d.small) || !strings.HasPrefix(to, layout[3]+"/sha256/") || path.Base(to) != "data" {
 		return nil, nil
 	}
 	f, err := d.files.open(from, os.O_RDONLY)
@@ -231,7 +230,7 @@ func (d *Driver) blob(from, to string, size int64) ([]byte, error) {
 	if _, err := io.ReadFull(f, content); err != nil {
 		return nil, err
 	}
-	if sum := sha256.Sum256(content); path.Base(wants) != hex.EncodeToString(sum[:]) {
+	if sum := sha256.Sum256(content); path.Base(path.Dir(to)) != hex.EncodeToString(sum[:]) {
 		return nil, nil
 	}
 	return content, nil
