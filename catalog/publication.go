@@ -12,8 +12,8 @@ import (
 )
 
 // What one write transaction of the index describes at most. A change that
-// describes more, because thousands of indexes refer to a manifest that came,
-// is published in several: the first has all but the rest of the descriptions,
+// describes more, because thousands of manifests refer to a blob that came, is
+// published in several: the first has all but the rest of the descriptions,
 // and only the last ends the change, so that a crash between two of them leaves
 // it to be completed.
 const (
@@ -27,8 +27,6 @@ type publication struct {
 	pushed image.Manifest // the one that came, empty if it is in storage only
 	update index.Update   // what the next transaction publishes
 	bytes  int            // what update.Put comes to, roughly
-	// gone are digests that no longer name a manifest, or name another.
-	gone []digest.Digest
 	// last is what only the last transaction publishes: the links that
 	// descriptions follow from, and the end of the change.
 	last index.Update
@@ -77,38 +75,25 @@ func (p *publication) describePut(ctx context.Context, d digest.Digest) (image.D
 }
 
 // describeAll describes the manifests that are new, but for the one that has
-// been described already, and again every index above a manifest that came or
-// went, and publishes the rest.
+// been described already, and publishes the rest. What the indexes above them are
+// follows in the index by itself.
 func (p *publication) describeAll(ctx context.Context, added []digest.Digest, described digest.Digest) error {
-	leaving := make(map[digest.Digest]bool, len(p.gone))
-	for _, d := range p.gone {
-		leaving[d] = true
-	}
-	seen := make(map[digest.Digest]bool, len(added))
-	queue := append(append([]digest.Digest(nil), added...), p.gone...)
-	for i := 0; i < len(queue); i++ {
-		d := queue[i]
+	seen := map[digest.Digest]bool{described: true}
+	for _, d := range added {
 		if seen[d] {
 			continue
 		}
 		seen[d] = true
-		if !leaving[d] && d != described {
-			description, err := p.tx.describe(ctx, d)
-			if errors.Is(err, storage.ErrNotFound) {
-				continue // linked, but its bytes are not there: it cannot be pulled either
-			}
-			if err != nil {
-				return err
-			}
-			if err := p.add(ctx, description); err != nil {
-				return err
-			}
+		description, err := p.tx.describe(ctx, d)
+		if errors.Is(err, storage.ErrNotFound) {
+			continue // linked, but its bytes are not there: it cannot be pulled either
 		}
-		parents, err := p.tx.catalog.index.Parents(ctx, p.tx.lease.Repository, d)
 		if err != nil {
 			return err
 		}
-		queue = append(queue, parents...)
+		if err := p.add(ctx, description); err != nil {
+			return err
+		}
 	}
 	p.update.Link, p.update.Unlink, p.update.Done = p.last.Link, append(p.update.Unlink, p.last.Unlink...), p.last.Done
 	return p.publish(ctx, p.update)

@@ -90,7 +90,7 @@ func (t *Tx) reconcile(ctx context.Context) error {
 		}
 		added = append(added, referring...)
 	}
-	p := publication{tx: t, update: u, gone: gone, last: last}
+	p := publication{tx: t, update: u, last: last}
 	return p.describeAll(ctx, added, "")
 }
 

@@ -1,58 +1,7 @@
-// Package bolt keeps the catalog's index in one bbolt file.
-//
-// # Buckets
-//
-// Names, tags and digests are stored as they are written, digests with their
-// algorithm; \0 stands between the parts of a key (it is in none of them), so
-// that keys sort by repository first. <time> is 12 bytes that sort as the time
-// does, <~time> the same with all bits turned, so that the newest comes first.
-// <uuid> is 16 bytes.
-//
-//	meta          schema                        the schema's version, decimal
-//	              storage                       storage.Store.Identity of what was indexed
-//	              stats                         index.Stats as JSON
-//	manifests     <repository>\0<digest>        image.Description as JSON, of every manifest
-//	tags          <repository>\0<tag>           digest, as it was pushed
-//	tagged        <repository>\0<digest>\0<tag> nothing: the tags of a manifest, by its canonical digest
-//	parents       <repository>\0<child>\0<parent>  nothing: the indexes that refer to a manifest, stored or not
-//	aliases       <repository>\0<alias>         digest: another digest of the same bytes, and the canonical one
-//	names         <repository>\0<digest>\0<alias>  nothing: the same, the other way round
-//	referrers     <repository>\0<subject>\0<digest>  referrer as JSON: the manifests that have a subject, stored or not
-//	annotations   <repository>\0<digest>        JSON object of strings: the annotations of a manifest that has a subject
-//	digests       <digest>\0<repository>        nothing: the repositories that hold a manifest, by any of its digests
-//	uuids         <uuid>                        <repository>\0<digest>, of every image, also those that belong to an index
-//	byname        <repository>\0<~time><digest> nothing: the listed images, newest first in each repository
-//	bytime        <namespace>\0<time><uuid>     <repository>\0<digest>: the listed images by creation time, under
-//	                                            their namespace and once more under the empty one
-//	moves         <sequence>                    move as JSON: a listed image whose creation time has changed
-//	links         <repository>\0<digest>        size in bytes, decimal: the blobs that a repository may serve
-//	holders       <digest>\0<repository>        nothing: the repositories that link a blob
-//	references    <repository>\0<blob>\0<manifest>  nothing: the manifests that refer to a blob, stored or not
-//	uses          <namespace>\0<digest>         use as JSON: the blobs that manifests of a namespace refer to
-//	namespaces    <namespace>                   index.Usage as JSON
-//	repositories  <repository>                  repository as JSON: what it holds
-//	layers        <digest>                      one byte, image.Parts: what was found in a layer
-//	pending       <repository>                  index.Prepared as JSON: what is about to happen
-//	touched       <repository>                  nothing: blobs of the repository are changing
-//
-// The sequence of meta is the last revision. meta is written when the file is
-// made and by Publish; layers by Remember, pending by Prepare and Publish,
-// touched by MarkDirty and ClearDirty, links and holders by Link and Publish,
-// everything else by Publish alone.
-//
-// Leases and reservations are kept in memory: one process uses the file, and
-// what they are for is gone with it (see lease.go and reserve.go).
-//
-// # Writing
-//
-// bbolt has one writer at a time and syncs at the end of each transaction. One
-// goroutine does all the writing and takes every update that is waiting into
-// one transaction, so that concurrent pushes share a sync (see writer.go).
 package bolt
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -67,39 +16,9 @@ import (
 )
 
 // schema is the version of the layout that this code reads and writes.
-const schema = "2"
+const schema = "3"
 
 var (
-	bucketMeta         = []byte("meta")
-	bucketManifests    = []byte("manifests")
-	bucketTags         = []byte("tags")
-	bucketTagged       = []byte("tagged")
-	bucketParents      = []byte("parents")
-	bucketAliases      = []byte("aliases")
-	bucketNames        = []byte("names")
-	bucketReferrers    = []byte("referrers")
-	bucketAnnotations  = []byte("annotations")
-	bucketDigests      = []byte("digests")
-	bucketUUIDs        = []byte("uuids")
-	bucketByName       = []byte("byname")
-	bucketByTime       = []byte("bytime")
-	bucketReorders     = []byte("moves")
-	bucketLinks        = []byte("links")
-	bucketHolders      = []byte("holders")
-	bucketReferences   = []byte("references")
-	bucketUses         = []byte("uses")
-	bucketNamespaces   = []byte("namespaces")
-	bucketRepositories = []byte("repositories")
-	bucketLayers       = []byte("layers")
-	bucketPending      = []byte("pending")
-	bucketDirty        = []byte("touched")
-
-	buckets = [][]byte{
-		bucketMeta, bucketManifests, bucketTags, bucketTagged, bucketParents, bucketAliases, bucketNames, bucketReferrers, bucketAnnotations, bucketDigests,
-		bucketUUIDs, bucketByName, bucketByTime, bucketReorders, bucketLinks, bucketHolders, bucketReferences, bucketUses,
-		bucketNamespaces, bucketRepositories, bucketLayers, bucketPending, bucketDirty,
-	}
-
 	keySchema  = []byte("schema")
 	keyStorage = []byte("storage")
 	keyStats   = []byte("stats")
@@ -199,7 +118,7 @@ func open(path string, unsynced bool) (*Index, error) {
 
 func (i *Index) check(path, identity string) error {
 	return i.db.View(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
+		meta := tx.Bucket(tableNamesInFile[tableMeta])
 		if meta == nil {
 			return ErrNoIndex
 		}
@@ -217,12 +136,12 @@ func (i *Index) check(path, identity string) error {
 
 func (i *Index) prepare(identity string) error {
 	return i.db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range buckets {
+		for _, name := range tableNamesInFile {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
-		meta := tx.Bucket(bucketMeta)
+		meta := tx.Bucket(tableNamesInFile[tableMeta])
 		if err := meta.Put(keySchema, []byte(schema)); err != nil {
 			return err
 		}
@@ -236,39 +155,19 @@ func (i *Index) Close() error {
 	return i.db.Close()
 }
 
-func (i *Index) view(ctx context.Context, operation string, fn func(*bbolt.Tx) error) error {
+func (i *Index) view(ctx context.Context, operation string, fn func(*session) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	begin := time.Now()
-	err := i.db.View(fn)
+	err := i.db.View(func(tx *bbolt.Tx) error { return fn(&session{tx: tx}) })
 	i.observe(operation, time.Since(begin), err)
 	return err
 }
 
-func (i *Index) update(operation string, fn func(*bbolt.Tx) error) error {
+func (i *Index) update(operation string, fn func(*session) error) error {
 	begin := time.Now()
-	err := i.w.do(fn)
+	err := i.w.do(func(tx *bbolt.Tx) error { return fn(&session{tx: tx}) })
 	i.observe(operation, time.Since(begin), err)
 	return err
-}
-
-// get reads a JSON value into v and leaves v alone if there is none.
-func get(b *bbolt.Bucket, key []byte, v any) (found bool, err error) {
-	data := b.Get(key)
-	if data == nil {
-		return false, nil
-	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return false, fmt.Errorf("value of %q: %w", key, err)
-	}
-	return true, nil
-}
-
-func put(b *bbolt.Bucket, key []byte, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return b.Put(key, data)
 }

@@ -1,87 +1,151 @@
 package bolt
 
 import (
-	"bytes"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	bbolt "go.etcd.io/bbolt"
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
-	"github.com/berth-oci/berth/storage/reference"
 )
 
-// repository is what the index counts of a repository.
-type repository struct {
-	Manifests int64 `json:"manifests"`
-	Images    int64 `json:"images"` // listed ones
+// change is what an update of a repository has come to so far.
+type change struct {
+	// affected are the manifests that may have become an entry of the list, or
+	// ceased to be one.
+	affected map[digest.Digest]bool
+	// unlisted are the images taken off the list, with the creation time that
+	// they had there.
+	unlisted map[digest.Digest]time.Time
+	// followed counts the indexes whose place was looked for again; queued is
+	// set if there are more.
+	followed int
+	queued   bool
+	// delta is what the counts change by.
+	delta struct {
+		manifests, unikernels, roms, links, bytes int64
+	}
+}
+
+// change opens a repository to be written.
+func (s *session) change(name string) (*repoTx, error) {
+	r, err := s.open(name)
+	if err != nil {
+		return nil, err
+	}
+	r.affected, r.unlisted = make(map[digest.Digest]bool), make(map[digest.Digest]time.Time)
+	if r.known.number != 0 {
+		r.space, err = s.spaceOf(r.namespace())
+	}
+	return r, err
+}
+
+// create makes the repository if it is not there.
+func (r *repoTx) create() (err error) {
+	if r.known.number != 0 {
+		return nil
+	}
+	if r.space, err = r.spaceOf(r.namespace()); err != nil {
+		return err
+	}
+	if r.space.number == 0 {
+		if r.space.number, err = nextNumber(r.at(tableSpaces)); err != nil {
+			return err
+		}
+	}
+	if r.known.number, err = nextNumber(r.at(tableNames)); err != nil {
+		return err
+	}
+	r.space.repositories++
+	if err := r.at(tableSpaces).Put([]byte(r.namespace()), r.space.encode()); err != nil {
+		return err
+	}
+	if err := r.at(tableNames).Put([]byte(r.repository), r.known.encode()); err != nil {
+		return err
+	}
+	return r.data().Put(r.key(kindName), []byte(r.repository))
+}
+
+var errNumbers = errors.New("the index has given out all numbers that repositories can have: delete its file, and berth makes it again from storage")
+
+// nextNumber is one that nobody has had.
+func nextNumber(b *bbolt.Bucket) (uint32, error) {
+	n, err := b.NextSequence()
+	if err == nil && n > math.MaxUint32 {
+		err = errNumbers
+	}
+	return uint32(n), err //nolint:gosec // bounded above
 }
 
 // use is a blob that manifests of a namespace refer to.
 type use struct {
-	Size int64 `json:"size"` // in bytes
-	// Manifests counts those that refer to it and found it stored, Missing
+	size int64 // in bytes
+	// manifests counts those that refer to it and found it stored, missing
 	// those that did not, over all repositories.
-	Manifests int64 `json:"manifests"`
-	Missing   int64 `json:"missing,omitempty"`
+	manifests, missing int64
 }
 
 // bytes is what the blob adds to what its namespace stores.
 func (u use) bytes() int64 {
-	if u.Manifests > 0 {
-		return u.Size
+	if u.manifests > 0 {
+		return u.size
 	}
 	return 0
 }
 
-func (r *repoTx) countManifest(n int64) error {
-	return r.count(func(s *index.Stats, repo *repository, _ *index.Usage) {
-		s.Manifests += n
-		repo.Manifests += n
-	})
+func (u use) encode() []byte {
+	e := newEncoder()
+	for _, n := range []int64{u.size, u.manifests, u.missing} {
+		e.int(n)
+	}
+	return e.b
 }
 
-func (r *repoTx) countImage(image *image.Image, n int64) error {
-	return r.count(func(s *index.Stats, repo *repository, ns *index.Usage) {
-		if image.Kernel || image.Initrd {
-			s.Unikernels += n
-		} else {
-			s.ROMs += n
-		}
-		repo.Images += n
-		ns.Images += n
-	})
+func (s *session) useOf(space uint32, dgst digest.Digest) (use, error) {
+	value := s.at(tableNamespaces).Get(useKey(space, dgst))
+	if value == nil {
+		return use{}, nil
+	}
+	d := newDecoder(value)
+	return use{size: d.int(), manifests: d.int(), missing: d.int()}, d.err
+}
+
+func useKey(space uint32, dgst digest.Digest) []byte {
+	return appendDigest(numbered(space, kindUse), dgst)
 }
 
 // use counts the blobs of a manifest that came or went.
 func (r *repoTx) use(blobs []image.Blob, n int64) error {
-	var delta int64
-	bucket, space := r.tx.Bucket(bucketUses), reference.Namespace(r.repository)
 	for _, blob := range blobs {
-		var u use
-		k := key(space, blob.Digest.String())
-		if _, err := get(bucket, k, &u); err != nil {
+		u, err := r.useOf(r.space.number, blob.Digest)
+		if err != nil {
 			return err
 		}
-		delta -= u.bytes()
+		r.delta.bytes -= u.bytes()
 		if blob.Size > 0 {
-			u.Size = blob.Size
-			u.Manifests += n
+			u.size = blob.Size
+			u.manifests += n
 		} else {
-			u.Missing += n
+			u.missing += n
 		}
-		delta += u.bytes()
-		if u.Manifests == 0 {
-			u.Size = 0
+		r.delta.bytes += u.bytes()
+		if u.manifests == 0 {
+			u.size = 0
 		}
-		var err error
+		k := useKey(r.space.number, blob.Digest)
 		if u == (use{}) {
-			err = bucket.Delete(k)
+			err = r.at(tableNamespaces).Delete(k)
 		} else {
-			err = put(bucket, k, u)
+			err = r.at(tableNamespaces).Put(k, u.encode())
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return r.count(func(_ *index.Stats, _ *repository, ns *index.Usage) { ns.Bytes += delta })
+	return nil
 }
 
 // reuse counts the blobs of a manifest again whose sizes have changed.
@@ -92,51 +156,97 @@ func (r *repoTx) reuse(before, now []image.Blob) error {
 			gone, come = append(gone, before[i]), append(come, now[i])
 		}
 	}
-	if len(come) == 0 {
-		return nil
-	}
 	if err := r.use(gone, -1); err != nil {
 		return err
 	}
 	return r.use(come, +1)
 }
 
-// count changes the counters, and removes those of what is empty.
-func (r *repoTx) count(change func(*index.Stats, *repository, *index.Usage)) error {
-	var (
-		stats index.Stats
-		repo  repository
-		space index.Usage
-	)
-	meta, repos, spaces := r.tx.Bucket(bucketMeta), r.tx.Bucket(bucketRepositories), r.tx.Bucket(bucketNamespaces)
-	repoKey, spaceKey := []byte(r.repository), []byte(reference.Namespace(r.repository))
-	if _, err := get(meta, keyStats, &stats); err != nil {
+func (r *repoTx) countImage(s image.Standing, n int64) {
+	if s.Kernel || s.Initrd {
+		r.delta.unikernels += n
+	} else {
+		r.delta.roms += n
+	}
+}
+
+// count writes what the counts are now, and forgets a repository and a namespace
+// of which nothing is left.
+func (r *repoTx) count() error {
+	if r.known.number == 0 {
+		return nil
+	}
+	before := r.known
+	images := r.delta.unikernels + r.delta.roms
+	r.known.manifests += r.delta.manifests
+	r.known.images += images
+	r.known.links += r.delta.links
+	r.space.images += images
+	r.space.bytes += r.delta.bytes
+	if err := r.countAll(before); err != nil {
 		return err
 	}
-	if _, err := get(repos, repoKey, &repo); err != nil {
-		return err
+	if r.isEmpty() {
+		return r.drop()
 	}
-	if _, err := get(spaces, spaceKey, &space); err != nil {
-		return err
-	}
-	before := repo
-	change(&stats, &repo, &space)
-	stats.Repositories += present(repo.Manifests) - present(before.Manifests)
-	stats.ImageRepositories += present(repo.Images) - present(before.Images)
-	if err := put(meta, keyStats, stats); err != nil {
-		return err
-	}
-	if repo == (repository{}) {
-		if err := repos.Delete(repoKey); err != nil {
+	if r.known != before {
+		if err := r.at(tableNames).Put([]byte(r.repository), r.known.encode()); err != nil {
 			return err
 		}
-	} else if err := put(repos, repoKey, repo); err != nil {
+	}
+	if images != 0 || r.delta.bytes != 0 {
+		return r.at(tableSpaces).Put([]byte(r.namespace()), r.space.encode())
+	}
+	return nil
+}
+
+// countAll counts in what all of the index holds.
+func (r *repoTx) countAll(before repository) error {
+	was, err := r.stats()
+	if err != nil {
 		return err
 	}
-	if space == (index.Usage{}) {
-		return spaces.Delete(spaceKey)
+	now := was
+	now.Manifests += r.delta.manifests
+	now.Unikernels += r.delta.unikernels
+	now.ROMs += r.delta.roms
+	now.Repositories += present(r.known.manifests) - present(before.manifests)
+	now.ImageRepositories += present(r.known.images) - present(before.images)
+	if now == was {
+		return nil
 	}
-	return put(spaces, bytes.Clone(spaceKey), space)
+	return r.at(tableMeta).Put(keyStats, encodeStats(now))
+}
+
+func encodeStats(st index.Stats) []byte {
+	e := newEncoder()
+	for _, n := range statFields(&st) {
+		e.int(*n)
+	}
+	return e.b
+}
+
+// isEmpty reports whether nothing is known of the repository but its name.
+func (r *repoTx) isEmpty() bool {
+	if r.known.manifests != 0 || r.known.links != 0 {
+		return false
+	}
+	k, _ := r.data().Cursor().Seek(append(r.key(kindName), 0))
+	return k == nil || string(k[:numberLength]) != string(r.key(kindName)[:numberLength])
+}
+
+// drop forgets a repository, and the namespace if this was its last one.
+func (r *repoTx) drop() error {
+	if err := r.at(tableNames).Delete([]byte(r.repository)); err != nil {
+		return err
+	}
+	if err := r.data().Delete(r.key(kindName)); err != nil {
+		return err
+	}
+	if r.space.repositories--; r.space.repositories > 0 {
+		return r.at(tableSpaces).Put([]byte(r.namespace()), r.space.encode())
+	}
+	return r.at(tableSpaces).Delete([]byte(r.namespace()))
 }
 
 func present(n int64) int64 {
