@@ -95,6 +95,9 @@ func Build(path, identity string, fill func(*Index) error) (*Index, error) {
 	return Open(path, identity)
 }
 
+// allocSize is by how many bytes the file grows.
+const allocSize = 4 << 20
+
 func open(path string, unsynced bool) (*Index, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout: time.Second,
@@ -110,6 +113,7 @@ func open(path string, unsynced bool) (*Index, error) {
 	case err != nil:
 		return nil, fmt.Errorf("index %s cannot be opened: %w; if it is damaged, delete it: berth makes it again from storage", path, err)
 	}
+	db.AllocSize = allocSize
 	return &Index{
 		db: db, w: newWriter(db), leases: newLeases(), reservations: newReservations(),
 		observe: func(string, time.Duration, error) {},

@@ -40,7 +40,26 @@ func (s *session) change(name string) (*repoTx, error) {
 	if r.known.number != 0 {
 		r.space, err = s.spaceOf(r.namespace())
 	}
+	r.setFill()
 	return r, err
+}
+
+const (
+	// fillInOrder is how full a page is left where keys come in order: nobody
+	// comes to fill the rest.
+	fillInOrder = 0.9
+	// recent is how many repositories count as new.
+	recent = 64
+)
+
+// setFill says how full pages are left that are split. The keys of new
+// repositories come in order, since their numbers grow; others come anywhere.
+func (r *repoTx) setFill() {
+	fill := bbolt.DefaultFillPercent
+	if r.known.number == 0 || uint64(r.known.number)+recent > r.at(tableNames).Sequence() {
+		fill = fillInOrder
+	}
+	r.data().FillPercent = fill
 }
 
 // create makes the repository if it is not there.
