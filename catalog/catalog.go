@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
@@ -21,9 +23,11 @@ type Catalog struct {
 	dirty *dirty
 
 	// mu guards unsettled: what has to be done in a repository before its next
-	// change, beside what the index has noted.
+	// change, beside what the index has noted; and damaged: digests of which the
+	// index has to be told that their bytes went or came.
 	mu        sync.Mutex
 	unsettled map[string]*unsettled
+	damaged   map[digest.Digest]struct{}
 
 	wake chan struct{} // full if there may be something to settle
 	stop context.CancelFunc
@@ -35,9 +39,10 @@ func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Catalog{
 		Reader: x, index: x, store: store, log: log, dirty: newDirty(x),
-		unsettled: make(map[string]*unsettled),
-		wake:      make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
+		unsettled: make(map[string]*unsettled), damaged: make(map[digest.Digest]struct{}),
+		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
+	c.watchDamage()
 	go c.background(ctx)
 	return c
 }

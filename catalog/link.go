@@ -35,10 +35,13 @@ func (c *Catalog) Link(ctx context.Context, repository string, op func() (digest
 // relink makes the index say of one blob what storage says.
 func (c *Catalog) relink(ctx context.Context, repository string, dgst digest.Digest) error {
 	change, err := c.linkChange(ctx, repository, dgst)
-	if err != nil || change == nil {
+	// A blob that has just been healed may be about to be taken off the index, by
+	// a change that has still seen it missing: it is looked at after that.
+	healed := c.store.Settling(dgst)
+	if err != nil || change == nil && !healed {
 		return err
 	}
-	if len(change.Unlink) == 0 {
+	if !healed && len(change.Unlink) == 0 {
 		err := c.index.Link(ctx, repository, change.Link)
 		if !errors.Is(err, index.ErrReferenced) {
 			return err

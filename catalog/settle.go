@@ -150,6 +150,9 @@ func (c *Catalog) Recover(ctx context.Context) error {
 			c.mu.Unlock()
 		}
 	}
+	if err := c.recoverDamage(ctx); err != nil {
+		return fmt.Errorf("read what is in quarantine: %w", err)
+	}
 	c.wakeUp()
 	return nil
 }
@@ -221,6 +224,9 @@ func (c *Catalog) settleAll(ctx context.Context) error {
 			tx.Close()
 		}
 		errs = append(errs, err)
+	}
+	if ctx.Err() == nil {
+		errs = append(errs, c.settleDamage(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -27,6 +27,7 @@ type Config struct {
 	Audit    Audit
 	Log      Log
 	Metrics  Metrics
+	Debug    Debug
 
 	// sources says where a value was set, by key, so that a problem found
 	// later can still name the line or the variable.
@@ -87,6 +88,8 @@ type Limits struct {
 	ConnectionsPerClient int
 	Requests             int
 	Uploads              int
+	RequestsPerAccount   int
+	UploadsPerAccount    int
 }
 
 // Storage is distribution's storage section: a driver with its parameters, and
@@ -158,6 +161,8 @@ type Accounts struct {
 	File string
 	// AnonymousOfficial lets everyone pull the official images.
 	AnonymousOfficial bool
+	// DefaultQuotas are for new accounts.
+	DefaultQuotas Quotas
 }
 
 // Audit configures the record of who did what.
@@ -171,6 +176,9 @@ type Overall struct {
 	// Memory is also the Go runtime's limit, and what bodies and answers may take
 	// is a share of it.
 	Memory Size
+	// MemoryPerAccount is the part of that share that one account may have; 0
+	// means a quarter.
+	MemoryPerAccount Size
 }
 
 // Log configures the log.
@@ -191,6 +199,12 @@ type Metrics struct {
 	Enabled bool
 	// Listen is an address for metrics alone. Empty means /metrics on the
 	// main address, for loopback clients only.
+	Listen string
+}
+
+// Debug configures what developers look at.
+type Debug struct {
+	// Listen is a loopback address for profiles. Empty means none.
 	Listen string
 }
 

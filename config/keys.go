@@ -104,6 +104,10 @@ func (h *HTTP) settings() []setting {
 			doc: "Most requests at a time; 0 means an eighth of the files that the system lets berth open, and at most 1000."},
 		{path: "http.limits.uploads", field: &h.Limits.Uploads,
 			doc: "Most uploads at a time; 0 means half of http.limits.requests."},
+		{path: "http.limits.requests_per_account", field: &h.Limits.RequestsPerAccount,
+			doc: "Most requests at a time of one account; 0 means a quarter of http.limits.requests. Half as many more wait a moment, and what finds no place gets 429."},
+		{path: "http.limits.uploads_per_account", field: &h.Limits.UploadsPerAccount,
+			doc: "Most uploads at a time of one account; 0 means a quarter of http.limits.uploads. What finds no place gets 429."},
 	}
 }
 
@@ -142,8 +146,12 @@ func (c *Config) otherSettings() []setting {
 			doc: "File of the accounts, changed with berth account or by hand while berth runs. Without it the registry is open."},
 		{path: "accounts.anonymous_official", field: &c.Accounts.AnonymousOfficial,
 			doc: "Let everyone pull the official images, without an account."},
+		{path: "accounts.default_quotas", field: &c.Accounts.DefaultQuotas,
+			doc: "Quotas that `berth account add` gives to new accounts by their names, unless --quota says otherwise: `ci-*=1GiB`, of several the first that fits. `none` is no limit."},
 		{path: "limits.memory", field: &c.Limits.Memory,
 			doc: "How much memory berth is to take, at least 64MiB: the Go runtime's limit, unless GOMEMLIMIT is set. A part of it is for the bodies of requests and for answers; what does not fit is refused with 503."},
+		{path: "limits.memory_per_account", field: &c.Limits.MemoryPerAccount,
+			doc: "How much of that part one account may have, at least 8MiB; 0 means a quarter. What does not fit is refused with 429."},
 		{path: "audit.file", field: &c.Audit.File,
 			doc: "File to append who did what to, in lines of JSON. Empty: none."},
 		{path: "log.file", field: &c.Log.File,
@@ -159,6 +167,8 @@ func (c *Config) otherSettings() []setting {
 			doc: "Serve metrics for Prometheus."},
 		{path: "metrics.listen", field: &c.Metrics.Listen,
 			doc: "Address for the metrics alone. Empty: /metrics on the main address, for loopback clients only."},
+		{path: "debug.listen", field: &c.Debug.Listen,
+			doc: "Loopback address for profiles (pprof) and all metrics of the Go runtime. Empty: none."},
 	}
 }
 

@@ -98,6 +98,7 @@ func (c *Config) checkHTTP(p *problems) {
 	}{
 		{"http.limits.connections", h.Limits.Connections}, {"http.limits.connections_per_client", h.Limits.ConnectionsPerClient},
 		{"http.limits.requests", h.Limits.Requests}, {"http.limits.uploads", h.Limits.Uploads},
+		{"http.limits.requests_per_account", h.Limits.RequestsPerAccount}, {"http.limits.uploads_per_account", h.Limits.UploadsPerAccount},
 	} {
 		if limit.n < 0 {
 			c.problem(p, limit.path, "%d is negative; 0 is what suits the system", limit.n)
@@ -191,8 +192,27 @@ func (c *Config) checkRest(p *problems) {
 	if n := c.Limits.Memory; n < 64<<20 {
 		c.problem(p, "limits.memory", "%s is less than 64MiB", n)
 	}
+	if n := c.Limits.MemoryPerAccount; n != 0 && n < 8<<20 {
+		c.problem(p, "limits.memory_per_account", "%s is less than 8MiB, and a manifest may have 4MiB", n)
+	}
 	if m := c.Metrics.Listen; m != "" && c.checkAddress(p, "metrics.listen", m) && m == c.HTTP.Listen && !strings.HasSuffix(m, ":0") {
 		c.problem(p, "metrics.listen", "%s is already http.listen; leave it empty or choose another port", m)
+	}
+	c.checkDebug(p)
+}
+
+func (c *Config) checkDebug(p *problems) {
+	d := c.Debug.Listen
+	switch {
+	case d == "" || !c.checkAddress(p, "debug.listen", d):
+	case !Loopback(d):
+		c.problem(p, "debug.listen", "%s can be reached from other machines, and profiles show what berth does and holds; "+
+			"listen on 127.0.0.1, and reach it from elsewhere through a tunnel, as ssh -L makes one", d)
+	case strings.HasSuffix(d, ":0"):
+	case d == c.HTTP.Listen:
+		c.problem(p, "debug.listen", "%s is already http.listen; leave it empty or choose another port", d)
+	case d == c.Metrics.Listen:
+		c.problem(p, "debug.listen", "%s is already metrics.listen; leave it empty or choose another port", d)
 	}
 }
 

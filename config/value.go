@@ -68,6 +68,8 @@ func kind(field any) string {
 		return "addresses and networks like 10.0.0.0/8, separated by commas or in a list"
 	case *Hosts:
 		return "names of hosts, separated by commas or in a list"
+	case *Quotas:
+		return "patterns of names with their quotas, like ci-*=1GiB or *=none, separated by commas or in a list"
 	case *Size:
 		return "a size like 64KiB or a number of bytes"
 	}
@@ -94,6 +96,8 @@ func parse(field any, text string) error {
 		*f, err = parseNetworks(text)
 	case *Hosts:
 		*f, err = parseHosts(text)
+	case *Quotas:
+		*f, err = parseQuotas(text)
 	case *Size:
 		var n int64
 		n, err = size.Parse(text)
@@ -137,6 +141,8 @@ func format(field any) string {
 		return f.String()
 	case *Hosts:
 		return f.String()
+	case *Quotas:
+		return f.String()
 	case *Size:
 		return f.String()
 	}
@@ -158,7 +164,7 @@ func formatDuration(d time.Duration) string {
 // isList reports whether a setting holds several values.
 func isList(field any) bool {
 	switch field.(type) {
-	case *Networks, *Hosts:
+	case *Networks, *Hosts, *Quotas:
 		return true
 	}
 	return false

@@ -41,6 +41,8 @@ http:
     connections_per_client: 0
     requests: 0
     uploads: 0
+    requests_per_account: 0
+    uploads_per_account: 0
 storage:
   filesystem:
     rootdirectory: /srv/storage
@@ -67,8 +69,10 @@ catalog:
 accounts:
   file: /srv/accounts.yaml
   anonymous_official: false
+  default_quotas: ""
 limits:
   memory: 256MiB
+  memory_per_account: "0"
 audit:
   file: ""
 log:
@@ -78,6 +82,8 @@ log:
   access: true
 metrics:
   enabled: true
+  listen: ""
+debug:
   listen: ""
 `
 	c := load(t, "data: /srv")

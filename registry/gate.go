@@ -59,7 +59,8 @@ func (r *Registry) allowed(w http.ResponseWriter, req *http.Request, a *request)
 		}
 		return true
 	case a.kind == kindCatalog:
-		if caller.Anonymous() {
+		// What it lists depends on who asks, so that it is as with the base.
+		if !caller.MayList() || !access.HasCredentials(req) {
 			r.unauthorized(w, req, a, id)
 			return false
 		}

@@ -74,7 +74,7 @@ func (h hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 	intent := storage.Intent{Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
 	pushed := image.Manifest{Bytes: payload, Parsed: in.document}
 	err = in.tx.Put(ctx, intent, pushed, manifestKey, func() error {
-		dgst, err = h.ManifestService.Put(ctx, manifest, options...)
+		dgst, err = h.ManifestService.Put(storage.Pushing(ctx), manifest, options...)
 		return err
 	})
 	return dgst, note(ctx, err)
@@ -177,9 +177,10 @@ type hookedWriter struct {
 
 // Commit ends an upload: the blob is stored, linked and shown.
 func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descriptor) (canonical distribution.Descriptor, err error) {
+	storage.Finishing(h.ctx) // under which it was opened
 	err = h.blobs.registry.catalog.Link(ctx, h.blobs.repository, func() (digest.Digest, error) {
 		var err error
-		canonical, err = h.BlobWriter.Commit(ctx, provisional)
+		canonical, err = h.BlobWriter.Commit(storage.Pushing(ctx), provisional)
 		var wrong distribution.ErrBlobInvalidDigest
 		if errors.As(err, &wrong) {
 			// Refused before anything was stored. distribution wants to cancel

@@ -122,7 +122,7 @@ func readManifest(w http.ResponseWriter, r *http.Request, held *budget.Hold) ([]
 		return nil, tooLarge
 	case errors.Is(err, budget.ErrFull):
 		w.Header().Set("Connection", "close") // what is still to come is not read
-		return nil, busy
+		return nil, noRoom(err)
 	case err != nil:
 		return nil, &problem{http.StatusBadRequest, "MANIFEST_INVALID", "the manifest ended before it was complete"}
 	}
@@ -202,7 +202,7 @@ func (r *Registry) parseManifest(req *http.Request, body []byte) (document image
 	if len(body) > smallManifest {
 		taken, err := r.memory.Work(req.Context(), int64(parsedFactor*len(body)))
 		if err != nil {
-			return document, free, busy
+			return document, free, noRoom(err)
 		}
 		free = taken
 	}

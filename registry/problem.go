@@ -43,13 +43,29 @@ type errorEntry struct {
 	Detail  json.RawMessage `json:"detail,omitempty"`
 }
 
-// busy is the answer where there was no room in memory in time.
-var busy = &problem{http.StatusServiceUnavailable, "UNAVAILABLE",
-	"the registry holds as much in memory as it may; try again in a few seconds"}
+// Answers where there was no room in memory in time: for anybody, or for the
+// account that asks.
+var (
+	busy = &problem{http.StatusServiceUnavailable, "UNAVAILABLE",
+		"the registry holds as much in memory as it may; try again in a few seconds"}
+	busyForYou = &problem{http.StatusTooManyRequests, "TOOMANYREQUESTS",
+		"the requests of your account hold as much in memory as they may; try again once one of them has ended"}
+)
+
+// noRoom is the answer to a [budget.ErrFull].
+func noRoom(err error) *problem {
+	if errors.Is(err, budget.ErrAccountFull) {
+		return busyForYou
+	}
+	return busy
+}
 
 func (r *Registry) fail(w http.ResponseWriter, req *http.Request, p *problem) {
-	if p == busy {
-		w.Header().Set("Retry-After", budget.RetryAfter)
+	switch p {
+	case busy:
+		w.Header().Set("Retry-After", budget.RetryAfter(budget.ErrFull))
+	case busyForYou:
+		w.Header().Set("Retry-After", budget.RetryAfter(budget.ErrAccountFull))
 	}
 	r.write(w, req, p.status, p.body())
 }
@@ -61,8 +77,9 @@ func (p *problem) body() errorBody {
 // failWith answers with whatever error came up, and returns the status.
 func (r *Registry) failWith(w http.ResponseWriter, req *http.Request, err error) int {
 	if errors.Is(err, budget.ErrFull) {
-		r.fail(w, req, busy)
-		return busy.status
+		p := noRoom(err)
+		r.fail(w, req, p)
+		return p.status
 	}
 	status, body := answerTo(err)
 	if status >= http.StatusInternalServerError {
@@ -156,6 +173,9 @@ type responseFilter struct {
 	// accepted does so for 202, or returns false if what was accepted is not
 	// there, as the request's record says.
 	accepted func(http.Header) bool
+	// unread, if it is set, is told of an error between what is served and the
+	// client.
+	unread func(error)
 }
 
 func (r *responseFilter) WriteHeader(status int) {
@@ -205,7 +225,11 @@ func (r *responseFilter) ReadFrom(from io.Reader) (int64, error) {
 	if r.failed != 0 {
 		return io.Copy(&r.body, io.LimitReader(from, maxErrorBody))
 	}
-	return io.Copy(r.ResponseWriter, from)
+	n, err := io.Copy(r.ResponseWriter, from)
+	if err != nil && r.unread != nil {
+		r.unread(err)
+	}
+	return n, err
 }
 
 // Unwrap lets http.ResponseController reach the connection.

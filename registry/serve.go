@@ -10,7 +10,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -67,7 +66,7 @@ func (r *Registry) manifest(ctx context.Context, held *budget.Hold, repository s
 	if err != nil {
 		return cachedManifest{}, err
 	}
-	if m, ok := r.manifests.get(canonical); ok {
+	if m, ok := r.manifests.get(canonical); ok && !r.store.Quarantined(canonical) {
 		return m, nil
 	}
 	stored, info, err := r.store.Repository(repository).OpenManifest(ctx, canonical)
@@ -80,7 +79,7 @@ func (r *Registry) manifest(ctx context.Context, held *budget.Hold, repository s
 		return cachedManifest{}, err
 	}
 	if canonical.Algorithm().FromBytes(body) != canonical {
-		return cachedManifest{}, fmt.Errorf("manifest %s@%s: other bytes are stored: %w", repository, canonical, storage.ErrDamaged)
+		return cachedManifest{}, r.damaged(ctx, repository, canonical)
 	}
 	// What does not say what it is, is what clients ask for first.
 	m := cachedManifest{body, cmp.Or(image.MediaType(body), v1.MediaTypeImageManifest)}
@@ -97,7 +96,7 @@ const blobMaxAge = 365 * 24 * time.Hour
 // or redirects the client to where the driver keeps it. It supports Range and
 // conditional requests (RFC 9110).
 func (r *Registry) getBlob(w http.ResponseWriter, req *http.Request, a *request) {
-	_, linked, err := r.catalog.Linked(req.Context(), a.name, a.digest)
+	size, linked, err := r.catalog.Linked(req.Context(), a.name, a.digest)
 	if err == nil && !linked {
 		err = storage.ErrNotFound
 	}
@@ -105,7 +104,7 @@ func (r *Registry) getBlob(w http.ResponseWriter, req *http.Request, a *request)
 	if err == nil && canonical.Algorithm() != digest.Canonical {
 		canonical, err = r.store.Repository(a.name).Canonical(req.Context(), a.digest)
 	}
-	if err == nil && r.redirects {
+	if err == nil && r.redirects && !r.store.Quarantined(canonical) {
 		var elsewhere string
 		if elsewhere, err = r.store.Redirect(req, canonical); elsewhere != "" {
 			http.Redirect(w, req, elsewhere, http.StatusTemporaryRedirect)
@@ -114,7 +113,7 @@ func (r *Registry) getBlob(w http.ResponseWriter, req *http.Request, a *request)
 	}
 	var content io.ReadSeekCloser
 	if err == nil {
-		content, _, err = r.store.Content().Open(req.Context(), canonical)
+		content, err = r.openBlob(req.Context(), canonical, size)
 	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
@@ -130,7 +129,7 @@ func (r *Registry) getBlob(w http.ResponseWriter, req *http.Request, a *request)
 	h.Set("Docker-Content-Digest", a.digest.String())
 	h.Set("ETag", `"`+a.digest.String()+`"`)
 	h.Set("Cache-Control", "max-age="+strconv.Itoa(int(blobMaxAge/time.Second)))
-	filtered := &responseFilter{ResponseWriter: w}
+	filtered := &responseFilter{ResponseWriter: w, unread: func(err error) { r.unreadable(req.Context(), canonical, err) }}
 	http.ServeContent(filtered, req, "", time.Time{}, content)
 	r.finish(filtered, req)
 }

@@ -21,7 +21,7 @@ import (
 // upload passes on a step of a blob's upload: its start, a chunk, its end.
 func (r *Registry) upload(w http.ResponseWriter, req *http.Request, a *request) {
 	rec := &record{}
-	req = req.WithContext(withRecord(req.Context(), rec))
+	req = req.WithContext(withRecord(storage.Uploading(req.Context()), rec))
 	out := rebuild(req, a.route)
 	// A mount that is refused is a plain upload, also if a digest is given.
 	whole := a.kind == kindUploads && out.URL.Query().Has("digest") && !out.URL.Query().Has("mount")

@@ -14,7 +14,7 @@ const OpenedDriver = "opened"
 
 // OpenedParameters are the parameters that go with [OpenedDriver].
 func (s *Store) OpenedParameters() map[string]any {
-	return map[string]any{"driver": s.driver}
+	return map[string]any{"driver": pushDriver{s.driver, s}}
 }
 
 func init() { factory.Register(OpenedDriver, openedFactory{}) }

@@ -61,7 +61,7 @@ type Repository struct {
 
 // Tags returns the digest that each tag points to. A tag without one is left
 // out: it is damaged, or a crash cut its change in two, which [Store.Complete]
-// finishes.
+// finishes. So is one of a manifest that is in quarantine, until it is healed.
 func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) {
 	names, err := r.store.list(ctx, tagsPath(r.name))
 	if err != nil {
@@ -79,18 +79,46 @@ func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) 
 		if err != nil {
 			return nil, fmt.Errorf("read tag %s:%s: %w", r.name, tag, err)
 		}
+		gone, err := r.inQuarantine(ctx, target)
+		if err != nil {
+			return nil, err
+		}
+		if gone {
+			continue
+		}
 		tags[tag] = target
 	}
 	return tags, nil
 }
 
+// inQuarantine reports whether a manifest that a tag names, by any digest, is in
+// quarantine.
+func (r Repository) inQuarantine(ctx context.Context, named digest.Digest) (bool, error) {
+	if err := r.store.loadQuarantine(ctx); err != nil {
+		return false, err
+	}
+	if !r.store.quarantine.some.Load() || named.Algorithm() == digest.Canonical {
+		return r.store.Quarantined(named), nil
+	}
+	target, err := r.follow(ctx, named, revisionLink)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return false, fmt.Errorf("read link of %s: %w", named, err)
+	}
+	return r.store.Quarantined(target), nil
+}
+
 // Manifests returns the canonical digests of all manifests of the repository,
-// and what other digests of the same bytes stand for which of them.
+// and what other digests of the same bytes stand for which of them; those in
+// quarantine are left out, until they are healed.
 func (r Repository) Manifests(ctx context.Context) (manifests []digest.Digest, aliases map[digest.Digest]digest.Digest, err error) {
 	all, err := r.linked(ctx, revisionsPath(r.name), func(d digest.Digest) string { return revisionLink(r.name, d) })
+	if err == nil {
+		err = r.store.loadQuarantine(ctx)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
+	all = slices.DeleteFunc(all, r.store.Quarantined)
 	there := make(map[digest.Digest]bool, len(all))
 	for _, d := range all {
 		if d.Algorithm() == digest.Canonical {
@@ -245,8 +273,13 @@ func (r Repository) whole(ctx context.Context, target digest.Digest) (content []
 	if info.Size > MaxManifestBytes {
 		return nil, time.Time{}, ErrTooLarge
 	}
-	content, err = io.ReadAll(f)
-	return content, info.Modified, err
+	if content, err = io.ReadAll(f); err == nil {
+		err = r.store.check(ctx, target, content)
+	}
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return content, info.Modified, nil
 }
 
 // Size is the size in bytes of a blob that the repository links.

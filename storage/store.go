@@ -25,6 +25,10 @@ type Store struct {
 	content  Content
 	identity string
 	closer   io.Closer // nil for a driver that has nothing to close
+
+	guards     guards
+	verified   *verified
+	quarantine quarantine
 }
 
 // own are the drivers that berth has in place of distribution's, by the kind
@@ -40,7 +44,7 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 	if err != nil {
 		return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
 	}
-	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters)}
+	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters), verified: newVerified()}
 	if closer, ok := driver.(io.Closer); ok && kind != OpenedDriver {
 		s.closer = closer
 	}

@@ -52,6 +52,13 @@ var mayImport = map[string][]string{
 	"test/harness": {},
 	"test/writers": {"test/harness"},
 	"test/summary": {},
+	// The benchmark. What it asks is answered by programs; only the stores that
+	// it asks are written by the packages that keep them.
+	"test/bench":         {"test/bench/figures", "test/bench/load", "test/bench/peers", "test/bench/stored"},
+	"test/bench/figures": {},
+	"test/bench/load":    {},
+	"test/bench/peers":   {"test/harness"},
+	"test/bench/stored":  {"catalog/bolt", "catalog/image", "catalog/index", "storage", "storage/local"},
 }
 
 // onlyIn says which packages of berth may import what is not berth's. Of two
@@ -63,7 +70,7 @@ var onlyIn = map[string][]string{
 	"github.com/aws":        {},
 	// distribution's drivers have its interface of a driver as storage does, and
 	// the redirects of one speak HTTP.
-	"net/http":                                        {"cmd/berth", "cmd/berth/server", "registry", "registry/access", "catalog/images", "storage", "storage/local", "test/harness", "test/writers"},
+	"net/http":                                        {"cmd/berth", "cmd/berth/server", "registry", "registry/access", "catalog/images", "storage", "storage/local", "test/bench", "test/bench/load", "test/bench/peers", "test/harness", "test/writers"},
 	"github.com/sirupsen":                             {"registry"}, // how distribution logs
 	distribution:                                      {"registry"},
 	distribution + "/configuration":                   {"registry", "config"},

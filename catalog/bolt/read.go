@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"strings"
 
@@ -63,10 +64,16 @@ func (i *Index) Resolve(ctx context.Context, repository, tag string) (d digest.D
 }
 
 // ByUUID implements index.Reader.
-func (i *Index) ByUUID(ctx context.Context, id uuid.UUID) (e index.Entry, err error) {
+func (i *Index) ByUUID(ctx context.Context, id uuid.UUID, within []string) (e index.Entry, err error) {
 	err = i.view(ctx, "by_uuid", func(s *session) error {
+		// Up to the answer, the same is done for what is not there.
 		value := s.at(tableUUIDs).Get(id[:])
-		if value == nil {
+		var number uint32
+		if len(value) > numberLength {
+			number = binary.BigEndian.Uint32(value)
+		}
+		name := s.at(tableRepositories).Get(numbered(number, kindName))
+		if may := index.Within(within, string(name)); value == nil || !may {
 			return index.ErrNotFound
 		}
 		r, d, err := s.target(value, id)

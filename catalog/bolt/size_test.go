@@ -163,7 +163,7 @@ func fileSize(t testing.TB, path string) int64 {
 // TestBytesPerImage makes an index of thousands of images, by pushes and from
 // storage: its file holds so much for each, free pages included.
 func TestBytesPerImage(t *testing.T) {
-	n := 5000
+	n := 4000
 	if s := os.Getenv("BERTH_TEST_IMAGES"); s != "" {
 		if _, err := fmt.Sscan(s, &n); err != nil {
 			t.Fatal(err)
@@ -182,13 +182,11 @@ func TestBytesPerImage(t *testing.T) {
 			if err != nil || st.Manifests != 2*int64(n) || st.Unikernels != int64(n) {
 				t.Fatalf("%+v, %v", st, err)
 			}
-			if os.Getenv("DBG") != "" {
-				dumpStats(t, x, n)
-			}
 			if err := x.Close(); err != nil {
 				t.Fatal(err)
 			}
-			each := fileSize(t, path) / int64(n)
+			// The file grows by more than what is needed just now, however small it is.
+			each := (fileSize(t, path) - allocSize) / int64(n)
 			t.Logf("%d images: %d bytes each, %.0f a second", n, each, float64(n)/took.Seconds())
 			if each > maxBytesPerImage {
 				t.Errorf("%d bytes for each image, want at most %d", each, maxBytesPerImage)

@@ -13,7 +13,7 @@ import (
 func TestBusy(t *testing.T) {
 	t.Parallel()
 	const limit = 64 << 20
-	m := budget.New(limit)
+	m := budget.New(budget.Options{Limit: limit})
 	server := serve(t, shop(), Options{Memory: m})
 	busy := func(what, body string) {
 		t.Helper()

@@ -11,10 +11,12 @@ import (
 )
 
 // identify says who asks, and answers whoever may not: in a closed registry
-// every route wants an account.
+// every route wants an account, but for the lists of images where some are
+// public.
 func (h *handler) identify(w http.ResponseWriter, r *http.Request) (access.Caller, bool) {
 	id := access.Of(r)
-	if id.Err == nil && !id.Caller.Anonymous() {
+	lists := routes[r.URL.EscapedPath()] != nil
+	if id.Err == nil && (!id.Caller.Anonymous() || lists && id.Caller.MayList()) {
 		return id.Caller, true
 	}
 	err := id.Refuse(w, r, "", "")

@@ -51,8 +51,11 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	ctx := r.Context()
 	var f *failure
 	if errors.Is(err, budget.ErrFull) {
-		w.Header().Set("Retry-After", budget.RetryAfter)
+		w.Header().Set("Retry-After", budget.RetryAfter(err))
 		f = &failure{http.StatusServiceUnavailable, "as much is held in memory as may be; try again in a few seconds"}
+		if errors.Is(err, budget.ErrAccountFull) {
+			f = &failure{http.StatusTooManyRequests, "the requests of your account hold as much in memory as they may; try again once one of them has ended"}
+		}
 	} else if !errors.As(err, &f) {
 		if ctx.Err() != nil {
 			// The client has gone; there is no one to tell.

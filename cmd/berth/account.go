@@ -21,9 +21,9 @@ type accountHooks struct {
 	// officialFolder reports whether there is a folder of official images by that
 	// name: an account of the same name would make short names ambiguous.
 	officialFolder func(ctx context.Context, c *config.Config, name string) (bool, error)
-	// used says how much an account's namespace holds. It is nil, or returns
-	// nil, where that is not known; the commands leave it out then.
-	used func(ctx context.Context, c *config.Config, name string) (*usage, error)
+	// used says how much the namespaces of accounts hold, or, with no map, why that
+	// is not known; the commands leave it out then.
+	used func(ctx context.Context, c *config.Config, names []string) (used map[string]usage, unknown string, err error)
 }
 
 // usage is what a namespace holds.
@@ -55,7 +55,7 @@ else sees. Everyone with an account may pull the official images (official/…).
 Administrators may do everything; other accounts can be granted more.
 
 These commands change the accounts file (accounts.file, by default accounts.yaml
-in the data folder) and need no running registry. One that runs takes over what
+in the data folder) and need no registry that runs. One that runs takes over what
 they change at once, without a restart: a revoked token is refused from the next
 request on. The file holds no secrets, only hashes of them.`,
 		Example: `  # close the registry, with an administrator
@@ -77,7 +77,8 @@ request on. The file holds no secrets, only hashes of them.`,
 	_ = cmd.MarkPersistentFlagDirname("data")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.PersistentPostRunE = a.audit
-	cmd.AddCommand(a.newAdd(), a.newList(), a.newShow(), a.newRemove(), a.newToken(), a.newGrant(), a.newRevoke())
+	cmd.AddCommand(a.newAdd(), a.newList(), a.newShow(), a.newRemove(), a.newToken(), a.newGrant(), a.newRevoke(),
+		a.newQuota(), a.newRename(), a.newPublish(), a.newUnpublish())
 	return cmd
 }
 
@@ -108,18 +109,34 @@ func (a *account) read(c *config.Config) (*access.File, error) {
 	return file, err
 }
 
+// used says what an account's namespace holds, nil and why if that is not known.
+func (a *account) used(ctx context.Context, c *config.Config, name string) (*usage, string, error) {
+	all, unknown, err := a.hooks.used(ctx, c, []string{name})
+	if used, ok := all[name]; ok {
+		return &used, "", err
+	}
+	return nil, unknown, err
+}
+
 // edit changes one account.
-func (a *account) edit(c *config.Config, name string, change func(*access.Account) error) error {
+func (a *account) edit(c *config.Config, name string, change func(*access.File, *access.Account) error) error {
+	return a.editFile(c, func(f *access.File) error {
+		account, err := f.Account(name)
+		if err != nil {
+			return err
+		}
+		return change(f, account)
+	})
+}
+
+// editFile changes the file of a registry that has accounts.
+func (a *account) editFile(c *config.Config, change func(*access.File) error) error {
 	return access.EditFor(c.Accounts.File, c.Data, func(f *access.File) error {
 		if f.New {
 			_, err := a.read(c)
 			return cmp.Or(err, errors.New("the accounts file has just come into being; try again"))
 		}
-		account, err := f.Account(name)
-		if err != nil {
-			return err
-		}
-		return change(account)
+		return change(f)
 	})
 }
 

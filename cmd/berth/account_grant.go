@@ -68,19 +68,20 @@ func (a *account) change(cmd *cobra.Command, args []string, how func(*[]string, 
 	}
 	name, right, namespaces := args[0], args[1], args[2:]
 	var changed access.Account
-	err = a.edit(c, name, func(account *access.Account) error {
+	var public []string
+	err = a.edit(c, name, func(f *access.File, account *access.Account) error {
 		list := &account.Read
 		if right == "write" {
 			list = &account.Write
 		}
 		err := how(list, namespaces...)
-		changed = *account
+		changed, public = *account, publicOf(f, name)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return a.print(cmd, outputOf(changed, nil), func(w io.Writer) {
+	return a.print(cmd, outputOf(changed, public, nil), func(w io.Writer) {
 		fmt.Fprintf(w, "%s %s %s %s.\n", name, says, right, strings.Join(namespaces, ", "))
 		if changed.Admin {
 			fmt.Fprintf(w, "As an administrator %s may read and write everything anyway.\n", name)

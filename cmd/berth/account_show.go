@@ -23,9 +23,11 @@ type accountOutput struct {
 	// Quota is in bytes; nil is no limit.
 	Quota *int64 `json:"quota,omitempty"`
 	// Used is nil where it is not known.
-	Used   *usage        `json:"used,omitempty"`
-	Read   []string      `json:"read"`
-	Write  []string      `json:"write"`
+	Used  *usage   `json:"used,omitempty"`
+	Read  []string `json:"read"`
+	Write []string `json:"write"`
+	// Public is what everyone may read of its namespace.
+	Public []string      `json:"public,omitempty"`
 	Tokens []tokenOutput `json:"tokens"`
 }
 
@@ -38,10 +40,10 @@ type tokenOutput struct {
 	ReadOnly bool       `json:"read_only"`
 }
 
-func outputOf(a access.Account, used *usage) accountOutput {
+func outputOf(a access.Account, public []string, used *usage) accountOutput {
 	f := accountOutput{
 		Name: a.Name, Admin: a.Admin, Used: used,
-		Read: append([]string{}, a.Read...), Write: append([]string{}, a.Write...), Tokens: []tokenOutput{},
+		Read: append([]string{}, a.Read...), Write: append([]string{}, a.Write...), Public: public, Tokens: []tokenOutput{},
 	}
 	if a.Quota != 0 {
 		f.Quota = &a.Quota
@@ -72,46 +74,90 @@ func (a *account) newList() *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, file, err := a.loadFile()
+			c, file, err := a.loadFile()
 			if err != nil {
 				return err
 			}
-			forms := []accountOutput{}
-			for _, account := range file.Accounts {
-				forms = append(forms, outputOf(account, nil))
+			forms, err := a.outputs(cmd, c, file)
+			if err != nil {
+				return err
 			}
-			return a.print(cmd, map[string]any{"accounts": forms}, func(w io.Writer) {
+			v := struct {
+				Accounts []accountOutput `json:"accounts"`
+				Public   []string        `json:"public,omitempty"`
+			}{forms, file.Public}
+			return a.print(cmd, v, func(w io.Writer) {
 				if len(forms) == 0 {
 					fmt.Fprintln(w, "no accounts: nobody can log in; berth account add NAME --admin adds one")
 					return
 				}
-				t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(t, "NAME\tADMIN\tQUOTA\tTOKENS\tREADS\tWRITES")
-				for _, f := range forms {
-					admin := "-"
-					if f.Admin {
-						admin = "yes"
-					}
-					fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\n", f.Name, admin, quotaText(f.Quota), len(f.Tokens), names(f.Read), names(f.Write))
+				printAccounts(w, forms)
+				if len(file.Public) > 0 {
+					fmt.Fprintf(w, "\npublic, also without an account: %s\n", names(file.Public))
 				}
-				_ = t.Flush()
 			})
 		},
 	}
 }
 
-// find reads one account, and the configuration that says where it is.
-func (a *account) find(name string) (*config.Config, *access.Account, error) {
-	c, err := a.load()
-	if err != nil {
-		return nil, nil, err
+// outputs are all accounts with what they use, if that is known.
+func (a *account) outputs(cmd *cobra.Command, c *config.Config, file *access.File) ([]accountOutput, error) {
+	all := make([]string, len(file.Accounts))
+	for i, account := range file.Accounts {
+		all[i] = account.Name
 	}
-	file, err := a.read(c)
+	used, unknown, err := a.hooks.used(cmd.Context(), c, all)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	sayUnknown(cmd, unknown)
+	forms := []accountOutput{}
+	for _, account := range file.Accounts {
+		f := outputOf(account, publicOf(file, account.Name), nil)
+		if u, ok := used[account.Name]; ok {
+			f.Used = &u
+		}
+		forms = append(forms, f)
+	}
+	return forms, nil
+}
+
+// sayUnknown says why it is not said what is used.
+func sayUnknown(cmd *cobra.Command, why string) {
+	if why != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "What is used is not known: %s.\n", why)
+	}
+}
+
+func printAccounts(w io.Writer, forms []accountOutput) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	columns, known := "TOKENS\tREADS\tWRITES\n", len(forms) > 0 && forms[0].Used != nil
+	if known {
+		columns = "USED\t" + columns
+	}
+	fmt.Fprint(t, "NAME\tADMIN\tQUOTA\t"+columns)
+	for _, f := range forms {
+		admin, used := "-", ""
+		if f.Admin {
+			admin = "yes"
+		}
+		if known {
+			used = size.Text(f.Used.Bytes) + "\t"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s%d\t%s\t%s\n", f.Name, admin, quotaText(f.Quota), used, len(f.Tokens), names(f.Read), names(f.Write))
+	}
+	_ = t.Flush()
+}
+
+// find reads one account, the file that it is in, and the configuration that says
+// where that is.
+func (a *account) find(name string) (*config.Config, *access.File, *access.Account, error) {
+	c, file, err := a.loadFile()
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	account, err := file.Account(name)
-	return c, account, err
+	return c, file, account, err
 }
 
 func (a *account) newShow() *cobra.Command {
@@ -122,17 +168,16 @@ func (a *account) newShow() *cobra.Command {
 		Args:              oneName,
 		ValidArgsFunction: a.completeName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, account, err := a.find(args[0])
+			c, file, account, err := a.find(args[0])
 			if err != nil {
 				return err
 			}
-			var used *usage
-			if a.hooks.used != nil {
-				if used, err = a.hooks.used(cmd.Context(), c, account.Name); err != nil {
-					return err
-				}
+			used, unknown, err := a.used(cmd.Context(), c, account.Name)
+			if err != nil {
+				return err
 			}
-			f := outputOf(*account, used)
+			sayUnknown(cmd, unknown)
+			f := outputOf(*account, publicOf(file, account.Name), used)
 			return a.print(cmd, f, func(w io.Writer) { f.print(w) })
 		},
 	}
@@ -151,7 +196,11 @@ func (a accountOutput) print(w io.Writer) {
 	slices.Sort(reads)
 	reads = slices.Compact(reads)
 	fmt.Fprintf(w, "reads   %s\n", names(reads))
-	fmt.Fprintf(w, "writes  %s\n\n", names(append([]string{a.Name}, a.Write...)))
+	fmt.Fprintf(w, "writes  %s\n", names(append([]string{a.Name}, a.Write...)))
+	if len(a.Public) > 0 {
+		fmt.Fprintf(w, "public  %s\n", names(a.Public))
+	}
+	fmt.Fprintln(w)
 	printTokens(w, a.Tokens)
 }
 

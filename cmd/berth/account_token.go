@@ -47,7 +47,7 @@ apart, and is what the audit log shows.`,
 			if err != nil {
 				return err
 			}
-			err = a.edit(c, args[0], func(account *access.Account) error { return account.AddToken(t) })
+			err = a.edit(c, args[0], func(_ *access.File, account *access.Account) error { return account.AddToken(t) })
 			if err != nil {
 				return err
 			}
@@ -76,11 +76,11 @@ func (a *account) newTokenList() *cobra.Command {
 		Args:              oneName,
 		ValidArgsFunction: a.completeName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, account, err := a.find(args[0])
+			_, _, account, err := a.find(args[0])
 			if err != nil {
 				return err
 			}
-			tokens := outputOf(*account, nil).Tokens
+			tokens := outputOf(*account, nil, nil).Tokens
 			return a.print(cmd, map[string]any{"tokens": tokens}, func(w io.Writer) { printTokens(w, tokens) })
 		},
 	}
@@ -101,7 +101,7 @@ with the short-lived tokens that docker and others got for it.`,
 				return err
 			}
 			left := 0
-			err = a.edit(c, args[0], func(account *access.Account) error {
+			err = a.edit(c, args[0], func(_ *access.File, account *access.Account) error {
 				err := account.RevokeToken(args[1])
 				left = len(account.Tokens)
 				return err

@@ -40,6 +40,7 @@ type berth struct {
 	catalog  *catalog.Catalog
 	registry *registry.Registry
 	memory   *budget.Memory
+	shed     *server.Shed
 	closers  []func() error // run last to first
 }
 
@@ -72,6 +73,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		return err
 	}
 	b.closers = append(b.closers, b.store.Close)
+	watchDamage(b.store, metrics, log)
 	if b.home, err = enter(c); err != nil {
 		return err
 	}
@@ -83,7 +85,8 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	if err := b.openCatalog(ctx, c, metrics, log, stderr); err != nil {
 		return err
 	}
-	b.memory = newMemory(c, metrics)
+	b.shed = server.NewShed(metrics)
+	b.memory = newMemory(c, metrics, b.shed)
 	return b.openRegistry(ctx, c, log, registry.Options{
 		Section: section, Secret: hex.EncodeToString(access.DeriveKey([]byte(secret), "state of uploads")),
 	})

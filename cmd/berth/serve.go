@@ -87,13 +87,15 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 
 func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *slog.Logger, reload *reloader) (*server.Server, error) {
 	o := server.Options{
-		Registry: b.gate.Wrap(b.registry),
+		Gate:     func(h http.Handler) http.Handler { return b.gate.Wrap(ownMemory(h)) },
+		Registry: b.registry,
 		Token:    b.gate.TokenHandler(),
-		Harbor:   b.gate.Wrap(b.registry.Harbor()),
-		Images: b.gate.Wrap(images.New(b.catalog, images.Options{
+		Harbor:   b.registry.Harbor(),
+		Images: images.New(b.catalog, images.Options{
 			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
 			Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder, Memory: b.memory,
-		})),
+		}),
+		Shed:     b.shed,
 		Within:   access.Hold,
 		Account:  func(r *http.Request) string { return access.Held(r.Context()) },
 		Browsers: browsersOf(c, b.accounts.Open),
@@ -112,6 +114,7 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 		Limits: server.Limits{
 			Connections: c.HTTP.Limits.Connections, PerClient: c.HTTP.Limits.ConnectionsPerClient,
 			Requests: c.HTTP.Limits.Requests, Uploads: c.HTTP.Limits.Uploads,
+			AccountRequests: c.HTTP.Limits.RequestsPerAccount, AccountUploads: c.HTTP.Limits.UploadsPerAccount,
 		}.Within(server.OpenFiles()),
 		TrustedProxies: server.Networks(c.HTTP.TrustedProxies),
 		AccessLog:      c.Log.Access,
@@ -138,7 +141,27 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 			o.MetricsListener = l
 		}
 	}
+	if c.Debug.Listen != "" {
+		var err error
+		if o.Debug, err = listenForDebug(c.Debug.Listen); err != nil {
+			return nil, err
+		}
+		log.Info("profiles are served to this machine", "at", "http://"+o.Debug.Addr().String()+"/debug/pprof/")
+	}
 	return server.New(o), nil
+}
+
+// listenForDebug listens where only this machine comes: also localhost may stand
+// for another address.
+func listenForDebug(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("debug.listen: cannot listen on %s: %w", address, err)
+	}
+	if at := l.Addr().String(); !config.Loopback(at) {
+		return nil, errors.Join(fmt.Errorf("debug.listen: %s is %s, which other machines can reach; give 127.0.0.1 as the host", address, at), l.Close())
+	}
+	return l, nil
 }
 
 func newLog(c config.Log, w io.Writer) *slog.Logger {

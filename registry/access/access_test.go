@@ -67,7 +67,7 @@ func (l *logged) log() *slog.Logger {
 func accountsFile(t testing.TB, accounts []Account) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "accounts.yaml")
-	text, err := render(accounts)
+	text, err := render(&File{Accounts: accounts})
 	if err != nil {
 		t.Fatal(err)
 	}

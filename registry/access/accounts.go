@@ -62,7 +62,12 @@ func look(path string) *stamp {
 	return stampOf(info, err)
 }
 
+// stampOf makes a stamp of what one call has said: that there is no file is the
+// same from whichever call.
 func stampOf(info fs.FileInfo, err error) *stamp {
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fs.ErrNotExist
+	}
 	if err != nil {
 		return &stamp{err: err.Error()}
 	}
@@ -199,16 +204,16 @@ func (a *Accounts) read() error {
 		return nil
 	}
 	a.text = text
-	accounts, err := parse(a.path, text)
+	file, err := parse(a.path, text)
 	if err != nil {
 		return err
 	}
-	was := a.current.Swap(newSnapshot(accounts))
+	was := a.current.Swap(newSnapshot(file))
 	if was.open {
 		close(a.closed)
-		a.log.Info("accounts are in force: the registry is closed to everyone else", "file", a.path, "accounts", len(accounts))
+		a.log.Info("accounts are in force: the registry is closed to everyone else", "file", a.path, "accounts", len(file.Accounts))
 	} else {
-		a.log.Info("accounts read again", "file", a.path, "accounts", len(accounts))
+		a.log.Info("accounts read again", "file", a.path, "accounts", len(file.Accounts))
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ type Caller struct {
 	open  bool
 	// official lets an anonymous caller read the official images.
 	official bool
+	// public is what an anonymous caller may read besides, nil for nothing.
+	public *published
 }
 
 // Everyone is the caller of an open registry: it may do everything.
@@ -49,6 +51,10 @@ func (c Caller) Open() bool { return c.open }
 // them.
 func (c Caller) Anonymous() bool { return c.account == nil && !c.open }
 
+// MayList reports whether lists of images and repositories are for the caller: an
+// anonymous one has them where something is published.
+func (c Caller) MayList() bool { return !c.Anonymous() || c.public != nil }
+
 // ReadOnly reports whether the token that was used is marked so: then nothing may
 // be written, whatever the account may do.
 func (c Caller) ReadOnly() bool { return c.token != nil && c.token.ReadOnly }
@@ -60,7 +66,7 @@ func (c Caller) MayRead(repository string) bool {
 	case c.open:
 		return true
 	case c.account == nil:
-		return c.official && officialOnly.covers(repository)
+		return c.official && officialOnly.covers(repository) || c.public.covers(repository)
 	default:
 		return c.account.Admin || c.account.reads.covers(repository)
 	}
@@ -88,6 +94,10 @@ func (c Caller) Readable() []string {
 		return nil
 	case c.account != nil:
 		return slices.Clone(c.account.readable)
+	case c.public != nil && c.official:
+		return slices.Clone(c.public.withOfficial)
+	case c.public != nil:
+		return slices.Clone(c.public.readable)
 	case c.official:
 		return []string{reference.Official}
 	default:

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +20,8 @@ func TestRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Where bob/app and two official images are published.
+	passer, passerOfficial, member := passersBy(t, "bob/app", "bob/app/below", "official/nginx", "official/app")
 	callers := []struct {
 		name   string
 		caller Caller
@@ -28,33 +31,34 @@ func TestRights(t *testing.T) {
 		{"bob", identify(t, g, "bob", "laptop")}, {"publisher", identify(t, g, "publisher", "ci")},
 		{"controller", identify(t, g, "controller", "k8s")},
 		{"root", identify(t, g, "root", "laptop")}, {"root-ro", identify(t, g, "root", "reader")},
+		{"passer", passer}, {"passer-o", passerOfficial}, {"mute-p", member},
 	}
 	const table = `
-repository            nobody anon visitor open alice alice-ro bob publisher controller root root-ro
-alice                 -      -    -       rw   rw    r        -   -         r          rw   r
-alice/app             -      -    -       rw   rw    r        -   -         r          rw   r
-alice/app/deep        -      -    -       rw   rw    r        -   -         r          rw   r
-alice/shared          -      -    -       rw   rw    r        -   -         r          rw   r
-alice/shared/x        -      -    -       rw   rw    r        -   rw        r          rw   r
-alice/shared/x/y      -      -    -       rw   rw    r        -   rw        r          rw   r
-alice/shared/xy       -      -    -       rw   rw    r        -   -         r          rw   r
-alice2/app            -      -    -       rw   -     -        -   -         -          rw   r
-alic/app              -      -    -       rw   -     -        -   -         -          rw   r
-bob                   -      -    -       rw   -     -        rw  -         r          rw   r
-bob/app               -      -    -       rw   r     r        rw  -         r          rw   r
-bob/app/below         -      -    -       rw   r     r        rw  -         r          rw   r
-bob/app2              -      -    -       rw   -     -        rw  -         r          rw   r
-bob/other             -      -    -       rw   -     -        rw  -         r          rw   r
-team                  -      -    -       rw   rw    r        -   -         -          rw   r
-team/app              -      -    -       rw   rw    r        -   -         -          rw   r
-nobody/app            -      -    -       rw   -     -        -   -         -          rw   r
-official              -      -    r       rw   r     r        r   r         r          rw   r
-official/app          -      -    r       rw   r     r        r   rw        r          rw   r
-official/app/more     -      -    r       rw   r     r        r   rw        r          rw   r
-official/nginx        -      -    r       rw   r     r        r   r         r          rw   r
-official/alice        -      -    r       rw   r     r        r   r         r          rw   r
-officials/app         -      -    -       rw   -     -        -   -         -          rw   r
-publisher/app         -      -    -       rw   -     -        -   rw        -          rw   r
+repository            nobody anon visitor open alice alice-ro bob publisher controller root root-ro passer passer-o mute-p
+alice                 -      -    -       rw   rw    r        -   -         r          rw   r -      -        -
+alice/app             -      -    -       rw   rw    r        -   -         r          rw   r -      -        -
+alice/app/deep        -      -    -       rw   rw    r        -   -         r          rw   r -      -        -
+alice/shared          -      -    -       rw   rw    r        -   -         r          rw   r -      -        -
+alice/shared/x        -      -    -       rw   rw    r        -   rw        r          rw   r -      -        -
+alice/shared/x/y      -      -    -       rw   rw    r        -   rw        r          rw   r -      -        -
+alice/shared/xy       -      -    -       rw   rw    r        -   -         r          rw   r -      -        -
+alice2/app            -      -    -       rw   -     -        -   -         -          rw   r -      -        -
+alic/app              -      -    -       rw   -     -        -   -         -          rw   r -      -        -
+bob                   -      -    -       rw   -     -        rw  -         r          rw   r -      -        -
+bob/app               -      -    -       rw   r     r        rw  -         r          rw   r r      r        r
+bob/app/below         -      -    -       rw   r     r        rw  -         r          rw   r r      r        r
+bob/app2              -      -    -       rw   -     -        rw  -         r          rw   r -      -        -
+bob/other             -      -    -       rw   -     -        rw  -         r          rw   r -      -        -
+team                  -      -    -       rw   rw    r        -   -         -          rw   r -      -        -
+team/app              -      -    -       rw   rw    r        -   -         -          rw   r -      -        -
+nobody/app            -      -    -       rw   -     -        -   -         -          rw   r -      -        -
+official              -      -    r       rw   r     r        r   r         r          rw   r -      r        r
+official/app          -      -    r       rw   r     r        r   rw        r          rw   r r      r        r
+official/app/more     -      -    r       rw   r     r        r   rw        r          rw   r r      r        r
+official/nginx        -      -    r       rw   r     r        r   r         r          rw   r r      r        r
+official/alice        -      -    r       rw   r     r        r   r         r          rw   r -      r        r
+officials/app         -      -    -       rw   -     -        -   -         -          rw   r -      -        -
+publisher/app         -      -    -       rw   -     -        -   rw        -          rw   r -      -        -
 `
 	lines := strings.Split(strings.TrimSpace(table), "\n")
 	for _, line := range lines[1:] {
@@ -90,6 +94,9 @@ publisher/app         -      -    -       rw   -     -        -   rw        -   
 		{callers[7].caller, "publisher", "ci", false, false, false, false, []string{"alice/shared/x", "official", "publisher"}},
 		{callers[8].caller, "controller", "k8s", false, false, false, false, []string{"alice", "bob", "controller", "official"}},
 		{callers[10].caller, "root", "reader", true, false, false, true, nil},
+		{passer, "", "", false, false, true, false, []string{"bob/app", "official/app", "official/nginx"}},
+		{passerOfficial, "", "", false, false, true, false, []string{"bob/app", "official"}},
+		{member, "mute", "default", false, false, false, false, []string{"bob/app", "mute", "official"}},
 	} {
 		c := test.caller
 		if c.Name() != test.name || c.Label() != test.label || c.Admin() != test.admin || c.Open() != test.open ||
@@ -102,8 +109,49 @@ publisher/app         -      -    -       rw   -     -        -   rw        -   
 	}
 }
 
+// passersBy are who asks where repositories are published: without an account,
+// where official images are free as well, and with an account that nobody has
+// granted anything.
+func passersBy(t *testing.T, names ...string) (passer, official, member Caller) {
+	t.Helper()
+	file := &File{Accounts: tenants()}
+	file.Accounts[5].Tokens = []Token{testToken("mute", "default")}
+	if err := file.Publish(names...); err != nil {
+		t.Fatal(err)
+	}
+	text, err := render(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "accounts.yaml")
+	write(t, path, string(text))
+	a, _ := opened(t, path)
+	g := NewGate(a, GateOptions{})
+	if passer, err = g.Identify(request()); err != nil {
+		t.Fatal(err)
+	}
+	if official, err = NewGate(a, GateOptions{AnonymousOfficial: true}).Identify(request()); err != nil {
+		t.Fatal(err)
+	}
+	return passer, official, identify(t, g, "mute", "default")
+}
+
+// Lists are for who has an account, and for everyone where something is public.
+func TestMayList(t *testing.T) {
+	passer, official, member := passersBy(t, "bob/app")
+	none, noneOfficial, _ := passersBy(t)
+	for _, test := range []struct {
+		caller Caller
+		want   bool
+	}{{passer, true}, {official, true}, {member, true}, {Everyone(), true}, {none, false}, {noneOfficial, false}, {Caller{}, false}} {
+		if got := test.caller.MayList(); got != test.want {
+			t.Errorf("%+v: got %v", test.caller, got)
+		}
+	}
+}
+
 func TestSnapshot(t *testing.T) {
-	s := newSnapshot(tenants())
+	s := newSnapshot(&File{Accounts: tenants()})
 	var names []string
 	for _, a := range s.Accounts() {
 		names = append(names, a.Name)
@@ -121,6 +169,13 @@ func TestSnapshot(t *testing.T) {
 		if s.Namespace(name) != want {
 			t.Errorf("namespace %q: got %v", name, !want)
 		}
+	}
+	public := newSnapshot(&File{Accounts: tenants(), Public: []string{"zed/app"}})
+	if got := strings.Join(public.Readers("zed/app/x"), " "); got != "alice bob controller mute publisher root" || !public.Namespace("zed") || s.Namespace("zed") {
+		t.Errorf("readers of what is public: %s", got)
+	}
+	if got := strings.Join(public.Readers("zed/app2"), " "); got != "root" {
+		t.Errorf("readers of what is beside: %s", got)
 	}
 	for repository, want := range map[string]string{
 		"alice/app": "alice controller root", "alice/shared/x": "alice controller publisher root",

@@ -54,7 +54,7 @@ func EditFor(path, data string, change func(*File) error) (err error) {
 	if err := change(file); err != nil {
 		return err
 	}
-	text, err := render(file.Accounts)
+	text, err := render(file)
 	if err != nil {
 		return fmt.Errorf("accounts file: %w", err)
 	}

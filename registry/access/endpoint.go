@@ -105,7 +105,7 @@ func (g *Gate) serveToken(w http.ResponseWriter, r *http.Request) {
 func (g *Gate) exchange(values []string) (Caller, error) {
 	accounts := g.accounts.fresh()
 	if accounts.open || values == nil {
-		return g.anonymous(), nil
+		return g.anonymous(accounts), nil
 	}
 	return g.authorize(accounts, values, sent{})
 }

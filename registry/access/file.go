@@ -3,11 +3,17 @@ package access
 import (
 	"fmt"
 	"slices"
+	"strings"
+
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // File is the content of the accounts file, to be changed in [Edit].
 type File struct {
 	Accounts []Account
+	// Public are the repositories that everyone may read, without an account too,
+	// each with all that lies below it.
+	Public []string
 	// New is set if there is no file yet: writing one closes the registry.
 	New bool
 }
@@ -18,11 +24,7 @@ func Read(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("accounts file: %w", err)
 	}
-	accounts, err := parse(path, text)
-	if err != nil {
-		return nil, err
-	}
-	return &File{Accounts: accounts}, nil
+	return parse(path, text)
 }
 
 // Account is the one of that name, to be changed in place. The error names the
@@ -51,13 +53,64 @@ func (f *File) Add(a Account) error {
 }
 
 // Remove takes an account away. What others were granted in its namespace
-// stays.
+// stays; what was public of it is not any more.
 func (f *File) Remove(name string) error {
 	if _, err := f.Account(name); err != nil {
 		return err
 	}
 	f.Accounts = slices.DeleteFunc(f.Accounts, func(a Account) bool { return a.Name == name })
+	f.Public = slices.DeleteFunc(f.Public, func(r string) bool { return reference.Namespace(r) == name })
 	return nil
+}
+
+// Rename gives an account another name. If its namespace goes along, what others
+// were granted in it, and what is public of it, is renamed too; if not, that
+// stays, and the account may go on writing there. The error says that there is
+// no such account, or that the new name is taken or no good.
+func (f *File) Rename(from, to string, namespace bool) error {
+	account, err := f.Account(from)
+	if err != nil {
+		return err
+	}
+	if err := CheckName(to); err != nil {
+		return err
+	}
+	if _, err := f.Account(to); err == nil {
+		return fmt.Errorf("there is an account %s already", to)
+	}
+	account.Name = to
+	if !namespace {
+		return Grant(&account.Write, from)
+	}
+	renamed := func(names []string) []string {
+		for i, name := range names {
+			if reference.Namespace(name) == from {
+				names[i] = to + strings.TrimPrefix(name, from)
+			}
+		}
+		slices.Sort(names)
+		return slices.Compact(names)
+	}
+	f.Public = renamed(f.Public)
+	for i := range f.Accounts {
+		f.Accounts[i].Read, f.Accounts[i].Write = renamed(f.Accounts[i].Read), renamed(f.Accounts[i].Write)
+	}
+	return nil
+}
+
+// RevokeAll takes back whatever is granted in a namespace, and returns the
+// accounts that had some of it.
+func (f *File) RevokeAll(namespace string) (accounts []string) {
+	inside := func(name string) bool { return reference.Namespace(name) == namespace }
+	for i := range f.Accounts {
+		a := &f.Accounts[i]
+		had := len(a.Read) + len(a.Write)
+		a.Read, a.Write = slices.DeleteFunc(a.Read, inside), slices.DeleteFunc(a.Write, inside)
+		if len(a.Read)+len(a.Write) < had {
+			accounts = append(accounts, a.Name)
+		}
+	}
+	return accounts
 }
 
 // AddToken adds a token. The error says that its label is taken or no good.
@@ -97,6 +150,29 @@ func Grant(to *[]string, names ...string) error {
 		}
 	}
 	slices.Sort(*to)
+	return nil
+}
+
+// Publish lets everyone read repositories. The error says that one is none.
+func (f *File) Publish(repositories ...string) error {
+	for _, name := range repositories {
+		if err := CheckPublic(name); err != nil {
+			return err
+		}
+	}
+	return Grant(&f.Public, repositories...)
+}
+
+// Unpublish takes that back. The error names one that is not public, and the
+// nearest.
+func (f *File) Unpublish(repositories ...string) error {
+	for _, name := range repositories {
+		i := slices.Index(f.Public, name)
+		if i < 0 {
+			return fmt.Errorf("%s is not public%s", quoted(name), meant(name, f.Public))
+		}
+		f.Public = slices.Delete(f.Public, i, i+1)
+	}
 	return nil
 }
 

@@ -99,9 +99,11 @@ func (g *Gate) Identify(r *http.Request) (Caller, error) {
 		return Everyone(), nil
 	}
 	if !HasCredentials(r) {
-		return g.anonymous(), nil
+		return g.anonymous(accounts), nil
 	}
 	return g.authorize(accounts, r.Header["Authorization"], sent{signed: true, local: fromHere(r)})
 }
 
-func (g *Gate) anonymous() Caller { return Caller{official: g.official} }
+func (g *Gate) anonymous(accounts *Snapshot) Caller {
+	return Caller{official: g.official, public: accounts.public}
+}

@@ -35,6 +35,15 @@ func CheckGrant(name string) error {
 	return nil
 }
 
+// CheckPublic says what is wrong with a repository that is published. That of a
+// whole namespace is none: what is pushed there later would be public unasked.
+func CheckPublic(name string) error {
+	if !reference.IsName(name) || !strings.Contains(name, "/") {
+		return fmt.Errorf("%s is no repository: it wants something like alice/app, in lower case, without a host or tag", quoted(name))
+	}
+	return nil
+}
+
 // CheckLabel says what is wrong with the label of a token.
 func CheckLabel(label string) error {
 	if label == "" || len(label) > maxLabel || strings.TrimSpace(label) != label || strings.ContainsFunc(label, notPlain) {

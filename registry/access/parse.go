@@ -46,9 +46,9 @@ func readFile(path string) ([]byte, fs.FileInfo, error) {
 	return text, info, err
 }
 
-// parse reads accounts. The error names file, line and key of everything that
+// parse reads the file. The error names file, line and key of everything that
 // is wrong, and never a value that could be a secret.
-func parse(path string, text []byte) ([]Account, error) {
+func parse(path string, text []byte) (*File, error) {
 	var document yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
@@ -62,8 +62,8 @@ func parse(path string, text []byte) ([]Account, error) {
 		return nil, syntaxError(path, err)
 	}
 	r := &reader{path: path}
-	accounts := r.file(document.Content[0])
-	return accounts, r.err()
+	file := r.file(document.Content[0])
+	return file, r.err()
 }
 
 var (
@@ -99,8 +99,8 @@ func (r *reader) wrong(n *yaml.Node, where, format string, args ...any) {
 	r.problems = append(r.problems, fmt.Errorf("%s:%d: %s: %s", r.path, n.Line, where, fmt.Sprintf(format, args...)))
 }
 
-func (r *reader) file(n *yaml.Node) []Account {
-	accounts := []Account{}
+func (r *reader) file(n *yaml.Node) *File {
+	file := &File{Accounts: []Account{}}
 	found := false
 	r.keys(n, "", map[string]func(*yaml.Node, string){
 		"accounts": func(n *yaml.Node, where string) {
@@ -115,14 +115,15 @@ func (r *reader) file(n *yaml.Node) []Account {
 					r.wrong(n, where+".name", "%s is here twice, first in line %d", a.Name, line)
 				}
 				names[a.Name] = n.Line
-				accounts = append(accounts, a)
+				file.Accounts = append(file.Accounts, a)
 			})
 		},
+		"public": func(n *yaml.Node, where string) { file.Public = r.names(n, where, CheckPublic) },
 	})
 	if !found && len(r.problems) == 0 {
 		r.wrong(n, "accounts", "is missing or empty; a file with no accounts in it says \"accounts: []\"")
 	}
-	return accounts
+	return file
 }
 
 func (r *reader) account(n *yaml.Node, where string) (a Account) {
@@ -156,8 +157,8 @@ func (r *reader) account(n *yaml.Node, where string) (a Account) {
 				a.Tokens = append(a.Tokens, t)
 			})
 		},
-		"read":  func(n *yaml.Node, where string) { a.Read = r.grants(n, where) },
-		"write": func(n *yaml.Node, where string) { a.Write = r.grants(n, where) },
+		"read":  func(n *yaml.Node, where string) { a.Read = r.names(n, where, CheckGrant) },
+		"write": func(n *yaml.Node, where string) { a.Write = r.names(n, where, CheckGrant) },
 	})
 	if known != nil && !known["name"] {
 		r.wrong(n, where+".name", "is missing")
@@ -192,13 +193,14 @@ func (r *reader) token(n *yaml.Node, where string) (t Token) {
 	return t
 }
 
-func (r *reader) grants(n *yaml.Node, where string) (names []string) {
+// names reads a list of different names that are as check wants them.
+func (r *reader) names(n *yaml.Node, where string, check func(string) error) (names []string) {
 	r.list(n, where, func(n *yaml.Node, where string) {
 		name := r.text(n, where)
 		if name == "" {
 			return
 		}
-		r.check(n, where, CheckGrant(name))
+		r.check(n, where, check(name))
 		if slices.Contains(names, name) {
 			r.wrong(n, where, "%s is here twice", quoted(name))
 		}

@@ -31,29 +31,31 @@ accounts:
     quota: 5
     tokens:
     read: []
+public: [alice/app, team/x/y]
 `
-	accounts, err := parse("accounts.yaml", []byte(text))
+	file, err := parse("accounts.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
+	accounts := file.Accounts
 	a := accounts[0]
 	if len(accounts) != 2 || a.Name != "alice" || !a.Admin || a.Quota != 10<<30 || len(a.Tokens) != 2 ||
 		!a.Tokens[0].Created.Equal(time.Date(2026, 11, 21, 19, 0, 0, 0, time.UTC)) ||
 		!a.Tokens[0].Expires.Equal(time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)) || !a.Tokens[0].ReadOnly ||
 		a.Tokens[0].Hash[0] != 0x28 || a.Tokens[1].ReadOnly || !a.Tokens[1].Expires.IsZero() ||
 		!reflect.DeepEqual(a.Read, []string{"bob/app"}) || !reflect.DeepEqual(a.Write, []string{"team", "official"}) ||
-		accounts[1].Name != "123" || accounts[1].Quota != 5 {
+		accounts[1].Name != "123" || accounts[1].Quota != 5 || !reflect.DeepEqual(file.Public, []string{"alice/app", "team/x/y"}) {
 		t.Errorf("got %+v", accounts)
 	}
-	written, err := render(accounts)
+	written, err := render(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	again, err := parse("accounts.yaml", written)
-	if err != nil || !reflect.DeepEqual(again[1], accounts[0]) {
+	if err != nil || !reflect.DeepEqual(again.Accounts[1], accounts[0]) || !reflect.DeepEqual(again.Public, file.Public) {
 		t.Errorf("what is written reads differently: %v\n%s", err, written)
 	}
-	if none, err := parse("accounts.yaml", []byte("accounts: []")); err != nil || len(none) != 0 {
+	if none, err := parse("accounts.yaml", []byte("accounts: []")); err != nil || len(none.Accounts) != 0 || none.Public != nil {
 		t.Errorf("got %v, %v", none, err)
 	}
 }
@@ -113,6 +115,13 @@ func TestParseRefused(t *testing.T) {
 		"dates": {alice + "    tokens:\n    - {label: a, sha256: " + aHash + ", created: hush, expires: 720h}", []string{
 			`accounts.yaml:4: accounts[0].tokens[0].created: wants to be a date like 2027-01-01, or with a time: 2027-01-01T18:00:00Z`,
 			`accounts.yaml:4: accounts[0].tokens[0].expires: wants to be a date like 2027-01-01, or with a time: 2027-01-01T18:00:00Z`}},
+		"public": {alice + "public: [alice, alice/app, alice/App, official, alice/app, 5]", []string{
+			`accounts.yaml:3: public[0]: "alice" is no repository: it wants something like alice/app, in lower case, without a host or tag`,
+			`accounts.yaml:3: public[2]: "alice/App" is no repository: it wants something like alice/app, in lower case, without a host or tag`,
+			`accounts.yaml:3: public[3]: "official" is no repository: it wants something like alice/app, in lower case, without a host or tag`,
+			`accounts.yaml:3: public[4]: "alice/app" is here twice`,
+			`accounts.yaml:3: public[5]: is a number, not text; put it in quotes`}},
+		"public, no list": {alice + "public: alice/app", []string{`accounts.yaml:3: public: is text, not a list`}},
 		"wrong in every line": {"accounts: [" + strings.Repeat("hush,", 100) + "]", append(
 			strings.Split(strings.TrimSuffix(strings.Repeat("accounts.yaml:1: accounts\n", 20), "\n"), "\n"), "and 80 problems more")},
 	} {
@@ -171,19 +180,19 @@ func TestQuota(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	text, err := render(tenants())
+	text, err := render(&File{Accounts: tenants(), Public: []string{"alice/app"}})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(text)
 	f.Add([]byte("accounts: [{name: a, tokens: [{label: x, sha256: 1}]}]"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		accounts, err := parse("f", text)
+		file, err := parse("f", text)
 		if err != nil {
 			return
 		}
 		// What is read can be written, and is the same then.
-		written, err := render(accounts)
+		written, err := render(file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,6 +203,6 @@ func FuzzParse(f *testing.F) {
 		if twice, err := render(again); err != nil || string(twice) != string(written) {
 			t.Errorf("%s\nbecomes\n%s", written, twice)
 		}
-		newSnapshot(accounts)
+		newSnapshot(file)
 	})
 }

@@ -87,7 +87,7 @@ func (g *Gate) verify(accounts *Snapshot, encoded, encodedMAC string, local bool
 		return Caller{}, errExpired
 	}
 	if payload[0] == signedAnonymous {
-		return g.anonymous(), nil
+		return g.anonymous(accounts), nil
 	}
 	if payload[0] == signedLocal {
 		// It is made by the same clock a moment before, and never sent far.

@@ -18,7 +18,33 @@ type Snapshot struct {
 	// accounts that may read it so.
 	readers map[string][]string
 	admins  []string
+	// public is nil if nothing is published.
+	public *published
 }
+
+// published is what everyone may read.
+type published struct {
+	scope
+	readable, withOfficial []string // as in member
+}
+
+// newPublished returns nil for no names.
+func newPublished(names []string) *published {
+	if len(names) == 0 {
+		return nil
+	}
+	p := &published{scope: scope{}}
+	for _, name := range names {
+		p.scope[name] = struct{}{}
+	}
+	all := scope{reference.Official: {}}
+	maps.Copy(all, p.scope)
+	p.readable, p.withOfficial = p.sorted(), all.sorted()
+	return p
+}
+
+// covers is that of the scope; nil covers nothing.
+func (p *published) covers(name string) bool { return p != nil && p.scope.covers(name) }
 
 // member is an account with its rights laid out for quick answers.
 type member struct {
@@ -56,12 +82,13 @@ func (s scope) sorted() []string {
 }
 
 // newSnapshot takes accounts that were validated, and keeps them.
-func newSnapshot(accounts []Account) *Snapshot {
+func newSnapshot(file *File) *Snapshot {
 	s := &Snapshot{
-		accounts:   accounts,
-		members:    make(map[string]*member, len(accounts)),
+		accounts:   file.Accounts,
+		members:    make(map[string]*member, len(file.Accounts)),
 		namespaces: map[string]bool{},
 		readers:    map[string][]string{},
+		public:     newPublished(file.Public),
 	}
 	slices.SortFunc(s.accounts, func(a, b Account) int { return strings.Compare(a.Name, b.Name) })
 	for _, a := range s.accounts {
@@ -72,13 +99,16 @@ func newSnapshot(accounts []Account) *Snapshot {
 		for _, name := range a.Read {
 			m.reads[name] = struct{}{}
 		}
-		m.readable = m.reads.sorted()
 		s.members[a.Name] = m
 		for name := range m.reads {
 			if name != reference.Official {
 				s.readers[name] = append(s.readers[name], a.Name)
 			}
 		}
+		if s.public != nil {
+			maps.Copy(m.reads, s.public.scope)
+		}
+		m.readable = m.reads.sorted()
 		if a.Admin {
 			s.admins = append(s.admins, a.Name)
 		}
@@ -86,6 +116,9 @@ func newSnapshot(accounts []Account) *Snapshot {
 		for _, name := range slices.Concat(a.Read, a.Write) {
 			s.namespaces[reference.Namespace(name)] = true
 		}
+	}
+	for _, name := range file.Public {
+		s.namespaces[reference.Namespace(name)] = true
 	}
 	return s
 }
@@ -103,13 +136,13 @@ func (s *Snapshot) Account(name string) (*Account, bool) {
 }
 
 // Namespace reports whether a name is an account's, or that of a namespace in
-// which something is granted.
+// which something is granted or published.
 func (s *Snapshot) Namespace(name string) bool { return s.namespaces[name] }
 
 // Readers are the accounts that may pull from a repository, administrators
-// included, sorted. For an official image that is every account.
+// included, sorted. For an official or public image that is every account.
 func (s *Snapshot) Readers(repository string) []string {
-	if officialOnly.covers(repository) {
+	if officialOnly.covers(repository) || s.public.covers(repository) {
 		names := make([]string, len(s.accounts))
 		for i := range s.accounts {
 			names[i] = s.accounts[i].Name

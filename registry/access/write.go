@@ -26,12 +26,16 @@ const header = `# The accounts of a berth registry: who may log in, and what eac
 #   read:  [bob/app]     may also read this repository, and what lies below it
 #   write: [team]        may also read and write all of this namespace
 #   tokens:              label, sha256 (of the secret), created, expires, read_only
+#
+# Beside the accounts:
+#   public: [alice/app]  everyone may pull this repository, and what lies below it
 `
 
 // The forms in which the file is written.
 type (
 	fileDocument struct {
 		Accounts []accountDocument `yaml:"accounts"`
+		Public   []string          `yaml:"public,flow,omitempty"`
 	}
 	accountDocument struct {
 		Name   string          `yaml:"name"`
@@ -52,9 +56,9 @@ type (
 
 // render writes the file, sorted by name so that a change is a small one in
 // git too.
-func render(accounts []Account) ([]byte, error) {
-	form := fileDocument{Accounts: []accountDocument{}}
-	for _, a := range accounts {
+func render(file *File) ([]byte, error) {
+	form := fileDocument{Accounts: []accountDocument{}, Public: file.Public}
+	for _, a := range file.Accounts {
 		f := accountDocument{Name: a.Name, Admin: a.Admin, Read: a.Read, Write: a.Write}
 		if a.Quota != 0 {
 			f.Quota = size.Format(a.Quota)

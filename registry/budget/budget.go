@@ -1,6 +1,6 @@
 // Package budget bounds the memory that the bodies of requests, and answers to
-// them, take in the whole process. What finds no room waits a few seconds for
-// it, and is then refused: the client is told to try again.
+// them, take in the whole process, and for one account. What finds no room waits
+// a few seconds for it, and is then refused: the client is told to try again.
 //
 // There are three shares, so that nobody who needs little waits for those who
 // take much. Each [Hold] has its first 64 KiB from the first and more from the
@@ -11,7 +11,9 @@ package budget
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,32 +29,76 @@ const (
 	patience = 3 * time.Second
 )
 
-// RetryAfter is the header's value for who was refused, in seconds.
-const RetryAfter = "5"
-
 // ErrFull is returned where there was no room in time.
 var ErrFull = errors.New("as much is held in memory as may be")
+
+// ErrAccountFull is the [ErrFull] of an account that holds as much as one may.
+var ErrAccountFull = fmt.Errorf("%w for one account", ErrFull)
+
+// RetryAfter is the header's value for who was refused with an error, in
+// seconds. What an account holds itself ends with its own requests; what all
+// hold takes longer to change.
+func RetryAfter(err error) string {
+	if errors.Is(err, ErrAccountFull) {
+		return "1"
+	}
+	return "5"
+}
+
+// Options say how much memory there is.
+type Options struct {
+	// Limit is for the whole process, in bytes: up to five eighths of it are
+	// given out.
+	Limit int64
+	// PerAccount is how much of that one account may have, in bytes; 0 means a
+	// quarter.
+	PerAccount int64
+	// Refused is told of every [ErrFull] that is returned. It may be nil.
+	Refused func(error)
+}
 
 // Memory is a budget. A nil one has no bounds.
 type Memory struct {
 	small, large, work share
+	refused            func(error)
+	// Of what one account may have, three fifths are for what it holds and two
+	// for what is made of it.
+	ownHeld, ownWork int64
+
+	mu       sync.Mutex
+	accounts map[string]*account // that ever took any; guarded by mu
 }
 
-// share is a part of a budget.
+// account is what one account has, of both kinds.
+type account struct{ held, work share }
+
+// share is a part of a budget. One that was not initialised has no end.
 type share struct {
 	size     int64 // in bytes
+	full     error // what it says if there is no room
 	patience time.Duration
 	sem      *semaphore.Weighted
 	used     atomic.Int64
 }
 
-// New divides up to five eighths of limit, in bytes, which is for the whole
-// process: an eighth for what is small, a quarter for what is large, and a
-// quarter for what is made of it.
-func New(limit int64) *Memory {
-	m := &Memory{}
-	for s, size := range map[*share]int64{&m.small: limit / 8, &m.large: limit / 4, &m.work: limit / 4} {
-		s.size, s.patience, s.sem = size, patience, semaphore.NewWeighted(size)
+func (s *share) init(size int64, full error) {
+	s.size, s.full, s.patience, s.sem = size, full, patience, semaphore.NewWeighted(size)
+}
+
+// New divides a limit: an eighth for what is small, a quarter for what is large,
+// and a quarter for what is made of it.
+func New(o Options) *Memory {
+	m := &Memory{refused: o.Refused, accounts: make(map[string]*account)}
+	m.small.init(o.Limit/8, ErrFull)
+	m.large.init(o.Limit/4, ErrFull)
+	m.work.init(o.Limit/4, ErrFull)
+	most := o.PerAccount
+	if most == 0 {
+		most = (m.small.size + m.large.size + m.work.size) / 4
+	}
+	m.ownHeld, m.ownWork = most*3/5, most*2/5
+	if m.refused == nil {
+		m.refused = func(error) {}
 	}
 	return m
 }
@@ -60,6 +106,39 @@ func New(limit int64) *Memory {
 // Used is what is taken, in bytes.
 func (m *Memory) Used() int64 {
 	return m.small.used.Load() + m.large.used.Load() + m.work.used.Load()
+}
+
+type accountKey struct{}
+
+// For returns a context in which what is taken is an account's; "" is nobody's,
+// and bounded only with everything else.
+func For(ctx context.Context, account string) context.Context {
+	if account == "" {
+		return ctx
+	}
+	return context.WithValue(ctx, accountKey{}, account)
+}
+
+// nobody is the account of whoever has none.
+var nobody = &account{}
+
+// account is what ctx says that the account has. There are no more of them than
+// there are accounts.
+func (m *Memory) account(ctx context.Context) *account {
+	name, _ := ctx.Value(accountKey{}).(string)
+	if name == "" {
+		return nobody
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.accounts[name]
+	if a == nil {
+		a = &account{}
+		a.held.init(m.ownHeld, ErrAccountFull)
+		a.work.init(m.ownWork, ErrAccountFull)
+		m.accounts[name] = a
+	}
+	return a
 }
 
 // Hold begins with nothing. It is used by one goroutine.
@@ -71,15 +150,39 @@ func (m *Memory) Work(ctx context.Context, bytes int64) (free func(), err error)
 	if m == nil {
 		return func() {}, nil
 	}
-	bytes = min(bytes, m.work.size)
-	if err := m.work.take(ctx, bytes); err != nil {
+	own := &m.account(ctx).work
+	ofOwn, ofAll := own.most(bytes), m.work.most(bytes)
+	if err := m.take(ctx, own, ofOwn, &m.work, ofAll); err != nil {
 		return nil, err
 	}
-	return func() { m.work.free(bytes) }, nil
+	return func() { m.work.free(ofAll); own.free(ofOwn) }, nil
+}
+
+// take takes bytes of an account's own share, and of that of all. Who waits for
+// its own has nothing of what others wait for.
+func (m *Memory) take(ctx context.Context, own *share, ofOwn int64, all *share, ofAll int64) error {
+	err := own.take(ctx, ofOwn)
+	if err == nil {
+		if err = all.take(ctx, ofAll); err != nil {
+			own.free(ofOwn)
+		}
+	}
+	if errors.Is(err, ErrFull) {
+		m.refused(err)
+	}
+	return err
+}
+
+// most is no more than the share has.
+func (s *share) most(bytes int64) int64 {
+	if s.sem == nil {
+		return bytes
+	}
+	return min(bytes, s.size)
 }
 
 func (s *share) take(ctx context.Context, bytes int64) error {
-	if bytes <= 0 {
+	if bytes <= 0 || s.sem == nil {
 		return nil
 	}
 	if !s.sem.TryAcquire(bytes) {
@@ -89,7 +192,7 @@ func (s *share) take(ctx context.Context, bytes int64) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			return ErrFull
+			return s.full
 		}
 	}
 	s.used.Add(bytes)
@@ -97,7 +200,7 @@ func (s *share) take(ctx context.Context, bytes int64) error {
 }
 
 func (s *share) free(bytes int64) {
-	if bytes > 0 {
+	if bytes > 0 && s.sem != nil {
 		s.used.Add(-bytes)
 		s.sem.Release(bytes)
 	}
@@ -106,6 +209,7 @@ func (s *share) free(bytes int64) {
 // Hold is what one request has taken.
 type Hold struct {
 	memory       *Memory
+	own          *share // of the request's account, once it has taken something
 	small, large int64
 }
 
@@ -114,12 +218,15 @@ func (h *Hold) Grow(ctx context.Context, bytes int64) error {
 	if h.memory == nil {
 		return nil
 	}
+	if h.own == nil {
+		h.own = &h.memory.account(ctx).held
+	}
 	small := min(bytes, smallPart-h.small)
-	if err := h.memory.small.take(ctx, small); err != nil {
+	if err := h.memory.take(ctx, h.own, small, &h.memory.small, small); err != nil {
 		return err
 	}
 	h.small += small
-	if err := h.memory.large.take(ctx, bytes-small); err != nil {
+	if err := h.memory.take(ctx, h.own, bytes-small, &h.memory.large, bytes-small); err != nil {
 		return err
 	}
 	h.large += bytes - small
@@ -131,6 +238,9 @@ func (h *Hold) Release() {
 	if h.memory != nil {
 		h.memory.small.free(h.small)
 		h.memory.large.free(h.large)
+		if h.own != nil {
+			h.own.free(h.small + h.large)
+		}
 	}
 	h.small, h.large = 0, 0
 }

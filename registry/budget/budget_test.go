@@ -7,13 +7,14 @@ import (
 	"io"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 )
 
 const limit = 16 << 20 // 2 MiB for what is small, 4 for what is large, 4 for work
 
 func impatient() *Memory {
-	m := New(limit)
+	m := New(Options{Limit: limit})
 	m.small.patience, m.large.patience, m.work.patience = time.Millisecond, time.Millisecond, time.Millisecond
 	return m
 }
@@ -110,4 +111,70 @@ func TestReadAll(t *testing.T) {
 	if got, err := none.Hold().ReadAll(t.Context(), bytes.NewReader(make([]byte, limit)), -1); err != nil || len(got) != limit {
 		t.Errorf("without a budget: %d bytes, %v", len(got), err)
 	}
+}
+
+// TestAccount: an account that has all it may leaves room for others, is told
+// that it is its own, and has room again once it gives some back.
+func TestAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refused []error
+		m := New(Options{Limit: limit, PerAccount: 5 << 20, Refused: func(err error) { refused = append(refused, err) }})
+		mallory, alice := For(t.Context(), "mallory"), For(t.Context(), "alice")
+		first, second := m.Hold(), m.Hold()
+		if err := first.Grow(mallory, 3<<20); err != nil {
+			t.Fatal(err)
+		}
+		used, begin := m.Used(), time.Now()
+		if err := second.Grow(mallory, 1); !errors.Is(err, ErrAccountFull) || !errors.Is(err, ErrFull) || RetryAfter(err) == RetryAfter(ErrFull) {
+			t.Errorf("more than the account may hold: %v", err)
+		}
+		if waited := time.Since(begin); waited != patience || m.Used() != used {
+			t.Errorf("it waited %v, and %d are used, not %d", waited, m.Used(), used)
+		}
+		free, err := m.Work(mallory, 3<<20) // all its work, though it asks for more
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.Work(mallory, 1); !errors.Is(err, ErrAccountFull) {
+			t.Errorf("more work than the account may have: %v", err)
+		}
+		begin = time.Now()
+		other := m.Hold()
+		if err := other.Grow(alice, 1<<20); err != nil {
+			t.Errorf("another account: %v", err)
+		}
+		if free, err := m.Work(alice, 1<<20); err != nil {
+			t.Errorf("work of another account: %v", err)
+		} else {
+			free()
+		}
+		if err := m.Hold().Grow(t.Context(), 1); err != nil {
+			t.Errorf("nobody's: %v", err)
+		}
+		if waited := time.Since(begin); waited != 0 {
+			t.Errorf("others waited %v", waited)
+		}
+		first.Release()
+		free()
+		if err := second.Grow(mallory, 3<<20); err != nil {
+			t.Errorf("what was given back: %v", err)
+		}
+		if len(refused) != 2 || refused[0] != ErrAccountFull || refused[1] != ErrAccountFull {
+			t.Errorf("told of %v", refused)
+		}
+		// What an account could have and all together cannot is not its own fault,
+		// and is not held against it.
+		full := m.Hold()
+		if err := full.Grow(t.Context(), m.large.size-m.large.used.Load()+smallPart); err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Grow(alice, 1<<20); !errors.Is(err, ErrFull) || errors.Is(err, ErrAccountFull) {
+			t.Errorf("more than there is for all: %v", err)
+		}
+		full.Release()
+		second.Release()
+		if err := other.Grow(alice, 2<<20); err != nil {
+			t.Errorf("what was not had: %v", err)
+		}
+	})
 }

@@ -31,13 +31,14 @@ func TestAccounts(t *testing.T) {
 		{"CONTROLLER=$(", []string{"controller may now read alice, bob.", hello}, nil},
 		{"BEARER=$(", []string{`"tags":["alice/hello:latest"]`}, nil},
 		{"official/python", nil, nil},
-		{"/v1/users/quotas\nberth account show", []string{`"hard":{"image_storage_bytes":10737418240}`, `"images":1`, "10GiB", "in 1 image"}, nil},
+		{"account publish", []string{"alice/hello is public now", hello, "alice/hello is not public any more."}, []string{"official", "nginx"}},
+		{"/v1/users/quotas\nberth account show", []string{`"hard":{"image_storage_bytes":10737418240}`, `"images":1`, "10GiB", "in 1 image", "alice may hold 20GiB now.", "USED"}, nil},
 		{"LAPTOP=$(", []string{`Revoked the token "laptop" of alice.`, "401\n", "ci "}, []string{"laptop  "}},
 		{"CAROL=$(", []string{`"image_storage_bytes":1073741824`}, []string{"error"}},
 	})
-	for _, layout := range []string{"from-alice", "python"} {
+	for _, layout := range []string{"from-alice", "python", "public"} {
 		if blobs := harness.BlobsOf(t, filepath.Join(clone, layout)); len(blobs) != 5 {
-			t.Errorf("of %s, bob pulled %d blobs", layout, len(blobs))
+			t.Errorf("of %s, %d blobs were pulled", layout, len(blobs))
 		}
 	}
 	file, err := os.ReadFile(filepath.Join(b.Data, "accounts.yaml"))

@@ -11,6 +11,7 @@ import (
 // what this package answers by itself.
 var codes = map[int]string{
 	http.StatusRequestTimeout:      "SIZE_INVALID",
+	http.StatusTooManyRequests:     "TOOMANYREQUESTS",
 	http.StatusInternalServerError: "UNKNOWN",
 	http.StatusServiceUnavailable:  "UNAVAILABLE",
 }

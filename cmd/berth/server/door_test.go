@@ -171,11 +171,11 @@ func TestFairness(t *testing.T) {
 func TestWithin(t *testing.T) {
 	for _, files := range []int{256, 1024, 4096, 20_000, 1 << 20} {
 		l := Limits{}.Within(files)
-		if open := l.Connections + l.lobby() + 2*l.Requests; open > files*24/25 || l.Connections < 100 || l.PerClient < 8 || l.Requests < 8 || l.Uploads < 4 {
+		if open := l.Connections + l.lobby() + 2*l.Requests; open > files*24/25 || l.Connections < 100 || l.PerClient < 8 || l.Requests < 8 || l.Uploads < 4 || l.AccountRequests < 4 || l.AccountUploads < 2 {
 			t.Errorf("%d files: %+v may open %d", files, l, open)
 		}
 	}
-	if l := (Limits{7, 6, 5, 4}).Within(1024); l != (Limits{7, 6, 5, 4}) {
+	if l := (Limits{7, 6, 5, 4, 3, 2}).Within(1024); l != (Limits{7, 6, 5, 4, 3, 2}) {
 		t.Errorf("%+v", l)
 	}
 }

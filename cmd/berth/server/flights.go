@@ -12,12 +12,14 @@ import (
 // the one that is furthest behind is cut off in favour of a new one.
 type flights struct {
 	limit int
+	lobby int // how many may wait, 0 for any number
 	full  reason
 	shed  func(reason)
 
 	mu       sync.Mutex
 	in       map[*exchange]netip.Prefix // whose it is; guarded by mu, like what follows
 	byClient map[netip.Prefix]int
+	waiting  int
 }
 
 func newFlights(limit int, full reason, shed func(reason)) *flights {
@@ -29,6 +31,11 @@ func (f *flights) enter(r *http.Request, x *exchange) bool {
 	if f.try(x) {
 		return true
 	}
+	if !f.enterLobby() {
+		f.shed(f.full)
+		return false
+	}
+	defer f.leaveLobby()
 	tick := time.NewTicker(again)
 	defer tick.Stop()
 	for end := time.Now().Add(patience); ; {
@@ -45,6 +52,23 @@ func (f *flights) enter(r *http.Request, x *exchange) bool {
 			return false
 		}
 	}
+}
+
+// enterLobby reports whether one more may wait.
+func (f *flights) enterLobby() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lobby > 0 && f.waiting >= f.lobby {
+		return false
+	}
+	f.waiting++
+	return true
+}
+
+func (f *flights) leaveLobby() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiting--
 }
 
 // try gives the request a place, maybe that of another. What loses its place is
@@ -156,14 +180,19 @@ func (s *Server) limited(w http.ResponseWriter, r *http.Request, x *exchange, h 
 	}
 	for _, f := range kinds {
 		if !f.enter(r, x) {
-			w.Header().Set("Retry-After", f.full.retryAfter())
-			if !x.complete.Load() {
-				w.Header().Set("Connection", "close") // the body is not read
-			}
-			answer(w, r, http.StatusServiceUnavailable, f.full.message())
+			turnAway(w, r, x, f.full)
 			return
 		}
 		defer f.leave(x)
 	}
 	h.ServeHTTP(w, r)
+}
+
+// turnAway answers a request that there is no place for.
+func turnAway(w http.ResponseWriter, r *http.Request, x *exchange, why reason) {
+	w.Header().Set("Retry-After", why.retryAfter())
+	if !x.complete.Load() {
+		w.Header().Set("Connection", "close") // the body is not read
+	}
+	answer(w, r, why.status(), why.message())
 }

@@ -30,6 +30,8 @@ func (s *Server) register(reg *prometheus.Registry) {
 	gauge(reg, "berth_limit", limit, of("connections_per_client"), constant(s.options.Limits.PerClient))
 	gauge(reg, "berth_limit", limit, of("requests"), constant(s.options.Limits.Requests))
 	gauge(reg, "berth_limit", limit, of("uploads"), constant(s.options.Limits.Uploads))
+	gauge(reg, "berth_limit", limit, of("account_requests"), constant(s.options.Limits.AccountRequests))
+	gauge(reg, "berth_limit", limit, of("account_uploads"), constant(s.options.Limits.AccountUploads))
 }
 
 // Build registers which berth this is.

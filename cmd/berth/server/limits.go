@@ -8,6 +8,8 @@ type Limits struct {
 	Connections, PerClient int
 	// Requests and Uploads are those in flight; an upload is both.
 	Requests, Uploads int
+	// AccountRequests and AccountUploads are those of one account.
+	AccountRequests, AccountUploads int
 }
 
 // Within replaces what is 0 by what suits a number of files that the process
@@ -22,6 +24,8 @@ func (l Limits) Within(files int) Limits {
 	set(&l.PerClient, 8, l.Connections/4)
 	set(&l.Requests, 8, min(files/8, 1000))
 	set(&l.Uploads, 4, l.Requests/2)
+	set(&l.AccountRequests, 4, l.Requests/4)
+	set(&l.AccountUploads, 2, l.Uploads/4)
 	return l
 }
 

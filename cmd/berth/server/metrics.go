@@ -44,7 +44,6 @@ type requestMetrics struct {
 	duration *prometheus.HistogramVec
 	received prometheus.Counter
 	sent     prometheus.Counter
-	shed     *prometheus.CounterVec
 
 	mu   sync.Mutex
 	seen map[[3]string]struct{} // the labels of requests; guarded by mu
@@ -67,14 +66,8 @@ func newRequestMetrics(reg *prometheus.Registry) *requestMetrics {
 			Name: "berth_http_sent_bytes_total", Help: "Bytes of response bodies written.",
 		}),
 	}
-	m.shed = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "berth_shed_requests_total", Help: "Connections and requests that were refused or ended because there were too many, by reason.",
-	}, []string{"reason"})
-	for _, r := range reasons {
-		m.shed.WithLabelValues(string(r))
-	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.duration, m.received, m.sent, m.shed)
+		reg.MustRegister(m.requests, m.duration, m.received, m.sent)
 	}
 	return m
 }
@@ -111,9 +104,6 @@ func codeOf(status int) string {
 	}
 	return strconv.Itoa(status/100) + "xx"
 }
-
-// shedOne counts a connection or a request that was refused or ended.
-func (m *requestMetrics) shedOne(why reason) { m.shed.WithLabelValues(string(why)).Inc() }
 
 // probe reports whether a route says how berth is, which can always be asked.
 func probe(route string) bool { return route == "healthz" || route == "readyz" || route == "metrics" }

@@ -49,6 +49,7 @@ func (s *Server) paced(h http.Handler) http.Handler {
 			r.Body = &pacedBody{r.Body, x}
 		}
 		defer x.began(r.Context())()
+		r = r.WithContext(withExchange(r.Context(), x))
 		x.rest()
 		defer x.rest()
 		defer x.finish() // before rest: a deadline set then is the connection's

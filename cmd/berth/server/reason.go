@@ -1,5 +1,11 @@
 package server
 
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
 // reason is why a client was shed, as the metrics say it.
 type reason string
 
@@ -9,9 +15,20 @@ const (
 	tooManyRequests    reason = "requests"
 	tooManyUploads     reason = "uploads"
 	tooFarBehind       reason = "stalled" // in favour of another
+
+	// Of one account, whose own limits these are.
+	tooManyAccountRequests reason = "account_requests"
+	tooManyAccountUploads  reason = "account_uploads"
+
+	// Of memory, which is not counted here.
+	tooMuchMemory        reason = "memory"
+	tooMuchAccountMemory reason = "account_memory"
 )
 
-var reasons = []reason{tooManyConnections, tooManyOfClient, tooManyRequests, tooManyUploads, tooFarBehind}
+var reasons = []reason{
+	tooManyConnections, tooManyOfClient, tooManyRequests, tooManyUploads, tooFarBehind,
+	tooManyAccountRequests, tooManyAccountUploads, tooMuchMemory, tooMuchAccountMemory,
+}
 
 func (r reason) message() string {
 	switch r {
@@ -21,16 +38,57 @@ func (r reason) message() string {
 		return "there are too many connections from this address; try again"
 	case tooManyUploads:
 		return "there are too many uploads at the moment; try again"
+	case tooManyAccountRequests:
+		return "your account has as many requests at a time as it may; try again once one of them has ended"
+	case tooManyAccountUploads:
+		return "your account has as many uploads at a time as it may; try again once one of them has ended"
 	default:
 		return "there are too many requests at the moment; try again"
 	}
 }
 
+// status is 429 where the client has it in its own hands, and else 503.
+func (r reason) status() int {
+	switch r {
+	case tooManyAccountRequests, tooManyAccountUploads:
+		return http.StatusTooManyRequests
+	}
+	return http.StatusServiceUnavailable
+}
+
 // retryAfter is the header Retry-After, in seconds: uploads last longer than
 // anything else.
 func (r reason) retryAfter() string {
-	if r == tooManyUploads {
+	if r == tooManyUploads || r == tooManyAccountUploads {
 		return "5"
 	}
 	return "1"
+}
+
+// Shed counts who was refused or ended because there was too much, by reason.
+type Shed struct{ by *prometheus.CounterVec }
+
+// NewShed registers the counters, unless reg is nil.
+func NewShed(reg *prometheus.Registry) *Shed {
+	s := &Shed{prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "berth_shed_requests_total", Help: "Connections and requests that were refused or ended because there were too many, by reason.",
+	}, []string{"reason"})}
+	for _, r := range reasons {
+		s.by.WithLabelValues(string(r))
+	}
+	if reg != nil {
+		reg.MustRegister(s.by)
+	}
+	return s
+}
+
+func (s *Shed) count(why reason) { s.by.WithLabelValues(string(why)).Inc() }
+
+// Memory counts what found no room in memory: in that of its account, or at all.
+func (s *Shed) Memory(ofAccount bool) {
+	if ofAccount {
+		s.count(tooMuchAccountMemory)
+		return
+	}
+	s.count(tooMuchMemory)
 }

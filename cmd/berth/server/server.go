@@ -18,11 +18,13 @@ import (
 
 // Options are what a server needs.
 type Options struct {
-	// Registry serves /v2, Images everything under /v1 and /images.
-	Registry, Images http.Handler
-	// Token serves the token endpoint at /token, Harbor the few routes of the
-	// Harbor API below /api/v2.0/ that older clients call.
-	Token, Harbor http.Handler
+	// Registry serves /v2, Images everything under /v1 and /images, Harbor the few
+	// routes of the Harbor API below /api/v2.0/ that older clients call.
+	Registry, Images, Harbor http.Handler
+	// Gate finds out who asks, before any of these; nil finds nobody.
+	Gate func(http.Handler) http.Handler
+	// Token serves the token endpoint at /token.
+	Token http.Handler
 	// Ready returns an error while berth cannot serve; the error is logged.
 	Ready func(context.Context) error
 
@@ -37,6 +39,12 @@ type Options struct {
 	// the main address to loopback clients. Nil means they are not served.
 	Metrics         *prometheus.Registry
 	MetricsListener net.Listener
+	// Shed counts who is refused; nil registers one with Metrics.
+	Shed *Shed
+
+	// Debug is a listener for profiles, which only this machine may reach. Nil
+	// means that there are none.
+	Debug net.Listener
 
 	// Pace is what clients are held to; all of it must be above 0.
 	Pace Pace
@@ -52,7 +60,7 @@ type Options struct {
 	HeaderBytes int
 	AccessLog   bool
 	// Within gives the context of each request what Account looks for, Account
-	// names who asked, for the access log: "" for nobody. Both may be nil.
+	// names who asks, once Gate knows: "" for nobody. Both may be nil.
 	Within  func(context.Context) context.Context
 	Account func(*http.Request) string
 	Log     *slog.Logger
@@ -63,17 +71,25 @@ type Server struct {
 	options           Options
 	main              *http.Server
 	metrics           *http.Server
+	debug             *http.Server
 	door              *door
 	requests, uploads *flights
 	metered           *requestMetrics
+
+	accountRequests, accountUploads *perAccount
 }
 
 // New returns a server.
 func New(o Options) *Server {
+	if o.Shed == nil {
+		o.Shed = NewShed(o.Metrics)
+	}
 	s := &Server{options: o, metered: newRequestMetrics(o.Metrics)}
-	s.requests = newFlights(o.Limits.Requests, tooManyRequests, s.metered.shedOne)
-	s.uploads = newFlights(o.Limits.Uploads, tooManyUploads, s.metered.shedOne)
-	s.door = newDoor(o.Limits, o.TrustedProxies, s.metered.shedOne)
+	s.requests = newFlights(o.Limits.Requests, tooManyRequests, o.Shed.count)
+	s.uploads = newFlights(o.Limits.Uploads, tooManyUploads, o.Shed.count)
+	s.accountRequests = newPerAccount(o.Limits.AccountRequests, tooManyAccountRequests, o.Shed.count)
+	s.accountUploads = newPerAccount(o.Limits.AccountUploads, tooManyAccountUploads, o.Shed.count)
+	s.door = newDoor(o.Limits, o.TrustedProxies, o.Shed.count)
 	s.main = s.httpServer(s.behindProxies(s.identify(s.observe(s.metered, s.paced(s.browsers(s.onlyWritable(s.routes())))))))
 	s.main.TLSConfig = o.TLS
 	s.main.ConnState, s.main.ConnContext = s.door.note, s.door.context
@@ -84,6 +100,9 @@ func New(o Options) *Server {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metricsHandler())
 		s.metrics = s.httpServer(s.paced(mux))
+	}
+	if o.Debug != nil {
+		s.debug = s.httpServer(debugHandler()) // a profile may take any time
 	}
 	return s
 }
@@ -112,17 +131,18 @@ func (s *Server) routes() http.Handler {
 	if s.options.Metrics != nil && s.metrics == nil && s.options.MetricsListener == nil {
 		metrics = loopbackOnly(s.metricsHandler())
 	}
+	registry, images, harbor := s.gated(s.options.Registry), s.gated(s.options.Images), s.gated(s.options.Harbor)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
 		switch {
 		case isRegistry(path):
-			s.options.Registry.ServeHTTP(w, r)
+			registry.ServeHTTP(w, r)
 		case isImages(path):
-			s.options.Images.ServeHTTP(w, r)
+			images.ServeHTTP(w, r)
 		case path == "/token":
 			s.options.Token.ServeHTTP(w, r)
 		case isHarbor(path):
-			s.options.Harbor.ServeHTTP(w, r)
+			harbor.ServeHTTP(w, r)
 		case path == "/healthz":
 			writeText(w, r, http.StatusOK, "ok")
 		case path == "/readyz":
@@ -161,7 +181,7 @@ func writeText(w http.ResponseWriter, r *http.Request, status int, text string) 
 // ones, lets those in flight finish as long as Shutdown allows, and returns nil.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	l = newListener(l, s.door, s.options.TLS != nil)
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	go func() {
 		if s.options.TLS != nil {
 			failed <- s.main.ServeTLS(l, "", "")
@@ -172,9 +192,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.metrics != nil {
 		go func() { failed <- s.metrics.Serve(s.options.MetricsListener) }()
 	}
+	if s.debug != nil {
+		go func() { failed <- s.debug.Serve(s.options.Debug) }()
+	}
 	select {
 	case err := <-failed:
-		return errors.Join(err, s.main.Close())
+		return errors.Join(err, s.main.Close(), s.closeOthers())
 	case <-ctx.Done():
 	}
 	s.options.Log.Info("stopping: requests in flight may finish", "limit", s.options.Shutdown)
@@ -187,8 +210,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		s.requests.logAll(s.options.Log)
 		err = s.main.Close()
 	}
-	if s.metrics != nil {
-		err = errors.Join(err, s.metrics.Close())
+	return errors.Join(err, s.closeOthers())
+}
+
+// closeOthers ends the listeners beside the main one.
+func (s *Server) closeOthers() (err error) {
+	for _, one := range []*http.Server{s.metrics, s.debug} {
+		if one != nil {
+			err = errors.Join(err, one.Close())
+		}
 	}
 	return err
 }

@@ -1,0 +1,144 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/storage"
+)
+
+// What was stored under a digest and did not have it is in quarantine, and not
+// stored any more. The index then says of every repository that has the digest
+// what storage says: the blob, or the manifest with its tags, is missing. Once
+// the right bytes have come, with a push to any repository, it is there again
+// for all that had it. Both are done in the background, and go on after a
+// restart: who has the digest is noted in quarantine before the index forgets.
+
+// watchDamage has what becomes of damage told to the index.
+func (c *Catalog) watchDamage() {
+	c.store.Watch(func(f storage.Finding) {
+		c.mu.Lock()
+		c.damaged[f.Digest] = struct{}{}
+		c.mu.Unlock()
+		c.wakeUp()
+	})
+}
+
+// recoverDamage takes up what earlier processes knew of damage.
+func (c *Catalog) recoverDamage(ctx context.Context) error {
+	left, err := c.store.Unhealed(ctx)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range left {
+		c.damaged[f.Digest] = struct{}{}
+	}
+	return nil
+}
+
+// settleDamage tells the index of every digest whose bytes went or came.
+func (c *Catalog) settleDamage(ctx context.Context) error {
+	c.mu.Lock()
+	var all []digest.Digest
+	for d := range c.damaged {
+		all = append(all, d)
+		delete(c.damaged, d) // what happens meanwhile puts it on again
+	}
+	c.mu.Unlock()
+	var errs []error
+	for _, d := range all {
+		if err := c.settleDigest(ctx, d); err != nil {
+			c.mu.Lock()
+			c.damaged[d] = struct{}{}
+			c.mu.Unlock()
+			errs = append(errs, fmt.Errorf("tell the index of %s: %w", d, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Catalog) settleDigest(ctx context.Context, d digest.Digest) error {
+	holders, err := c.holdersOf(ctx, d)
+	if err != nil {
+		return err
+	}
+	for _, repository := range holders {
+		if err := c.read(ctx, repository); err != nil {
+			return err
+		}
+	}
+	if c.store.Quarantined(d) {
+		return nil
+	}
+	return c.store.NoteHealed(ctx, d)
+}
+
+// holdersOf returns the repositories for which a digest in quarantine matters,
+// and notes them.
+func (c *Catalog) holdersOf(ctx context.Context, d digest.Digest) ([]string, error) {
+	left, err := c.store.Unhealed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var holders []string
+	known := true
+	for _, f := range left {
+		if f.Digest == d {
+			known = known && f.Holders != nil
+			holders = append(holders, f.Holders...)
+		}
+	}
+	if !known {
+		now, err := c.holding(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		holders = append(holders, now...)
+	}
+	slices.Sort(holders)
+	holders = slices.Compact(holders)
+	if known {
+		return holders, nil
+	}
+	return holders, c.store.NoteHolders(ctx, d, append([]string{}, holders...))
+}
+
+// holding returns the repositories that have a digest as the index knows it.
+func (c *Catalog) holding(ctx context.Context, d digest.Digest) ([]string, error) {
+	const batch = 1000
+	// One without manifests is on no list; of those, this is one. The others
+	// learn that the blob is back when they push it.
+	var holders []string
+	source, err := c.MountSource(ctx, d, nil)
+	if err == nil {
+		holders = append(holders, source)
+	} else if !notFound(err) {
+		return nil, err
+	}
+	for after := ""; ; {
+		names, err := c.Repositories(ctx, nil, after, batch)
+		if err != nil || len(names) == 0 {
+			return holders, err
+		}
+		for _, name := range names {
+			_, linked, err := c.Linked(ctx, name, d)
+			if err != nil {
+				return nil, err
+			}
+			_, err = c.Canonical(ctx, name, d)
+			if err != nil && !notFound(err) {
+				return nil, err
+			}
+			if linked || err == nil {
+				holders = append(holders, name)
+			}
+		}
+		after = names[len(names)-1]
+	}
+}

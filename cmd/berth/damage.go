@@ -1,0 +1,35 @@
+package main
+
+import (
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/berth-oci/berth/storage"
+)
+
+// watchDamage counts and logs what is moved into quarantine, and what is healed.
+func watchDamage(store *storage.Store, metrics *prometheus.Registry, log *slog.Logger) {
+	found := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "berth_damage_found_total", Help: "Blobs and manifests that did not have their digest and were moved into quarantine, by who found them.",
+	}, []string{"by"})
+	for _, by := range []storage.By{storage.ByPush, storage.ByRead, storage.ByScrub, storage.ByFsck} {
+		found.WithLabelValues(string(by))
+	}
+	healed := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "berth_damage_healed_total", Help: "Blobs and manifests in quarantine whose right bytes were pushed again.",
+	})
+	metrics.MustRegister(found, healed, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "berth_damage_missing", Help: "Blobs and manifests in quarantine whose right bytes have not come yet.",
+	}, func() float64 { return float64(store.Missing()) }))
+	store.Watch(func(f storage.Finding) {
+		if f.Healed.IsZero() {
+			found.WithLabelValues(string(f.By)).Inc()
+			log.Error("damage: what is stored does not have its digest; it is in quarantine, and missing until it is pushed again",
+				"digest", f.Digest, "reason", f.Reason, "found_by", string(f.By), "bytes", f.Size)
+			return
+		}
+		healed.Inc()
+		log.Info("damage is healed: the right bytes were pushed", "digest", f.Digest, "found", f.Found)
+	})
+}
