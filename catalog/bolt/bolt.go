@@ -55,7 +55,11 @@ func Open(path, identity string) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := x.check(path, identity); err != nil {
+	err = x.check(path, identity)
+	if err == nil {
+		err = x.workOffAll()
+	}
+	if err != nil {
 		return nil, errors.Join(err, x.Close())
 	}
 	return x, nil
