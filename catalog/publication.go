@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -18,7 +19,8 @@ type publication struct {
 	update index.Update   // what the next transaction publishes
 	size   work           // what update.Put comes to
 	// last is what only the last transaction publishes: the links that
-	// descriptions follow from, and the end of the change.
+	// descriptions follow from, with what was set aside for them, and the end of
+	// the change.
 	last index.Update
 }
 
@@ -86,6 +88,7 @@ func (p *publication) describeAll(ctx context.Context, added []digest.Digest, de
 		}
 	}
 	p.update.Link, p.update.Unlink, p.update.Done = p.last.Link, append(p.update.Unlink, p.last.Unlink...), p.last.Done
+	p.update.Reservation = cmp.Or(p.last.Reservation, p.update.Reservation)
 	return p.publish(ctx, p.update)
 }
 

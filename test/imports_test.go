@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	"storage/local":     {},
 	"storage/reference": {},
 	// The suites.
-	"catalog/index/indextest": {"catalog", "catalog/image", "catalog/index", "storage"},
+	"catalog/index/indextest": {"catalog", "catalog/image", "catalog/index", "storage", "storage/reference"},
 	"storage/storagetest":     {"storage"},
 	// What the tests below test/ share knows berth from outside alone.
 	"test/harness": {},

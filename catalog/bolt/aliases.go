@@ -56,7 +56,11 @@ func (r *repoTx) retag(alias, target digest.Digest) error {
 		return err
 	}
 	r.affected[before] = true
+	if target != "" {
+		r.countNames(+1)
+	}
 	if before != alias {
+		r.countNames(-1)
 		if err := r.data().Delete(r.by(kindOther, before, alias)); err != nil {
 			return err
 		}

@@ -22,6 +22,7 @@ var (
 	keySchema  = []byte("schema")
 	keyStorage = []byte("storage")
 	keyStats   = []byte("stats")
+	keyRemains = []byte("remains")
 )
 
 // ErrNoIndex is returned by [Open] where there is no index of this storage: no

@@ -26,7 +26,7 @@ type change struct {
 	queued   bool
 	// delta is what the counts change by.
 	delta struct {
-		manifests, unikernels, roms, links, bytes int64
+		manifests, unikernels, roms, links, bytes, idle, remains int64
 	}
 }
 
@@ -79,7 +79,7 @@ func (r *repoTx) create() (err error) {
 		return err
 	}
 	r.space.repositories++
-	if err := r.at(tableSpaces).Put([]byte(r.namespace()), r.space.encode()); err != nil {
+	if err := r.putSpace(); err != nil {
 		return err
 	}
 	if err := r.at(tableNames).Put([]byte(r.repository), r.known.encode()); err != nil {
@@ -97,88 +97,6 @@ func nextNumber(b *bbolt.Bucket) (uint32, error) {
 		err = errNumbers
 	}
 	return uint32(n), err //nolint:gosec // bounded above
-}
-
-// use is a blob that manifests of a namespace refer to.
-type use struct {
-	size int64 // in bytes
-	// manifests counts those that refer to it and found it stored, missing
-	// those that did not, over all repositories.
-	manifests, missing int64
-}
-
-// bytes is what the blob adds to what its namespace stores.
-func (u use) bytes() int64 {
-	if u.manifests > 0 {
-		return u.size
-	}
-	return 0
-}
-
-func (u use) encode() []byte {
-	e := newEncoder()
-	for _, n := range []int64{u.size, u.manifests, u.missing} {
-		e.int(n)
-	}
-	return e.b
-}
-
-func (s *session) useOf(space uint32, dgst digest.Digest) (use, error) {
-	value := s.at(tableNamespaces).Get(useKey(space, dgst))
-	if value == nil {
-		return use{}, nil
-	}
-	d := newDecoder(value)
-	return use{size: d.int(), manifests: d.int(), missing: d.int()}, d.err
-}
-
-func useKey(space uint32, dgst digest.Digest) []byte {
-	return appendDigest(numbered(space, kindUse), dgst)
-}
-
-// use counts the blobs of a manifest that came or went.
-func (r *repoTx) use(blobs []image.Blob, n int64) error {
-	for _, blob := range blobs {
-		u, err := r.useOf(r.space.number, blob.Digest)
-		if err != nil {
-			return err
-		}
-		r.delta.bytes -= u.bytes()
-		if blob.Size > 0 {
-			u.size = blob.Size
-			u.manifests += n
-		} else {
-			u.missing += n
-		}
-		r.delta.bytes += u.bytes()
-		if u.manifests == 0 {
-			u.size = 0
-		}
-		k := useKey(r.space.number, blob.Digest)
-		if u == (use{}) {
-			err = r.at(tableNamespaces).Delete(k)
-		} else {
-			err = r.at(tableNamespaces).Put(k, u.encode())
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// reuse counts the blobs of a manifest again whose sizes have changed.
-func (r *repoTx) reuse(before, now []image.Blob) error {
-	var gone, come []image.Blob
-	for i := range now {
-		if before[i].Size != now[i].Size {
-			gone, come = append(gone, before[i]), append(come, now[i])
-		}
-	}
-	if err := r.use(gone, -1); err != nil {
-		return err
-	}
-	return r.use(come, +1)
 }
 
 func (r *repoTx) countImage(s image.Standing, n int64) {
@@ -202,6 +120,8 @@ func (r *repoTx) count() error {
 	r.known.links += r.delta.links
 	r.space.images += images
 	r.space.bytes += r.delta.bytes
+	r.space.idle += r.delta.idle
+	r.space.remains += r.delta.remains
 	if err := r.countAll(before); err != nil {
 		return err
 	}
@@ -213,10 +133,14 @@ func (r *repoTx) count() error {
 			return err
 		}
 	}
-	if images != 0 || r.delta.bytes != 0 {
-		return r.at(tableSpaces).Put([]byte(r.namespace()), r.space.encode())
+	if images != 0 || r.delta.bytes != 0 || r.delta.idle != 0 || r.delta.remains != 0 {
+		return r.putSpace()
 	}
 	return nil
+}
+
+func (r *repoTx) putSpace() error {
+	return r.at(tableSpaces).Put([]byte(r.namespace()), r.space.encode())
 }
 
 // countAll counts in what all of the index holds.
@@ -231,10 +155,14 @@ func (r *repoTx) countAll(before repository) error {
 	now.ROMs += r.delta.roms
 	now.Repositories += present(r.known.manifests) - present(before.manifests)
 	now.ImageRepositories += present(r.known.images) - present(before.images)
-	if now == was {
-		return nil
+	now.Bytes += r.delta.bytes
+	now.Uncollected += r.delta.idle
+	if now != was {
+		if err := r.at(tableMeta).Put(keyStats, encodeStats(now)); err != nil {
+			return err
+		}
 	}
-	return r.at(tableMeta).Put(keyStats, encodeStats(now))
+	return r.countRemains()
 }
 
 func encodeStats(st index.Stats) []byte {
@@ -254,7 +182,8 @@ func (r *repoTx) isEmpty() bool {
 	return k == nil || string(k[:numberLength]) != string(r.key(kindName)[:numberLength])
 }
 
-// drop forgets a repository, and the namespace if this was its last one.
+// drop forgets a repository, and the namespace if this was its last one and
+// nothing remains of it.
 func (r *repoTx) drop() error {
 	if err := r.at(tableNames).Delete([]byte(r.repository)); err != nil {
 		return err
@@ -262,8 +191,8 @@ func (r *repoTx) drop() error {
 	if err := r.data().Delete(r.key(kindName)); err != nil {
 		return err
 	}
-	if r.space.repositories--; r.space.repositories > 0 {
-		return r.at(tableSpaces).Put([]byte(r.namespace()), r.space.encode())
+	if r.space.repositories--; r.space.repositories > 0 || r.space.remains > 0 {
+		return r.putSpace()
 	}
 	return r.at(tableSpaces).Delete([]byte(r.namespace()))
 }

@@ -13,6 +13,7 @@
 //	meta          schema               the schema's version, decimal
 //	              storage              storage.Store.Identity of what was indexed
 //	              stats                index.Stats
+//	              remains              bytes: what is gone of all namespaces
 //	names         <name>               what a repository is: its number, and counts
 //	spaces        <name>               what a namespace is: its number, and sums
 //	repositories  <repo> 0             the repository's name
@@ -31,7 +32,9 @@
 //	              <repo> l <digest>    a blob that the repository may serve: its size in bytes
 //	              <repo> r <blob> <short>      nothing: the manifests that refer to a blob, stored or not
 //	namespaces    <space> t <time> <uuid>      as in times, of the images of a namespace
-//	              <space> u <digest>   a blob that manifests of the namespace refer to: size and counts
+//	              <space> u <digest>   a blob that the namespace links, or its manifests refer to: its size, what
+//	                                   holds it, and whether it is fresh
+//	              <space> x <digest>   what is gone of the namespace: bytes
 //	times         <time> <uuid>        <repo> <short>: the listed images by creation time
 //	uuids         <uuid>               <repo> <short>, of every image, also those that belong to an index
 //	digests       <short> <name>       nothing: the repositories that hold a manifest, by any of its digests
@@ -56,9 +59,10 @@
 // place in the lists is kept, and looked at again when one of them comes or goes.
 //
 // The sequence of meta is the last revision, those of names and spaces the last
-// numbers. meta is written when the file is made and by Publish; layers by
-// Remember, pending by Prepare and Publish, touched by MarkDirty and ClearDirty,
-// links and holders by Link and Publish, everything else by Publish alone.
+// numbers; that of namespaces grows with every reservation that an update ends.
+// layers are written by Remember, pending by Prepare and Publish, touched by
+// MarkDirty and ClearDirty, links, holders and what is counted by Link and
+// Publish, everything else by Publish alone.
 //
 // Leases and reservations are kept in memory: one process uses the file, and
 // what they are for is gone with it (see lease.go and reserve.go).

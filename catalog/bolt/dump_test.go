@@ -51,13 +51,20 @@ func dumpLine(s *session, spaces map[uint32]string, tb table, k, v []byte) (stri
 	switch tb {
 	case tableReorders, tablePending, tableDirty:
 		return "", nil
+	case tableMeta:
+		if string(k) == string(keyRemains) {
+			return "", nil
+		}
 	case tableNames:
 		known, err := decodeRepository(v)
 		known.number = 0
 		return fmt.Sprintf("%d %q %+v", tb, k, known), err
 	case tableSpaces:
 		known, err := decodeSpace(v)
-		known.number = 0
+		if known.repositories == 0 {
+			return "", err
+		}
+		known.number, known.remains = 0, 0
 		return fmt.Sprintf("%d %q %+v", tb, k, known), err
 	case tableRepositories, tableQueue:
 		repository, err := name(k)
@@ -67,7 +74,10 @@ func dumpLine(s *session, spaces map[uint32]string, tb table, k, v []byte) (stri
 		if !there {
 			return "", errValue
 		}
-		if kind(k[numberLength]) == kindTime {
+		switch kind(k[numberLength]) {
+		case kindGone:
+			return "", nil
+		case kindTime:
 			repository, err := name(v)
 			return fmt.Sprintf("%d %s %q %s %q", tb, space, k[numberLength:], repository, v[numberLength:]), err
 		}

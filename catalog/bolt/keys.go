@@ -39,6 +39,7 @@ const (
 
 	kindTime kind = 't' // of a namespace
 	kindUse  kind = 'u'
+	kindGone kind = 'x'
 )
 
 // numbered begins a key of a repository or a namespace.

@@ -6,17 +6,29 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // Link implements index.Index.
-func (i *Index) Link(_ context.Context, repository string, blobs map[digest.Digest]int64) error {
-	return i.update("link", func(s *session) error {
+func (i *Index) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string) error {
+	namespace := reference.Namespace(repository)
+	if there, err := i.counts(ctx, repository, blobs); there || err != nil {
+		if err == nil {
+			i.reservations.end(namespace, reservation)
+		}
+		return err
+	}
+	return i.ending(namespace, reservation, "link", func(s *session) error {
 		r, err := s.change(repository)
 		if err != nil {
 			return err
 		}
-		for d := range blobs {
-			if anyBelow(r.data(), r.by(kindReference, d)) {
+		for d, size := range blobs {
+			l, found, err := r.link(d)
+			if err != nil {
+				return err
+			}
+			if !(found && l.size == size) && anyBelow(r.data(), r.by(kindReference, d)) {
 				return index.ErrReferenced
 			}
 		}
@@ -24,6 +36,9 @@ func (i *Index) Link(_ context.Context, repository string, blobs map[digest.Dige
 			return err
 		}
 		if err := r.relink(blobs, nil); err != nil {
+			return err
+		}
+		if err := r.refresh(blobs); err != nil {
 			return err
 		}
 		return r.count()
@@ -49,13 +64,16 @@ func decodeLink(value []byte) (link, error) {
 
 func (r *repoTx) relink(links map[digest.Digest]int64, unlink []digest.Digest) error {
 	for d, size := range links {
-		k := r.by(kindLink, d)
-		if r.data().Get(k) == nil {
-			r.delta.links++
+		_, linked, err := r.link(d)
+		if err != nil {
+			return err
+		}
+		if err := r.countLink(d, size, linked); err != nil {
+			return err
 		}
 		e := newEncoder()
 		e.uint(uint64(max(size, 0)))
-		if err := r.data().Put(k, e.b); err != nil {
+		if err := r.data().Put(r.by(kindLink, d), e.b); err != nil {
 			return err
 		}
 		if err := r.at(tableHolders).Put(shortKey(d, r.repository), nil); err != nil {
@@ -63,12 +81,17 @@ func (r *repoTx) relink(links map[digest.Digest]int64, unlink []digest.Digest) e
 		}
 	}
 	for _, d := range unlink {
-		k := r.by(kindLink, d)
-		if r.data().Get(k) == nil {
+		_, linked, err := r.link(d)
+		if err != nil {
+			return err
+		}
+		if !linked {
 			continue
 		}
-		r.delta.links--
-		if err := r.data().Delete(k); err != nil {
+		if err := r.countUnlink(d); err != nil {
+			return err
+		}
+		if err := r.data().Delete(r.by(kindLink, d)); err != nil {
 			return err
 		}
 		if err := r.forget(tableHolders, d); err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
-	"github.com/berth-oci/berth/storage/reference"
 )
 
 // table is one of the file's buckets.
@@ -85,9 +84,11 @@ func (r repository) encode() []byte {
 // spaceRecord is what the index has of a namespace under its name.
 type spaceRecord struct {
 	number uint32 // 0 for one that is not there
-	// repositories counts all, images the listed ones, bytes those of blobs that
-	// manifests refer to.
-	repositories, images, bytes int64
+	// repositories counts all, images the listed ones.
+	repositories, images int64
+	// bytes are what counts, idle those of blobs that are, and remains those of
+	// what is gone (see the package index).
+	bytes, idle, remains int64
 }
 
 func decodeSpace(value []byte) (spaceRecord, error) {
@@ -95,14 +96,17 @@ func decodeSpace(value []byte) (spaceRecord, error) {
 		return spaceRecord{}, nil
 	}
 	d := newDecoder(value)
-	s := spaceRecord{number: uint32(d.uint()), repositories: d.int(), images: d.int(), bytes: d.int()} //nolint:gosec // as encoded
+	s := spaceRecord{
+		number: uint32(d.uint()), repositories: d.int(), images: d.int(), //nolint:gosec // as encoded
+		bytes: d.int(), idle: d.int(), remains: d.int(),
+	}
 	return s, d.err
 }
 
 func (s spaceRecord) encode() []byte {
 	e := newEncoder()
 	e.uint(uint64(s.number))
-	for _, n := range []int64{s.repositories, s.images, s.bytes} {
+	for _, n := range []int64{s.repositories, s.images, s.bytes, s.idle, s.remains} {
 		e.int(n)
 	}
 	return e.b
@@ -122,7 +126,7 @@ func (s *session) stats() (st index.Stats, err error) {
 }
 
 func statFields(st *index.Stats) []*int64 {
-	return []*int64{&st.Unikernels, &st.ROMs, &st.Manifests, &st.Repositories, &st.ImageRepositories}
+	return []*int64{&st.Unikernels, &st.ROMs, &st.Manifests, &st.Repositories, &st.ImageRepositories, &st.Bytes, &st.Uncollected}
 }
 
 // repoTx is one repository in a transaction. A repository that is not there has
@@ -234,5 +238,3 @@ func (r *repoTx) startingWith(short []byte) ([]digest.Digest, error) {
 func (s *session) spaceOf(namespace string) (spaceRecord, error) {
 	return decodeSpace(s.at(tableSpaces).Get([]byte(namespace)))
 }
-
-func (r *repoTx) namespace() string { return reference.Namespace(r.repository) }

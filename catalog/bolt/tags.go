@@ -28,6 +28,7 @@ func (r *repoTx) tag(tag string, d digest.Digest) error {
 	}
 	canonical := r.canonical(d)
 	r.affected[canonical] = true
+	r.countNames(+1)
 	e := newEncoder()
 	e.digest(d)
 	if err := r.data().Put(append(r.key(kindTag), tag...), e.b); err != nil {
@@ -43,6 +44,7 @@ func (r *repoTx) untag(tag string) error {
 	}
 	canonical := r.canonical(old)
 	r.affected[canonical] = true
+	r.countNames(-1)
 	if err := r.data().Delete(append(r.by(kindTagged, canonical), tag...)); err != nil {
 		return err
 	}

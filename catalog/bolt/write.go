@@ -36,28 +36,26 @@ func (i *Index) Remember(d digest.Digest, parts image.Parts) {
 // Publish implements index.Index.
 func (i *Index) Publish(_ context.Context, l index.Lease, u index.Update) (revision index.Revision, err error) {
 	queued := false
-	err = i.reservations.ending(reference.Namespace(l.Repository), u.Reservation, func() error {
-		return i.update("publish", func(s *session) error {
-			if err := i.leases.check(l); err != nil {
-				return err
-			}
-			r, err := s.change(l.Repository)
-			if err != nil {
-				return err
-			}
-			if err := r.checkMissing(u); err != nil {
-				return err
-			}
-			// The number is taken here, since this may run again.
-			n, err := s.at(tableMeta).NextSequence()
-			if err != nil {
-				return err
-			}
-			revision = index.Revision(n)
-			err = r.publish(u)
-			queued = r.queued
+	err = i.ending(reference.Namespace(l.Repository), u.Reservation, "publish", func(s *session) error {
+		if err := i.leases.check(l); err != nil {
 			return err
-		})
+		}
+		r, err := s.change(l.Repository)
+		if err != nil {
+			return err
+		}
+		if err := r.checkMissing(u); err != nil {
+			return err
+		}
+		// The number is taken here, since this may run again.
+		n, err := s.at(tableMeta).NextSequence()
+		if err != nil {
+			return err
+		}
+		revision = index.Revision(n)
+		err = r.publish(u)
+		queued = r.queued
+		return err
 	})
 	if err == nil && queued {
 		err = i.workOff(l.Repository)
@@ -159,9 +157,14 @@ func (r *repoTx) putManifest(d image.Description) error {
 	if err := r.setUUID(m); err != nil {
 		return err
 	}
+	if old == nil {
+		if err := r.setRemains(d.Digest, 0); err != nil {
+			return err
+		}
+	}
 	switch {
 	case old != nil && sameReferences(old.Description, d):
-		err = r.reuse(old.Blobs, d.Blobs)
+		err = r.reuse(&old.Description, &d)
 	case old != nil:
 		if err = r.unrefer(&old.Description); err == nil {
 			err = r.refer(&m.Description)
@@ -229,7 +232,7 @@ func (r *repoTx) refer(m *image.Description) error {
 	if err := r.use(m.Blobs, +1); err != nil {
 		return err
 	}
-	r.delta.manifests++
+	r.countManifest(m.Size, +1)
 	return nil
 }
 
@@ -252,7 +255,7 @@ func (r *repoTx) unrefer(m *image.Description) error {
 	if err := r.use(m.Blobs, -1); err != nil {
 		return err
 	}
-	r.delta.manifests--
+	r.countManifest(m.Size, -1)
 	return nil
 }
 
@@ -334,6 +337,9 @@ func (r *repoTx) removeManifest(d digest.Digest) error {
 		}
 	}
 	if err := r.data().Delete(r.by(kindManifest, d)); err != nil {
+		return err
+	}
+	if err := r.leaveManifest(d, old.Size); err != nil {
 		return err
 	}
 	return r.tellGone(d)

@@ -196,7 +196,7 @@ func wantShown(t *testing.T, b *harness.Berth, alice harness.Account, image harn
 		for _, a := range list.Accounts {
 			want := int64(0)
 			if a.Name == "alice" {
-				want = bytesOf(image)
+				want = counted(once("alice/app", image)) + least // and the link of alice/more to the kernel
 			}
 			if a.Used == nil || a.Used.Bytes != want || a.Used.Images != min(want, 1) {
 				t.Errorf("running %v: %s uses %+v, want %d", running, a.Name, a.Used, want)
