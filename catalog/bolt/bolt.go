@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,7 +32,9 @@ var ErrNoIndex = errors.New("no index of this storage")
 
 // Index is a index.Index in a bbolt file.
 type Index struct {
+	path         string
 	db           *bbolt.DB
+	health       *health
 	w            *writer
 	leases       *leases
 	reservations *reservations
@@ -45,18 +48,31 @@ type Index struct {
 // before the index is used.
 func (i *Index) Observe(fn func(operation string, took time.Duration, err error)) { i.observe = fn }
 
-// Open opens the index at path. It returns ErrNoIndex if there is none of the
-// storage that identity names (see storage.Store.Identity), and an error with
-// advice if the file is in use or was written by a newer berth.
+// Open opens the index at path, which does not read it: what is free is written
+// down in it. It returns ErrNoIndex if there is none of the storage that identity
+// names (see storage.Store.Identity), or one of an older form, ErrDamaged if it is
+// damaged, and an error with advice if the file is in use, cannot be written, or
+// was written by a newer berth.
 func Open(path, identity string) (*Index, error) {
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+	keepsFree, err := inspect(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return nil, ErrNoIndex
+	case errors.Is(err, ErrDamaged):
+		return nil, err
+	case err != nil:
+		return nil, advise(path, err)
+	case !keepsFree:
+		return nil, fmt.Errorf("%w: it has an older form", ErrNoIndex)
+	}
+	if what, err := os.ReadFile(damaged(path)); err == nil {
+		return nil, fmt.Errorf("%w: %s: %s", ErrDamaged, path, strings.TrimSpace(string(what)))
 	}
 	x, err := open(path, false)
 	if err != nil {
 		return nil, err
 	}
-	err = x.check(path, identity)
+	err = x.check(identity)
 	if err == nil {
 		err = x.workOffAll()
 	}
@@ -72,10 +88,10 @@ func Open(path, identity string) (*Index, error) {
 func Build(path, identity string, fill func(*Index) error) (*Index, error) {
 	temporary := path + ".new"
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+		return nil, advise(path, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
+		return nil, advise(path, err)
 	}
 	x, err := open(temporary, true)
 	if err != nil {
@@ -94,52 +110,62 @@ func Build(path, identity string, fill func(*Index) error) (*Index, error) {
 	if err := os.Rename(temporary, path); err != nil {
 		return nil, err
 	}
+	if err := os.Remove(damaged(path)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, advise(path, err)
+	}
 	if err := fsync.Dir(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	return Open(path, identity)
 }
 
-// allocSize is by how many bytes the file grows.
-const allocSize = 4 << 20
-
 func open(path string, unsynced bool) (*Index, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: time.Second,
-		NoSync:  unsynced,
-		// The free list is in the data and need not be written with every
-		// transaction; the hash map keeps finding free pages fast.
-		NoFreelistSync: true,
-		FreelistType:   bbolt.FreelistMapType,
+	var db *bbolt.DB
+	err := guard(path, func() (err error) {
+		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
+			Timeout: time.Second,
+			NoSync:  unsynced,
+			// The free list is written with every transaction, so that opening
+			// does not read all of the file to make it, also after a crash. It
+			// takes eight bytes for a free page, and there are few unless much
+			// has been deleted at once. The hash map keeps finding them fast.
+			NoFreelistSync: false,
+			FreelistType:   bbolt.FreelistMapType,
+		})
+		return err
 	})
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("index %s is in use by another process", path)
+	case errors.Is(err, ErrDamaged):
+		return nil, err
 	case err != nil:
-		return nil, fmt.Errorf("index %s cannot be opened: %w; if it is damaged, delete it: berth makes it again from storage", path, err)
+		return nil, advise(path, err)
 	}
-	db.AllocSize = allocSize
+	h := &health{}
 	return &Index{
-		db: db, w: newWriter(db), leases: newLeases(), reservations: newReservations(),
+		path: path, db: db, health: h, w: newWriter(db, path, h), leases: newLeases(), reservations: newReservations(),
 		observe: func(string, time.Duration, error) {},
 	}, nil
 }
 
-func (i *Index) check(path, identity string) error {
-	return i.db.View(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket(tableNamesInFile[tableMeta])
-		if meta == nil {
-			return ErrNoIndex
-		}
-		switch version := string(meta.Get(keySchema)); {
-		case version > schema || len(version) > len(schema):
-			return fmt.Errorf("index %s has schema %s, and this berth knows up to %s: run the newer berth that wrote it, or delete the file and berth makes it again from storage", path, version, schema)
-		case version != schema:
-			return ErrNoIndex
-		case string(meta.Get(keyStorage)) != identity:
-			return ErrNoIndex
-		}
-		return nil
+func (i *Index) check(identity string) error {
+	return i.guarded(func() error {
+		return i.db.View(func(tx *bbolt.Tx) error {
+			meta := tx.Bucket(tableNamesInFile[tableMeta])
+			if meta == nil {
+				return ErrNoIndex
+			}
+			switch version := string(meta.Get(keySchema)); {
+			case version > schema || len(version) > len(schema):
+				return fmt.Errorf("index %s has schema %s, and this berth knows up to %s: run the newer berth that wrote it, or delete the file and berth makes it again from storage", i.path, version, schema)
+			case version != schema:
+				return fmt.Errorf("%w: it has an older form", ErrNoIndex)
+			case string(meta.Get(keyStorage)) != identity:
+				return fmt.Errorf("%w: it is that of another place", ErrNoIndex)
+			}
+			return nil
+		})
 	})
 }
 
@@ -161,15 +187,22 @@ func (i *Index) prepare(identity string) error {
 // Close waits for the updates under way and closes the file.
 func (i *Index) Close() error {
 	i.w.close()
-	return i.db.Close()
+	if i.w.stuck {
+		return nil // bbolt would wait for ever, and the process ends
+	}
+	return i.guarded(i.db.Close)
 }
+
+func (i *Index) guarded(fn func() error) error { return i.health.met(guard(i.path, fn)) }
 
 func (i *Index) view(ctx context.Context, operation string, fn func(*session) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	begin := time.Now()
-	err := i.db.View(func(tx *bbolt.Tx) error { return fn(&session{tx: tx}) })
+	err := i.guarded(func() error {
+		return i.db.View(func(tx *bbolt.Tx) error { return fn(&session{tx: tx}) })
+	})
 	i.observe(operation, time.Since(begin), err)
 	return err
 }

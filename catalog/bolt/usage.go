@@ -264,6 +264,9 @@ func (i *Index) Adds(ctx context.Context, repository string, blobs map[digest.Di
 
 // Stats implements index.Reader.
 func (i *Index) Stats(ctx context.Context) (st index.Stats, err error) {
+	if err := i.health.error(); err != nil {
+		return st, err // so that it is seen that berth is not ready
+	}
 	err = i.view(ctx, "stats", func(s *session) error {
 		if st, err = s.stats(); err != nil {
 			return err
