@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -59,6 +60,12 @@ func (c *Catalog) Close() error {
 func (c *Catalog) Ready(ctx context.Context) error {
 	_, err := c.Stats(ctx)
 	return err
+}
+
+// TagTime returns when a tag was last set, or storage.ErrNotFound. Storage says
+// so: it costs a look at it.
+func (c *Catalog) TagTime(ctx context.Context, repository, tag string) (time.Time, error) {
+	return c.store.Repository(repository).TagTime(ctx, tag)
 }
 
 // Reserve is that of [index.Index].

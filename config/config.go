@@ -47,6 +47,10 @@ type HTTP struct {
 	Open bool
 	// Hosts are names by which clients reach berth while it is open.
 	Hosts Hosts
+	// IndexHost is the host of the metro's index, or empty for none.
+	IndexHost string
+	// Metros are what clients are told of; empty means this one.
+	Metros Metros
 	// Secret is what keys are derived from: 32 random bytes, as text. Empty means
 	// that one is to be generated and kept in the data folder.
 	Secret string

@@ -70,6 +70,8 @@ func (c *Config) checkHTTP(p *problems) {
 			"add an account: berth account add NAME --admin, or listen on 127.0.0.1, or %s", h.Listen, allowOpen)
 	}
 	c.checkPublic(p)
+	c.checkIndexHost(p)
+	c.checkMetros(p)
 	if h.Secret == mask {
 		c.problem(p, "http.secret", maskedSecret)
 	} else if h.Secret != "" {

@@ -70,6 +70,8 @@ func kind(field any) string {
 		return "names of hosts, separated by commas or in a list"
 	case *Quotas:
 		return "patterns of names with their quotas, like ci-*=1GiB or *=none, separated by commas or in a list"
+	case *Metros:
+		return "metros like fra=https://api.fra.example.com or fra/de=https://api.fra.example.com, separated by commas or in a list"
 	case *Size:
 		return "a size like 64KiB or a number of bytes"
 	}
@@ -98,6 +100,8 @@ func parse(field any, text string) error {
 		*f, err = parseHosts(text)
 	case *Quotas:
 		*f, err = parseQuotas(text)
+	case *Metros:
+		*f, err = parseMetros(text)
 	case *Size:
 		var n int64
 		n, err = size.Parse(text)
@@ -143,6 +147,8 @@ func format(field any) string {
 		return f.String()
 	case *Quotas:
 		return f.String()
+	case *Metros:
+		return f.String()
 	case *Size:
 		return f.String()
 	}
@@ -164,7 +170,7 @@ func formatDuration(d time.Duration) string {
 // isList reports whether a setting holds several values.
 func isList(field any) bool {
 	switch field.(type) {
-	case *Networks, *Hosts, *Quotas:
+	case *Networks, *Hosts, *Quotas, *Metros:
 		return true
 	}
 	return false

@@ -23,6 +23,8 @@ http:
   public_url: ""
   open: false
   hosts: ""
+  index_host: ""
+  metros: ""
   secret: ""
   trusted_proxies: ""
   tls:

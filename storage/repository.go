@@ -94,6 +94,18 @@ func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) 
 	return tags, nil
 }
 
+// TagTime returns when a tag was last set.
+func (r Repository) TagTime(ctx context.Context, tag string) (time.Time, error) {
+	info, err := r.store.driver.Stat(ctx, tagCurrentLink(r.name, tag))
+	if err == nil && info.IsDir() {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("time of tag %s:%s: %w", r.name, tag, translate(err))
+	}
+	return info.ModTime(), nil
+}
+
 // inQuarantine reports whether a manifest that a tag names, by any digest, is in
 // quarantine.
 func (r Repository) inQuarantine(ctx context.Context, named digest.Digest) (bool, error) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/s3-aws"
@@ -160,6 +161,24 @@ func TestTags(t *testing.T) {
 		there, err2 := s.isFile(t.Context(), tagCurrentLink("a/b", "bad"))
 		if err != nil || err2 != nil || len(tags) != 1 || !there {
 			t.Errorf("%s: a damaged tag stops the others, or is removed: %v, %v, %v, %v", kind, tags, err, there, err2)
+		}
+	}
+}
+
+// TestTagTime wants when a tag was set, and nothing of a tag that is none.
+func TestTagTime(t *testing.T) {
+	for kind, s := range stores(t) {
+		before := time.Now().Add(-time.Second) // a file system may count in seconds
+		put(t, s, tagCurrentLink("b/c", "v1"), digest.FromString("x").String())
+		put(t, s, tagCurrentLink("b/c", "folder")+"/file", "x")
+		at, err := s.Repository("b/c").TagTime(t.Context(), "v1")
+		if err != nil || at.Before(before) || at.After(time.Now().Add(time.Second)) {
+			t.Errorf("%s: %v, %v", kind, at, err)
+		}
+		for _, tag := range []string{"v", "v2", "folder"} {
+			if at, err := s.Repository("b/c").TagTime(t.Context(), tag); !errors.Is(err, ErrNotFound) {
+				t.Errorf("%s: %s: %v, %v", kind, tag, at, err)
+			}
 		}
 	}
 }

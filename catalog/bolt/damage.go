@@ -110,26 +110,31 @@ func inspect(path string) (keepsFree bool, err error) {
 	return m.freelist != noFreelist, nil
 }
 
-// newestMeta reads the page that counts: the newer one that is whole.
+// newestMeta reads both, of which the newer counts. bbolt goes on with the older
+// one if the other is damaged, and would forget what was written last; where a
+// power cut tears the newer one, which is less than a sector, nothing is lost that
+// storage does not have.
 func newestMeta(f io.ReaderAt) (newest meta, found bool, err error) {
-	// The second stands one page further, and how large one is is in both.
-	offsets := []int64{0}
-	for size := int64(1 << 10); size <= 1<<16; size <<= 1 {
-		offsets = append(offsets, size)
+	first, whole, err := readMeta(f, 0)
+	if err != nil || !whole {
+		return meta{}, false, err
 	}
-	for _, at := range offsets {
-		var b [pageHeader + metaLength]byte
-		if _, err := f.ReadAt(b[:], at); errors.Is(err, io.EOF) {
-			continue
-		} else if err != nil {
-			return meta{}, false, err
-		}
-		m, whole := decodeMeta(b[pageHeader:])
-		if whole && (at == 0 || uint64(at) == m.pageSize) && (!found || m.transaction > newest.transaction) { //nolint:gosec // not negative
-			newest, found = m, true
-		}
+	second, whole, err := readMeta(f, int64(first.pageSize)) //nolint:gosec // 32 bits
+	if second.transaction > first.transaction {
+		return second, whole, err
 	}
-	return newest, found, nil
+	return first, whole, err
+}
+
+func readMeta(f io.ReaderAt, at int64) (m meta, whole bool, err error) {
+	var b [pageHeader + metaLength]byte
+	if _, err := f.ReadAt(b[:], at); errors.Is(err, io.EOF) {
+		return meta{}, false, nil
+	} else if err != nil {
+		return meta{}, false, err
+	}
+	m, whole = decodeMeta(b[pageHeader:])
+	return m, whole, nil
 }
 
 func decodeMeta(b []byte) (m meta, whole bool) {

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,8 +25,6 @@ import (
 // maxReorders bounds how many reorders are kept. A list that is so slow that more
 // happen between two of its batches is ended with an error.
 const maxReorders = 10000
-
-var errListTooSlow = errors.New("the list was read too slowly: too many images have moved since")
 
 // listed names an image of the list.
 type listed struct {
@@ -114,7 +111,7 @@ func resume(s *session, q index.Query, after index.Cursor) (*list, error) {
 	for ; l.at.Sequence < reorders.Sequence(); l.at.Sequence++ {
 		value := reorders.Get(sequenceKey(l.at.Sequence + 1))
 		if value == nil {
-			return nil, errListTooSlow
+			return nil, index.ErrCursor
 		}
 		m, err := decodeReorder(value)
 		if err != nil {

@@ -18,7 +18,7 @@ import (
 // costs many times the time and memory of JSON. YAML is for what people type.
 const maxYAML = 64 << 10
 
-const wantBody = `want {"digest":"user/app@sha256:…"} or {"tag":"user/app:tag"}, or an array of such objects`
+const wantBody = `want {"digest":"user/app@sha256:…"}, {"tag":"user/app:tag"} or {"uuid":"…"}, or an array of such objects`
 
 // readBody reads the body whole, whatever method and Content-Type it came with.
 func readBody(w http.ResponseWriter, r *http.Request, held *budget.Hold, most int64) ([]byte, error) {
@@ -66,21 +66,21 @@ func parseBody(body []byte, own hosts) ([]item, error) {
 		return nil, err
 	}
 	if c.empty > 0 && len(c.items.list) > 0 {
-		return nil, malformed("body: item %d has neither digest nor tag; %s", c.empty, wantBody)
+		return nil, malformed("body: item %d has neither digest nor tag nor uuid; %s", c.empty, wantBody)
 	}
 	return c.items.list, nil
 }
 
 // fields are an object of the body; nil is what was not given.
 type fields struct {
-	digest, tag, tagged *string
+	digest, tag, tagged, uuid *string
 	// known is set once there is a key that is, unknown are some that are not.
 	known   bool
 	unknown []string
 }
 
 // fieldNames are the keys that are known.
-var fieldNames = []string{"digest", "tag", "tagged"}
+var fieldNames = []string{"digest", "tag", "tagged", "uuid"}
 
 // field returns where to put the value of a key; nil if the key is unknown. One
 // that looks like a slip of a known one is an error.
@@ -93,6 +93,8 @@ func (c *collector) field(f *fields, key string) (**string, error) {
 		at = &f.tag
 	case "tagged":
 		at = &f.tagged
+	case "uuid":
+		at = &f.uuid
 	}
 	if at != nil {
 		f.known = true
@@ -127,9 +129,12 @@ func (c *collector) place() string {
 }
 
 func (c *collector) wrongField(key string) error {
-	form := wantDigest
-	if key != "digest" {
-		form = wantTag
+	form := wantTag
+	switch key {
+	case "digest":
+		form = wantDigest
+	case "uuid":
+		form = wantUUID
 	}
 	return malformed("%s%s is not a string; %s", c.place(), key, form)
 }
@@ -149,7 +154,7 @@ func (c *collector) add(f fields) error {
 	if !f.known && len(f.unknown) > 0 {
 		return malformed("%sno key of it is known (%s); %s", c.place(), strings.Join(f.unknown, ", "), wantBody)
 	}
-	if f.digest == nil && f.tag == nil {
+	if f.digest == nil && f.tag == nil && f.uuid == nil {
 		if c.empty == 0 {
 			c.empty = c.n
 		}
@@ -166,6 +171,12 @@ func (c *collector) add(f fields) error {
 		it.tag = *f.tag
 		if _, err := c.own.byTag(c.place()+"tag", it.tag); err != nil {
 			return err
+		}
+	}
+	if f.uuid != nil {
+		it.uuid = *f.uuid
+		if _, ok := parseUUID(it.uuid); !ok {
+			return malformed("%suuid: %s is not a UUID; %s", c.place(), shown(it.uuid), wantUUID)
 		}
 	}
 	w, err := c.own.selector(it)

@@ -25,7 +25,11 @@ type entryCurrent struct {
 }
 
 func renderCurrent(c *call, e index.Entry) any {
-	url := e.Name() + "@" + e.Digest.String()
+	name := e.Name()
+	if c.opts.IndexHost != "" {
+		name = e.Repository // as the platform's command expects it there
+	}
+	url := name + "@" + e.Digest.String()
 	if host := c.host(); host != "" {
 		url = host + "/" + url
 	}

@@ -140,7 +140,7 @@ func closing(start time.Time) []byte {
 	return []byte(`]},"op_time_us":` + strconv.FormatInt(time.Since(start).Microseconds(), 10) + "}\n")
 }
 
-// writeData answers with a small list that is no list of images.
+// writeData answers with what is small and no list of images.
 func writeData(w http.ResponseWriter, r *http.Request, name string, list any, start time.Time) {
 	body, err := encode(struct {
 		Status string         `json:"status"`
@@ -164,16 +164,21 @@ type entries struct {
 
 func (e *entries) add(value any) error {
 	data, err := encode(value)
-	if err != nil {
-		return err
+	if err == nil {
+		err = e.raw(data)
 	}
+	return err
+}
+
+// raw is add for what is encoded, or the beginning of it.
+func (e *entries) raw(data []byte) error {
 	if e.any {
 		if _, err := io.WriteString(e.w, ","); err != nil {
 			return err
 		}
 	}
 	e.any = true
-	_, err = e.w.Write(data)
+	_, err := e.w.Write(data)
 	return err
 }
 
@@ -194,6 +199,8 @@ func (i item) absent() absent {
 // missing says that nothing is what the item asks for.
 func (i item) missing() string {
 	switch {
+	case i.uuid != "" && i.named():
+		return "there is no image with the uuid " + shown(i.uuid) + " that also is what else was asked for"
 	case i.uuid != "":
 		return "there is no image with the uuid " + shown(i.uuid)
 	case i.digest != "" && i.tag != "":

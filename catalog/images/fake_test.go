@@ -124,6 +124,45 @@ func (f *fake) List(ctx context.Context, q index.Query, after index.Cursor, n in
 	return list[start:end], index.Cursor(strconv.Itoa(end)), nil
 }
 
+func (f *fake) Repositories(ctx context.Context, within []string, after string, n int) ([]string, error) {
+	if err := f.call(ctx); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range f.entries {
+		if e.Repository > after && index.Within(within, e.Repository) {
+			names = append(names, e.Repository)
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	return names[:min(n, len(names))], nil
+}
+
+func (f *fake) TagNames(ctx context.Context, repository, after string, n int) ([]string, error) {
+	if err := f.call(ctx); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range f.entries {
+		for _, tag := range e.Tags {
+			if e.Repository == repository && tag > after {
+				names = append(names, tag)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names[:min(n, len(names))], nil
+}
+
+func (f *fake) TagTime(ctx context.Context, repository, tag string) (time.Time, error) {
+	if f.err != nil {
+		return time.Time{}, f.err
+	}
+	e, err := f.Tagged(ctx, repository, tag)
+	return e.Image.Created.Add(time.Minute), err
+}
+
 // newImage is an entry that differs from others by name, seed and hour.
 func newImage(repository string, hour int, tags ...string) index.Entry {
 	dgst := digest.FromString(repository + strconv.Itoa(hour))

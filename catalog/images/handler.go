@@ -1,12 +1,14 @@
-// Package images serves the images API over HTTP, in its two forms: the first
-// version at /v1/images/list, and the current one at /v1/images, /images and
-// /v1/image-store. Both answer from the same [Catalog].
+// Package images serves the images API over HTTP, in its three forms: the first
+// version at /v1/images/list, the current one at /v1/images, /images and
+// /v1/image-store, and the control plane's list, which the parameter details asks
+// for. All answer from the same [Catalog]. Beside them it serves what else the
+// platform's clients ask: users, quotas, metros (routes.go lists all).
 //
 // A request is read in full before anything is answered: the query (query.go)
 // and the body (body.go) become what is asked for (reference.go). It is then
-// either a lookup of named images (lookup.go) or a list (list.go). Every answer
-// is written as an envelope (envelope.go), its entries in one of the two forms
-// (v1.go, current.go).
+// either a lookup of named images (lookup.go), a list (list.go) or a page of one
+// (page.go). Every answer is written as an envelope (envelope.go), its entries in
+// one of the forms (v1.go, current.go, repositories.go).
 //
 // Lists and large lookups are written as they are read: memory does not grow
 // with them, and no call to the catalog waits for a client. Whatever goes wrong
@@ -48,8 +50,18 @@ type Catalog interface {
 	// Usage returns what a namespace stores.
 	Usage(ctx context.Context, namespace string) (index.Usage, error)
 	// List returns the next entries of a list, at most n, and the cursor to go
-	// on from: "" at the end. Before the end a batch may be empty.
+	// on from: "" at the end. Before the end a batch may be empty. A cursor that
+	// is too old is [index.ErrCursor].
 	List(ctx context.Context, q index.Query, after index.Cursor, n int) ([]index.Entry, index.Cursor, error)
+	// Repositories returns the names of repositories that hold a manifest, image
+	// or not, after the given one, at most n; within limits them as in
+	// [index.Query].
+	Repositories(ctx context.Context, within []string, after string, n int) ([]string, error)
+	// TagNames returns the tags of a repository after the given one, at most n,
+	// or [index.ErrNotFound].
+	TagNames(ctx context.Context, repository, after string, n int) ([]string, error)
+	// TagTime returns when a tag was last set, or [index.ErrNotFound].
+	TagTime(ctx context.Context, repository, tag string) (time.Time, error)
 }
 
 // Options are the settings of the API. The zero value is usable.
@@ -58,6 +70,18 @@ type Options struct {
 	// stands in front of an image's name in url. "" means the Host of each
 	// request.
 	PublicHost string
+	// IndexHost, if it is not "", stands there instead, with the long name of the
+	// image behind it: a metro's own index, by which images are also found.
+	IndexHost string
+	// Metros are what [GET /v1/metros] answers with; none means the one that is
+	// asked.
+	Metros []Metro
+	// PublicURL is scheme and host under which clients reach this metro, "" for
+	// those of each request.
+	PublicURL string
+	// CursorKey is 32 bytes that the cursors of pages are sealed with, so that
+	// another process takes them. Nil means a random key.
+	CursorKey []byte
 	// MaxBody is the size in bytes of the largest body that is read; 0 means
 	// 1 MiB. A larger one is answered with 413.
 	MaxBody int64
@@ -85,12 +109,12 @@ type Options struct {
 const defaultMaxBody = 1 << 20
 
 // New returns a handler for /images and for everything below /v1/. It answers
-// GET and HEAD on the four routes of the API, 405 with Allow to any other
-// method there, and 404 to any other path; all in the API's envelope.
+// GET and HEAD on the routes of the API, 405 with Allow to any other method there,
+// and 404 to any other path; all in the API's envelope.
 //
 // The filters are those of the images API, and all that are given must hold.
-// count, from, order and sortby order and page lists; they are checked but have
-// no effect on lookups, which answer in the order that was asked.
+// count, from, after, order and sortby order and page lists; they are checked but
+// have no effect on lookups, which answer in the order that was asked.
 //
 // Where a list cannot be read to its end, the handler panics with
 // [http.ErrAbortHandler], as [http.Handler] demands for an answer that must not
@@ -105,32 +129,22 @@ func New(c Catalog, opts Options) http.Handler {
 	if opts.RequestID == nil {
 		opts.RequestID = func(context.Context) string { return "" }
 	}
-	return &handler{catalog: bounded{c, opts.Memory}, opts: opts}
+	return &handler{catalog: bounded{c, opts.Memory}, opts: opts, cursors: newCursors(opts.CursorKey)}
 }
 
 type handler struct {
 	catalog Catalog
 	opts    Options
-}
-
-// render turns an entry into what is encoded.
-type render func(c *call, e index.Entry) any
-
-var routes = map[string]render{
-	"/v1/images/list":  renderV1,
-	"/v1/images":       renderCurrent,
-	"/v1/image-store":  renderCurrent,
-	"/images":          renderCurrent,
-	"/v1/users/quotas": nil, // no images: see quotas
+	cursors *cursors
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	// The path as it was sent: a route has one spelling.
-	form, ok := routes[r.URL.EscapedPath()]
-	if !ok {
+	found, id := routeOf(r.URL.EscapedPath())
+	if found == nil {
 		h.fail(w, r, &failure{http.StatusNotFound, "path: " + shown(r.URL.Path) +
-			" is not part of the API; want /v1/images, /v1/images/list or /v1/image-store"})
+			" is not part of the API; want /v1/images, /v1/images/list or /v1/image-store (/v1/openapi.yaml has all)"})
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -139,28 +153,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			" is not allowed here; want GET or HEAD (images are pushed and deleted through /v2/)"})
 		return
 	}
-	caller, ok := h.identify(w, r)
-	if !ok {
-		return
-	}
-	if form == nil {
-		if err := h.quotas(w, r, caller, start); err != nil {
-			h.fail(w, r, err)
+	c := &call{handler: h, w: w, r: r, start: start, id: id, render: found.render, hosts: hosts{h.opts.PublicHost, r.Host, h.opts.IndexHost}}
+	if !found.public {
+		var ok bool
+		if c.caller, ok = h.identify(w, r, found.render != nil); !ok {
+			return
 		}
-		return
 	}
-	c, err := h.read(w, r)
-	if err != nil {
-		h.fail(w, r, err)
-		return
-	}
-	c.start, c.render, c.caller = start, form, caller
-	if len(c.items) > 0 {
-		err = c.lookUp(r.Context())
-	} else {
-		err = c.list(r.Context())
-	}
-	if err != nil {
+	if err := found.answer(c); err != nil {
 		h.fail(w, r, err)
 	}
 }
@@ -171,6 +171,8 @@ type call struct {
 	w     http.ResponseWriter
 	r     *http.Request
 	start time.Time
+	// id is the UUID in the path, "" for none.
+	id string
 	// hidden is what was spent on what does not exist for the caller: how long
 	// that took would tell what does so for others.
 	hidden time.Duration
@@ -195,32 +197,37 @@ type call struct {
 
 // read reads the query and the body. Whatever the client got wrong is a
 // *failure.
-func (h *handler) read(w http.ResponseWriter, r *http.Request) (*call, error) {
-	c := &call{handler: h, w: w, r: r, hosts: hosts{h.opts.PublicHost, r.Host}}
+func (c *call) read() error {
 	var err error
-	if c.query, err = parseQuery(r.URL.RawQuery, c.hosts); err != nil {
-		return nil, err
+	if c.query, err = parseQuery(c.r.URL.RawQuery, c.hosts); err != nil {
+		return err
 	}
-	held := h.opts.Memory.Hold()
+	held := c.opts.Memory.Hold()
 	defer held.Release()
-	body, err := readBody(w, r, held, h.opts.MaxBody)
+	body, err := readBody(c.w, c.r, held, c.opts.MaxBody)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	items, err := parseBody(body, c.hosts)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if c.id != "" {
+		if len(items) > 0 {
+			return malformed("body: the path has the uuid of an image; want no body here, or a lookup at /v1/images")
+		}
+		items = []item{{uuid: c.id}}
 	}
 	switch {
 	case len(items) > 0:
 		c.items, c.only = items, uuidSet(c.query.uuids)
 		if c.within, err = newSelectors(c.query.items, c.hosts); err != nil {
-			return nil, err
+			return err
 		}
 	case len(c.query.items) > 0:
 		c.items, c.only = c.query.items, uuidSet(c.query.uuids)
 	default:
 		c.items = c.query.uuids
 	}
-	return c, nil
+	return nil
 }

@@ -15,29 +15,36 @@ import (
 // batch is how many entries are read at a time.
 const batch = 256
 
-// list answers with all images that the query lets through, a page of them if
-// it has a count.
-func (c *call) list(ctx context.Context) error {
-	q, err := c.listQuery(ctx)
+// which says which list is asked for, and where it is gone on with. What is
+// wrong has been answered if it returns false without an error.
+func (c *call) which(ctx context.Context) (q index.Query, after index.Cursor, ok bool, err error) {
+	q, err = c.listQuery(ctx)
 	var gone *goneError
 	if errors.As(err, &gone) {
-		return c.none(gone.item)
-	} else if err != nil {
+		return q, "", false, c.none(gone.item)
+	}
+	if err == nil && c.query.after != nil && c.query.after.cursor != "" {
+		after, err = c.cursors.open(c.query.after.cursor, c.query)
+	}
+	return q, after, err == nil, err
+}
+
+// list answers with all images that the query lets through.
+func (c *call) list(ctx context.Context) error {
+	q, after, ok, err := c.which(ctx)
+	if !ok {
 		return err
 	}
-	n, left := batch, c.query.count
-	if left > 0 {
-		n = min(n, left)
-	}
+	n := batch
 	head := c.r.Method == http.MethodHead
 	if head {
 		n = 1 // enough to know that the list can be read
 	}
 	// Nothing is said before the first batch is there: until then, what goes
 	// wrong can still be told.
-	found, cursor, err := c.catalog.List(ctx, q, "", n)
+	found, cursor, err := c.catalog.List(ctx, q, after, n)
 	if err != nil {
-		return err
+		return tooOld(err)
 	}
 	if head {
 		writeHeader(c.w, success.code)
@@ -48,15 +55,8 @@ func (c *call) list(ctx context.Context) error {
 		for _, e := range found {
 			s.add(c.render(c, e))
 		}
-		count := len(found)
 		found = nil // the client is waited for with nothing but what is encoded
 		s.flush()
-		if left > 0 {
-			if left -= count; left <= 0 {
-				break
-			}
-			n = min(n, left)
-		}
 		if cursor == "" {
 			break
 		}
@@ -80,24 +80,49 @@ func (g *goneError) Error() string { return g.item.missing() }
 // where lists are limited.
 func (c *call) listQuery(ctx context.Context) (index.Query, error) {
 	q := index.Query{Tagged: c.query.tagged, ByTime: c.query.byTime, Descending: c.query.descending}
-	q.Within = visible(c.caller.Readable(), c.query.namespace)
-	from := c.query.from
+	q.Within = visible(c.caller.Readable(), c.query.namespaces)
+	start, excluded := c.query.from, false
+	if start == nil {
+		start, excluded = c.query.after, true
+	}
 	switch {
-	case from == nil:
-	case from.entry != item{}:
-		position, err := c.position(ctx, from.entry)
+	case start == nil || start.cursor != "":
+		return q, nil
+	case start.entry != item{}:
+		position, err := c.position(ctx, start.entry)
 		if err != nil {
 			return q, err
 		}
 		q.From = position
+		if excluded {
+			q.From.UUID = beside(position.UUID, q.Descending)
+		}
 	default:
-		q.From = &index.Position{Time: from.time}
-		if q.Descending {
-			// Images of that very time are included, whatever their UUID.
+		q.From = &index.Position{Time: start.time}
+		if q.Descending != excluded {
+			// Behind all images of that very time, whatever their UUID.
 			q.From.UUID = uuid.Max
+		} else if excluded {
+			// Before all of them: no image has the first UUID after none.
+			q.From.UUID = beside(uuid.Nil, false)
 		}
 	}
 	return q, nil
+}
+
+// beside is the UUID that comes next, or before. No image has the first or the
+// last of all.
+func beside(id uuid.UUID, before bool) uuid.UUID {
+	step, stop := byte(1), byte(0)
+	if before {
+		step, stop = 0xff, 0xff
+	}
+	for i := len(id) - 1; i >= 0; i-- {
+		if id[i] += step; id[i] != stop {
+			break
+		}
+	}
+	return id
 }
 
 // position is the place of an image in the order by time. Filters have no say
@@ -116,20 +141,23 @@ func (c *call) position(ctx context.Context, it item) (*index.Position, error) {
 
 // visible is what a list is limited to: what the caller may read of what the
 // filter names. Nil means everything.
-func visible(readable []string, namespace string) []string {
+func visible(readable, namespaces []string) []string {
 	switch {
-	case namespace == "":
+	case len(namespaces) == 0:
 		return readable
 	case readable == nil:
-		return []string{namespace}
+		return namespaces
 	}
 	both := []string{}
-	for _, r := range readable {
-		if r == namespace || strings.HasPrefix(namespace, r+"/") {
-			return []string{namespace}
+	for _, namespace := range namespaces {
+		if index.Within(readable, namespace) {
+			both = append(both, namespace)
+			continue
 		}
-		if strings.HasPrefix(r, namespace+"/") {
-			both = append(both, r)
+		for _, r := range readable {
+			if strings.HasPrefix(r, namespace+"/") {
+				both = append(both, r)
+			}
 		}
 	}
 	return both

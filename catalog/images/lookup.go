@@ -196,6 +196,9 @@ func (c *call) walk(ctx context.Context, it item, try func(e index.Entry, whole 
 	if it.uuid != "" {
 		id, _ := parseUUID(it.uuid) // checked when it was read
 		e, err := c.catalog.ByUUID(ctx, id, c.caller.Readable())
+		if err == nil && it.named() {
+			err = c.meant(ctx, it, e)
+		}
 		if err == nil {
 			_, err = try(e, true)
 		}
@@ -229,6 +232,20 @@ func (c *call) walk(ctx context.Context, it item, try func(e index.Entry, whole 
 	}
 }
 
+// meant returns [index.ErrNotFound] if an image is not what an item asks for
+// beside its UUID.
+func (c *call) meant(ctx context.Context, it item, e index.Entry) error {
+	w, err := c.hosts.selector(it) // checked when it was read
+	if err != nil {
+		return err
+	}
+	ok, err := c.means(ctx, w, e)
+	if err == nil && !ok {
+		err = index.ErrNotFound
+	}
+	return err
+}
+
 // named is walk for an image with a name.
 func (c *call) named(ctx context.Context, w selector, try func(e index.Entry, whole bool) (bool, error)) error {
 	for i, repository := range w.repositories {
@@ -258,8 +275,7 @@ func (c *call) inFolder(repository string) bool {
 // passes reports whether the filters let an image through. It is the one place
 // where lookups are limited.
 func (c *call) passes(ctx context.Context, e index.Entry) (bool, error) {
-	namespace := c.query.namespace
-	if namespace != "" && !index.Within([]string{namespace}, e.Repository) {
+	if len(c.query.namespaces) > 0 && !index.Within(c.query.namespaces, e.Repository) {
 		return false, nil
 	}
 	if c.query.tagged && len(e.Tags) == 0 {

@@ -19,6 +19,8 @@ const (
 	// maxItems is how many images are looked up at once, after the spellings of
 	// each have been made one; so many values may a query have of digest or tag.
 	maxItems = 1000
+	// maxNamespaces is how many namespaces a list is read from at once.
+	maxNamespaces = 100
 
 	wantUUID  = "want a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 	wantOrder = "want asc, desc, PAGINATION_ORDER_ASC or PAGINATION_ORDER_DESC"
@@ -27,33 +29,48 @@ const (
 
 // query is what the query string asks for.
 type query struct {
-	// namespace limits the answer to user, user/app or official; "" does not.
-	namespace string
-	tagged    bool
+	// namespaces limit the answer to what lies in one of them: user, user/app or
+	// official; none does not.
+	namespaces []string
+	tagged     bool
+	// details, unless nil, asks for the control plane's list, with or without tags.
+	details *bool
 	// uuids are items with the distinct UUIDs, items the digests and tags.
 	uuids, items []item
 	// count is how many images are wanted; 0 means all.
 	count int
-	// from is where the list starts; nil means at its beginning.
-	from *origin
+	// from is where the list starts, after what it starts behind; nil means at its
+	// beginning. At most one is given.
+	from, after *origin
 	// byTime orders by creation time, descending turns that around.
 	byTime, descending bool
 }
 
-// origin is where a list starts: at an image, or else at a time.
+// origin is where a list starts: at an image, at the end of a page, or else at a
+// time.
 type origin struct {
-	entry item
-	time  time.Time
+	entry  item
+	cursor string
+	time   time.Time
 }
 
 // parameters are the values of the query by the names that the API knows.
 type parameters map[string][]string
 
-// known says of each parameter whether it may have several values.
-var known = map[string]bool{
-	"namespace": false, "tagged": false,
-	"uuid": true, "digest": true, "tag": true,
-	"count": false, "from": false, "order": false, "sortby": false,
+// how says how often a parameter may have a value.
+type how int
+
+const (
+	once     how = iota
+	repeated     // any of several values
+	listed       // the same, and a value may be several, separated by commas
+)
+
+// known are the parameters of lists and lookups.
+var known = map[string]how{
+	"namespace": repeated, "tagged": once, "details": once,
+	"uuid": listed, "digest": listed, "tag": listed,
+	"count": once, "from": once, "after": once, "order": once, "sortby": once,
 }
 
 var knownNames = slices.Sorted(maps.Keys(known))
@@ -73,7 +90,7 @@ func readParameters(raw string) (parameters, error) {
 			continue // no parameter of ours
 		}
 		name = strings.TrimSuffix(name, `\`)
-		several, ok := known[name]
+		times, ok := known[name]
 		if !ok {
 			if meant := slipOf(name, knownNames...); meant != "" {
 				return nil, malformed("query parameter %s: not known; did you mean %s? want one of %s", name, meant, strings.Join(knownNames, ", "))
@@ -85,11 +102,12 @@ func readParameters(raw string) (parameters, error) {
 			return nil, malformed("query parameter %s: %s is not percent-encoded; want %% only before two hexadecimal digits", name, shown(value))
 		}
 		plain = strings.TrimSuffix(plain, `\`)
-		if several {
-			p[name] = append(p[name], strings.Split(plain, ",")...)
-		} else if given, ok := p[name]; !ok {
-			p[name] = []string{plain}
-		} else if given[0] != plain {
+		switch given, again := p[name]; {
+		case times == listed:
+			p[name] = append(given, strings.Split(plain, ",")...)
+		case times == repeated || !again:
+			p[name] = append(given, plain)
+		case given[0] != plain:
 			return nil, malformed("query parameter %s: given as %s and as %s; want one value", name, shown(given[0]), shown(plain))
 		}
 	}
@@ -112,20 +130,16 @@ func parseQuery(raw string, own hosts) (query, error) {
 	if err != nil {
 		return q, err
 	}
-	if value, ok := p.one("namespace"); ok {
-		if !reference.IsName(value) {
-			return q, malformed("query parameter namespace: %s is not a namespace; want user, user/app or official; %s", shown(value), wantName)
-		}
-		q.namespace = value
+	if q.namespaces, err = namespaces(p["namespace"]); err != nil {
+		return q, err
 	}
-	if value, ok := p.one("tagged"); ok {
-		switch strings.ToLower(value) {
-		case "", "true", "1":
-			q.tagged = true
-		case "false", "0":
-		default:
-			return q, malformed("query parameter tagged: %s is not a flag; want it alone, or with true, 1, false or 0", shown(value))
-		}
+	if q.tagged, _, err = p.flag("tagged"); err != nil {
+		return q, err
+	}
+	if details, ok, err := p.flag("details"); err != nil {
+		return q, err
+	} else if ok {
+		q.details = &details
 	}
 	if q.uuids, err = uuidItems(p["uuid"]); err != nil {
 		return q, err
@@ -134,6 +148,38 @@ func parseQuery(raw string, own hosts) (query, error) {
 		return q, err
 	}
 	return q, q.page(p, own)
+}
+
+// flag returns the value of a parameter that is a flag, and whether it is given.
+func (p parameters) flag(name string) (set, given bool, err error) {
+	value, given := p.one(name)
+	if !given {
+		return false, false, nil
+	}
+	switch strings.ToLower(value) {
+	case "", "true", "1":
+		return true, true, nil
+	case "false", "0":
+		return false, true, nil
+	}
+	return false, true, malformed("query parameter %s: %s is not a flag; want it alone, or with true, 1, false or 0", name, shown(value))
+}
+
+// namespaces reads the values of namespace, each once.
+func namespaces(values []string) ([]string, error) {
+	var all []string
+	for _, value := range values {
+		if !reference.IsName(value) {
+			return nil, malformed("query parameter namespace: %s is not a namespace; want user, user/app or official; %s", shown(value), wantName)
+		}
+		if !slices.Contains(all, value) {
+			all = append(all, value)
+		}
+		if len(all) > maxNamespaces {
+			return nil, malformed("query parameter namespace: more than %d are given; want at most that many at once", maxNamespaces)
+		}
+	}
+	return all, nil
 }
 
 // page reads the parameters that order a list and cut it into pages.
@@ -163,32 +209,47 @@ func (q *query) page(p parameters, own hosts) error {
 		}
 		q.byTime = true
 	}
-	if value, ok := p.one("from"); ok {
-		from, err := parseFrom(value, own)
+	for name, into := range map[string]**origin{"from": &q.from, "after": &q.after} {
+		value, ok := p.one(name)
+		if !ok {
+			continue
+		}
+		place, err := parseOrigin(name, value, own)
 		if err != nil {
 			return err
 		}
-		q.from, q.byTime = from, true
+		*into, q.byTime = place, true
+	}
+	if q.from != nil && q.after != nil {
+		return malformed("query parameters from and after: both are given; want one of them: from is in the page, after is not")
 	}
 	return nil
 }
 
-// parseFrom reads a UUID, the URL of an entry, or a timestamp.
-func parseFrom(value string, own hosts) (*origin, error) {
+const wantPlace = "want the uuid of an image, its url (host/user/app@sha256:…), or a time such as 2026-01-31T12:00:00Z"
+
+// parseOrigin reads a UUID, the URL of an entry, a timestamp, or, as after, what
+// the link to a next page has.
+func parseOrigin(name, value string, own hosts) (*origin, error) {
 	if _, ok := parseUUID(value); ok {
 		return &origin{entry: item{uuid: value}}, nil
 	}
 	if strings.Contains(value, "@") {
-		if _, err := own.byDigest("query parameter from", value); err != nil {
+		if _, err := own.byDigest("query parameter "+name, value); err != nil {
 			return nil, err
 		}
 		return &origin{entry: item{digest: value}}, nil
 	}
-	at, err := time.Parse(time.RFC3339Nano, value)
-	if err != nil {
-		return nil, malformed("query parameter from: %s is no place in the list; want the uuid of an image, its url (host/user/app@sha256:…), or a time such as 2026-01-31T12:00:00Z", shown(value))
+	if at, err := time.Parse(time.RFC3339Nano, value); err == nil {
+		return &origin{time: at.UTC()}, nil
 	}
-	return &origin{time: at.UTC()}, nil
+	if name == "after" {
+		if strings.HasPrefix(value, cursorPrefix) {
+			return &origin{cursor: value}, nil
+		}
+		return nil, malformed("query parameter after: %s is no place in the list; %s, or the value in the link to a next page", shown(value), wantPlace)
+	}
+	return nil, malformed("query parameter %s: %s is no place in the list; %s", name, shown(value), wantPlace)
 }
 
 // parseUUID accepts the one form of RFC 9562, in either case.

@@ -1,7 +1,9 @@
 package images
 
 import (
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,16 +25,16 @@ func TestParseQuery(t *testing.T) {
 	}{
 		{raw: ""},
 		{raw: "&&&"},
-		{raw: "unknown=%zz&details=true&%zz=1"},
+		{raw: "unknown=%zz&whatever=true&%zz=1"},
 		{raw: "Namespace=alice", err: "query parameter Namespace: not known; did you mean namespace?"},
 
-		{raw: "namespace=alice", want: query{namespace: "alice"}},
-		{raw: "namespace=alice%2Fapp", want: query{namespace: "alice/app"}},
-		{raw: "namespace=alice/app&namespace=alice/app", want: query{namespace: "alice/app"}},
-		{raw: "namespace=official", want: query{namespace: "official"}},
-		{raw: `namespace\=alice\&tagged`, want: query{namespace: "alice", tagged: true}},
-		{raw: `namespace%5C=alice%5C&tagged%5C`, want: query{namespace: "alice", tagged: true}},
-		{raw: `namespace\=alice\&tagged\=false`, want: query{namespace: "alice"}},
+		{raw: "namespace=alice", want: query{namespaces: []string{"alice"}}},
+		{raw: "namespace=alice%2Fapp", want: query{namespaces: []string{"alice/app"}}},
+		{raw: "namespace=alice/app&namespace=alice/app", want: query{namespaces: []string{"alice/app"}}},
+		{raw: "namespace=official", want: query{namespaces: []string{"official"}}},
+		{raw: `namespace\=alice\&tagged`, want: query{namespaces: []string{"alice"}, tagged: true}},
+		{raw: `namespace%5C=alice%5C&tagged%5C`, want: query{namespaces: []string{"alice"}, tagged: true}},
+		{raw: `namespace\=alice\&tagged\=false`, want: query{namespaces: []string{"alice"}}},
 		{raw: "namespace=", err: "query parameter namespace: \"\" is not a namespace; want user"},
 		{raw: "namespace", err: "namespace"},
 		{raw: "namespace=Alice", err: "namespace"},
@@ -41,7 +43,11 @@ func TestParseQuery(t *testing.T) {
 		{raw: "namespace=alice/../bob", err: "namespace"},
 		{raw: "namespace=alice;tagged", err: "namespace"},
 		{raw: "namespace=alice\\\\", err: "namespace"},
-		{raw: "namespace=alice&namespace=bob", err: "given as \"alice\" and as \"bob\""},
+		{raw: "namespace=alice&namespace=bob/app&namespace=alice", want: query{namespaces: []string{"alice", "bob/app"}}},
+		{raw: "namespace=alice&namespace=", err: "query parameter namespace: \"\" is not a namespace; want user"},
+		{raw: "namespace=alice,bob", err: "query parameter namespace: \"alice,bob\" is not a namespace; want user"},
+		{raw: manyNamespaces(100), want: query{namespaces: strings.Split(strings.Trim(strings.ReplaceAll(manyNamespaces(100), "namespace=", ""), "&"), "&")}},
+		{raw: manyNamespaces(101), err: "query parameter namespace: more than 100 are given; want at most"},
 		{raw: "namespace=al%zzice", err: "not percent-encoded"},
 		{raw: "namespace=localhost:5000/alice", err: "namespace"},
 
@@ -53,6 +59,14 @@ func TestParseQuery(t *testing.T) {
 		{raw: "tagged=false"},
 		{raw: "tagged=yes", err: "query parameter tagged: \"yes\" is not a flag"},
 		{raw: "tagged&tagged=false", err: "tagged"},
+
+		{raw: "details", want: query{details: flag(true)}},
+		{raw: "details=true&namespace=a&namespace=b", want: query{details: flag(true), namespaces: []string{"a", "b"}}},
+		{raw: "details=false", want: query{details: flag(false)}},
+		{raw: "details=0", want: query{details: flag(false)}},
+		{raw: "details=full", err: "query parameter details: \"full\" is not a flag; want it alone, or with true"},
+		{raw: "details=true&details=false", err: "details"},
+		{raw: "detail=true", err: "query parameter detail: not known; did you mean details?"},
 
 		{raw: "uuid=" + uuidA, want: query{uuids: []item{{uuid: uuidA}}}},
 		{raw: "uuid=" + uuidA + "," + uuidB, want: query{uuids: []item{{uuid: uuidA}, {uuid: uuidB}}}},
@@ -102,6 +116,16 @@ func TestParseQuery(t *testing.T) {
 		{raw: "from=" + shaA, err: "from"},
 		{raw: "from=a/b@sha256:12", err: "query parameter from: \"a/b@sha256:12\" is not a digest"},
 		{raw: "from=" + uuidA + "&from=" + uuidB, err: "from"},
+		{raw: "after=" + uuidA, want: query{byTime: true, after: &origin{entry: item{uuid: uuidA}}}},
+		{raw: "after=h:1/a/b@" + shaA, want: query{byTime: true, after: &origin{entry: item{digest: "h:1/a/b@" + shaA}}}},
+		{raw: "after=2026-01-31T12:00:00.0000005+02:00", want: query{byTime: true, after: &origin{time: at}}},
+		{raw: "after=c1.xyz", want: query{byTime: true, after: &origin{cursor: "c1.xyz"}}},
+		{raw: "after=", err: "query parameter after: \"\" is no place in the list; want the uuid of an image"},
+		{raw: "after=2", err: "query parameter after: \"2\" is no place in the list"},
+		{raw: "after=a/b@sha256:12", err: "query parameter after: \"a/b@sha256:12\" is not a digest"},
+		{raw: "after=" + uuidA + "&after=" + uuidB, err: "after"},
+		{raw: "after=" + uuidA + "&from=" + uuidB, err: "query parameters from and after: both are given; want one of them"},
+		{raw: "afer=" + uuidA, err: "query parameter afer: not known; did you mean after?"},
 	} {
 		got, err := parseQuery(test.raw, hosts{"registry.example.com"})
 		if test.err != "" {
@@ -114,6 +138,16 @@ func TestParseQuery(t *testing.T) {
 			t.Errorf("%q: got %+v, %v, want %+v", test.raw, got, err, test.want)
 		}
 	}
+}
+
+func flag(set bool) *bool { return &set }
+
+func manyNamespaces(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "namespace=n%d&", i)
+	}
+	return b.String()
 }
 
 func FuzzParseQuery(f *testing.F) {
@@ -138,7 +172,7 @@ func FuzzParseQuery(f *testing.F) {
 				t.Errorf("%q: uuid %q", raw, it.uuid)
 			}
 		}
-		if q.count < 0 || q.count > maxCount || q.namespace != "" && !reference.IsName(q.namespace) {
+		if q.count < 0 || q.count > maxCount || slices.ContainsFunc(q.namespaces, func(n string) bool { return !reference.IsName(n) }) {
 			t.Errorf("%q: %+v", raw, q)
 		}
 	})

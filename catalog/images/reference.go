@@ -19,11 +19,13 @@ const (
 )
 
 // item is one thing to look up, in the words of the request: they are checked,
-// but kept short, for a body may hold a great many. With both digest and tag,
-// both must match; uuid stands alone.
+// but kept short, for a body may hold a great many. All that is given must match.
 type item struct {
 	digest, tag, uuid string
 }
+
+// named reports whether an item asks for a digest or a tag.
+func (i item) named() bool { return i.digest != "" || i.tag != "" }
 
 // selector is what an item asks for.
 type selector struct {
@@ -36,6 +38,8 @@ type selector struct {
 	tags []string
 	// digest is "" if any will do.
 	digest digest.Digest
+	// uuid, in small letters, is "" if any will do.
+	uuid string
 }
 
 // hosts are the names that this registry goes by.
@@ -100,8 +104,23 @@ func (h hosts) byTag(field, value string) (selector, error) {
 	return selector{tags: []string{cmp.Or(ref.Tag, reference.Latest)}, repositories: repositories(ref), digest: ref.Digest}, nil
 }
 
-// selector reads an item that is not a UUID.
+// selector reads an item. One that is a UUID alone asks for it anywhere.
 func (h hosts) selector(it item) (selector, error) {
+	if it.uuid != "" {
+		id, ok := parseUUID(it.uuid)
+		if !ok {
+			return selector{}, malformed("uuid: %s is not a UUID; %s", shown(it.uuid), wantUUID)
+		}
+		w := selector{anywhere: true}
+		if it.named() {
+			var err error
+			if w, err = h.selector(item{digest: it.digest, tag: it.tag}); err != nil {
+				return selector{}, err
+			}
+		}
+		w.uuid = id.String()
+		return w, nil
+	}
 	if it.tag == "" {
 		return h.byDigest("digest", it.digest)
 	}
@@ -142,7 +161,7 @@ func (w selector) key() string {
 	}
 	tags := slices.Compact(slices.Sorted(slices.Values(w.tags)))
 	// None of the separators is in a name, a tag or a digest.
-	return strings.Join(places, " ") + "|" + strings.Join(tags, " ") + "|" + string(w.digest)
+	return strings.Join(places, " ") + "|" + strings.Join(tags, " ") + "|" + string(w.digest) + "|" + w.uuid
 }
 
 // items gathers what is looked up, each image that is meant once, by the first

@@ -11,8 +11,8 @@ func TestSlips(t *testing.T) {
 	for name, meant := range map[string]string{
 		"namespaces": "namespace", "namespce": "namespace", "Namespace": "namespace", "name": "namespace", "tags": "tag", "Tag": "tag", "TAG": "tag",
 		"tagd": "tag", "taged": "tagged", "uuids": "uuid", "uid": "uuid", "digests": "digest", "digset": "digest", "counts": "count",
-		"form": "", "page": "", "limit": "", "offset": "", "t": "", "ts": "", "_": "", "v": "", "details": "", "after": "", "last": "", "n": "", "format": "", "metro": "",
-		"x-trace-id": "", "orders": "order", "sort": "sortby", "sort_by": "sortby",
+		"form": "", "page": "", "limit": "", "offset": "", "t": "", "ts": "", "_": "", "v": "", "last": "", "n": "", "format": "", "metro": "",
+		"x-trace-id": "", "orders": "order", "detail": "details", "details_": "details", "alter": "after", "afters": "after", "sort": "sortby", "sort_by": "sortby",
 	} {
 		for _, path := range []string{"/v1/images", "/images", "/v1/image-store", "/v1/images/list"} {
 			w := get(t, server.URL+path+"?"+name+"=alice", "")
@@ -37,7 +37,8 @@ func TestSlipsInBody(t *testing.T) {
 		`[{"tag":"alice/app"},{"Digest":"x"}]`:       "body: item 2: key Digest is not known; did you mean digest?",
 		`{"tag":"alice/app","digset":"x"}`:           "did you mean digest?",
 		`{"name":"alice/app"}`:                       "body: no key of it is known (\"name\"); want",
-		`[{"tag":"alice/app"},{"uuid":"x","n":1}]`:   "body: item 2: no key of it is known (\"uuid\", \"n\"); want",
+		`[{"tag":"alice/app"},{"who":"x","n":1}]`:    "body: item 2: no key of it is known (\"who\", \"n\"); want",
+		`[{"tag":"alice/app"},{"uid":"x"}]`:          "body: item 2: key uid is not known; did you mean uuid?",
 		`[{"filter":{"tag":"alice/app"}}]`:           "body: item 1: no key of it is known (\"filter\"); want",
 		"{ 'Tag': 'alice/app' }":                     "did you mean tag?",
 		"- name: alice/app\n":                        "body: item 1: no key of it is known (\"name\"); want",

@@ -2,6 +2,7 @@ package images
 
 import (
 	"bytes"
+	"cmp"
 	"net/http"
 )
 
@@ -74,8 +75,5 @@ func (c *call) abort(err error) {
 
 // host is what stands in front of an image's name in its URL.
 func (c *call) host() string {
-	if c.opts.PublicHost != "" {
-		return c.opts.PublicHost
-	}
-	return c.r.Host
+	return cmp.Or(c.opts.IndexHost, c.opts.PublicHost, c.r.Host)
 }

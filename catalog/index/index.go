@@ -70,7 +70,8 @@ type Reader interface {
 	// List returns the next entries of a list, at most n, and no more once they
 	// come to [BatchBytes], and how far it has come: "" at the end. Filters may
 	// leave a batch empty before the end. An
-	// image that exists during the whole of a list is in it exactly once.
+	// image that exists during the whole of a list is in it exactly once. A cursor
+	// that is too old for that is ErrCursor.
 	List(ctx context.Context, q Query, after Cursor, n int) ([]Entry, Cursor, error)
 
 	// Resolve returns what a tag points to, unikernel or not, or ErrNotFound.
@@ -199,6 +200,9 @@ var (
 	// ErrLinked is returned where an update says that a blob is missing which
 	// has been linked meanwhile: what refers to it has to be described again.
 	ErrLinked error = &storage.Error{Code: storage.Conflict, Message: "a blob has been linked meanwhile"}
+	// ErrCursor is returned where a list cannot be gone on with from a cursor: too
+	// much has changed since.
+	ErrCursor error = &storage.Error{Code: storage.Conflict, Message: "the list was read too slowly: too many images have moved since"}
 	// ErrReferenced is returned where a blob cannot be linked by itself, since a
 	// manifest refers to it already.
 	ErrReferenced error = &storage.Error{Code: storage.Conflict, Message: "a manifest refers to the blob already"}

@@ -41,7 +41,9 @@ type berth struct {
 	registry *registry.Registry
 	memory   *budget.Memory
 	shed     *server.Shed
-	closers  []func() error // run last to first
+	// cursorKey seals the cursors of the images API's pages.
+	cursorKey []byte
+	closers   []func() error // run last to first
 }
 
 // open opens what the configuration names. When it returns, the index is what
@@ -87,6 +89,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	}
 	b.shed = server.NewShed(metrics)
 	b.memory = newMemory(c, metrics, b.shed)
+	b.cursorKey = access.DeriveKey([]byte(secret), "cursors of the images API")
 	return b.openRegistry(ctx, c, metrics, log, registry.Options{
 		Section: section, Secret: hex.EncodeToString(access.DeriveKey([]byte(secret), "state of uploads")),
 	})

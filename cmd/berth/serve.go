@@ -91,10 +91,7 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 		Registry: b.registry,
 		Token:    b.gate.TokenHandler(),
 		Harbor:   b.registry.Harbor(),
-		Images: images.New(b.catalog, images.Options{
-			PublicHost: hostOf(c.HTTP.PublicURL), Log: log, RequestID: server.RequestID,
-			Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder, Memory: b.memory,
-		}),
+		Images:   newImages(c, b, log),
 		Shed:     b.shed,
 		Within:   access.Hold,
 		Account:  func(r *http.Request) string { return access.Held(r.Context()) },
@@ -164,6 +161,18 @@ func listenForDebug(address string) (net.Listener, error) {
 	return l, nil
 }
 
+func newImages(c *config.Config, b *berth, log *slog.Logger) http.Handler {
+	o := images.Options{
+		PublicHost: hostOf(c.HTTP.PublicURL), PublicURL: c.HTTP.PublicURL, IndexHost: c.HTTP.IndexHost,
+		Log: log, RequestID: server.RequestID, CursorKey: b.cursorKey,
+		Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder, Memory: b.memory,
+	}
+	for _, m := range c.HTTP.Metros {
+		o.Metros = append(o.Metros, images.Metro(m))
+	}
+	return images.New(b.catalog, o)
+}
+
 func newLog(c config.Log, w io.Writer) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.Level)) // validated
@@ -187,6 +196,9 @@ func inSeconds(_ []string, a slog.Attr) slog.Attr {
 // browsersOf says by which names berth is known.
 func browsersOf(c *config.Config, open func() bool) server.Browsers {
 	b := server.Browsers{Open: open, Hosts: append([]string{c.HTTP.Listen}, c.HTTP.Hosts...)}
+	if c.HTTP.IndexHost != "" {
+		b.Hosts = append(b.Hosts, c.HTTP.IndexHost)
+	}
 	if u, err := url.Parse(c.HTTP.PublicURL); err == nil && u.Host != "" {
 		b.Origin = u.Scheme + "://" + u.Host
 	}

@@ -204,6 +204,11 @@ func UUIDOf(repository, digest string) string {
 	return uuidV5("6ba7b811-9dad-11d1-80b4-00c04fd430c8", "oci://"+repository+"@"+digest)
 }
 
+// AccountUUID is the UUID of an account, by RFC 9562 alone as in [UUIDOf].
+func AccountUUID(name string) string {
+	return uuidV5("6ba7b811-9dad-11d1-80b4-00c04fd430c8", "oci://"+name)
+}
+
 func uuidV5(namespace, name string) string {
 	space := uuid.MustParse(namespace)
 	sum := sha1.Sum(append(space[:], name...))

@@ -25,6 +25,25 @@ quotas GET HEAD
   stranger owner readonly reader writer admin    200
 quotas PUT POST PATCH DELETE OPTIONS
   everyone                                       405
+users GET HEAD
+  anonymous expired wrong                        401
+  stranger owner readonly reader writer admin    200
+users PUT POST PATCH DELETE OPTIONS
+  everyone                                       405
+metros GET HEAD
+  anonymous expired wrong                        401
+  stranger owner readonly reader writer admin    200
+metros PUT POST PATCH DELETE OPTIONS
+  everyone                                       405
+repositories GET HEAD
+  anonymous expired wrong                        401
+  stranger owner readonly reader writer admin    200
+repositories PUT POST PATCH DELETE OPTIONS
+  everyone                                       405
+public GET HEAD
+  everyone                                       200
+public PUT POST PATCH DELETE OPTIONS
+  everyone                                       405
 lookup GET HEAD
   anonymous expired wrong                        401
   stranger                                       404 404 200 200 200 200 404 404 404
@@ -76,8 +95,16 @@ func (w *world) requestsV1(c cell) (all []request) {
 		switch c.route {
 		case "quotas":
 			return []request{{target: "/v1/users/quotas"}}
+		case "users":
+			return []request{{target: "/v1/users"}}
+		case "metros":
+			return []request{{target: "/v1/metros"}}
+		case "repositories":
+			return []request{{target: "/v1/images?details=true"}, {target: "/images?details=false&namespace=bob&namespace=alice&namespace=official"}}
+		case "public":
+			return []request{{target: "/v1/healthz"}, {target: "/v1/openapi.yaml"}}
 		case "unknown":
-			return []request{{target: "/v1/"}, {target: "/v1/images/"}, {target: "/v1/images/" + name}, {target: "/v1/users"}}
+			return []request{{target: "/v1/"}, {target: "/v1/images/"}, {target: "/v1/images/" + name}, {target: "/v1/users/"}, {target: "/v1/users/" + name + "/quotas"}}
 		case "list":
 			all = append(all, request{target: path}, request{target: path, body: "[]"}, request{target: path + "?tagged"})
 			continue
@@ -91,6 +118,8 @@ func (w *world) requestsV1(c cell) (all []request) {
 			{target: path + "?digest=" + name + "@" + digest},
 			{target: path + "?digest=" + digest},
 			{target: path + "?uuid=" + uuid},
+			{target: "/v1/images/" + uuid},
+			{target: path, body: `{"uuid":"` + uuid + `"}`},
 			{target: path, body: `{"tag":"` + name + `:latest"}`},
 			{target: path, body: `[{"digest":"` + name + "@" + digest + `"}]`},
 			{target: path, body: `{"digest":"` + digest + `"}`},
@@ -116,6 +145,9 @@ func (w *world) checkV1(c cell, q request) {
 		}
 		return
 	}
+	if strings.HasSuffix(q.target, ".yaml") && c.status == 200 {
+		return // no envelope
+	}
 	names, envelope := readEnvelope(w.t, a)
 	switch {
 	case c.status == 200 && envelope.Status != "success",
@@ -123,13 +155,18 @@ func (w *world) checkV1(c cell, q request) {
 		w.t.Errorf("%s: %s %s: no envelope for a %d: %s", c.caller, c.method, what, c.status, a.Body)
 	case c.route == "list" && c.status == 200 && !slices.Equal(names, listedNames[c.caller]):
 		w.t.Errorf("%s: %s lists %v, want %v", c.caller, what, names, listedNames[c.caller])
+	case c.route == "repositories" && c.status == 200 && !slices.Equal(names, longNames(listedNames[c.caller])):
+		w.t.Errorf("%s: %s lists %v", c.caller, what, names)
+	case c.route == "users" && c.status == 200 && c.caller != "admin" && bytes.Count(a.Body, []byte(`"uuid":`)) != 1:
+		w.t.Errorf("%s: %s lists others: %s", c.caller, what, a.Body)
 	case c.route == "lookup" && c.status == 200 && !slices.Equal(names, []string{strings.TrimPrefix(columnNames[c.column], "official/")}):
 		w.t.Errorf("%s: %s finds %v", c.caller, what, names)
 	case c.route == "lookup" && c.status == 404 && !bytes.Contains(a.Body, []byte(`"error":8`)):
 		w.t.Errorf("%s: %s has no entry of what is missing: %s", c.caller, what, a.Body)
 	}
 	// Whose an image is and who may pull it is for administrators.
-	if whose := bytes.Contains(a.Body, []byte(`"users":[`)) || bytes.Contains(a.Body, []byte(`"owner":`)); whose != (c.caller == "admin" && len(names) > 0 && !strings.HasPrefix(q.target, "/v1/images/list")) {
+	tells := c.caller == "admin" && len(names) > 0 && !strings.HasPrefix(q.target, "/v1/images/list") && c.route != "repositories"
+	if whose := bytes.Contains(a.Body, []byte(`"users":[`)) || bytes.Contains(a.Body, []byte(`"owner":`)); whose != tells && c.route != "users" {
 		w.t.Errorf("%s: %s shows owner and users: %v", c.caller, what, whose)
 	}
 }
@@ -138,8 +175,17 @@ type envelope struct {
 	Status, Message string
 	Errors          []struct{ Status int }
 	Data            struct {
-		Images []struct{ URL, Digest, Status string }
+		Images []struct{ Name, URL, Digest, Status string }
 	}
+}
+
+func longNames(names []string) []string {
+	long := []string{}
+	for _, name := range names {
+		long = append(long, longName(name))
+	}
+	slices.Sort(long)
+	return long
 }
 
 // readEnvelope reads an answer of the images API, and the sorted names of the
@@ -155,6 +201,7 @@ func readEnvelope(t *testing.T, a *harness.Answer) (names []string, envelope env
 			continue
 		}
 		name, _, _ := strings.Cut(image.Digest, "@")
+		name += image.Name
 		if image.URL != "" {
 			_, name, _ = strings.Cut(image.URL, "/")
 			name, _, _ = strings.Cut(name, "@")
