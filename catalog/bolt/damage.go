@@ -120,6 +120,8 @@ func newestMeta(f io.ReaderAt) (newest meta, found bool, err error) {
 		return meta{}, false, err
 	}
 	second, whole, err := readMeta(f, int64(first.pageSize)) //nolint:gosec // 32 bits
+	// Transactions write them in turn.
+	whole = whole && first.transaction%2 == 0 && second.transaction%2 == 1
 	if second.transaction > first.transaction {
 		return second, whole, err
 	}
