@@ -94,6 +94,9 @@ func (c *Catalog) linkChange(ctx context.Context, repository string, dgst digest
 		return change, false, err
 	}
 	size, err := c.store.Repository(repository).Size(ctx, dgst)
+	if err == nil && known && was != size {
+		size, err = c.resized(ctx, repository, dgst)
+	}
 	switch {
 	case notFound(err) && linked:
 		change.Unlink = []digest.Digest{dgst}

@@ -102,7 +102,9 @@ type Storage struct {
 	// Driver is one of filesystem, inmemory and s3. Empty means filesystem.
 	Driver string
 	// Parameters are the driver's own, with the types that YAML gave them.
-	Parameters  map[string]any
+	Parameters map[string]any
+	// FreeFloor is how many bytes uploads leave free on a local disk.
+	FreeFloor   Size
 	Delete      Delete
 	Redirect    Redirect
 	Cache       Cache
@@ -234,7 +236,8 @@ func defaults() *Config {
 			Limits: Limits{HeaderBytes: 64 << 10, MinimumRate: 4 << 10},
 		},
 		Storage: Storage{
-			Delete: Delete{Enabled: true},
+			FreeFloor: 1 << 30,
+			Delete:    Delete{Enabled: true},
 			Maintenance: Maintenance{UploadPurging: UploadPurging{
 				Enabled: true, Age: 168 * time.Hour, Interval: 24 * time.Hour,
 			}},

@@ -118,6 +118,8 @@ func (h *HTTP) settings() []setting {
 func (s *Storage) settings() []setting {
 	purge := &s.Maintenance.UploadPurging
 	return []setting{
+		{path: "storage.free_floor", field: &s.FreeFloor,
+			doc: "Bytes that uploads leave free on the disk of local files, at most a tenth of it: what would leave less is refused with 507. 0: none."},
 		{path: "storage.delete.enabled", field: &s.Delete.Enabled,
 			doc: "Always true: images are deleted through the API, and the index relies on it."},
 		{path: "storage.redirect.disable", field: &s.Redirect.Disable, byDefault: "false for s3, else true",

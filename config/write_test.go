@@ -48,6 +48,7 @@ http:
 storage:
   filesystem:
     rootdirectory: /srv/storage
+  free_floor: 1GiB
   delete:
     enabled: true
   redirect:

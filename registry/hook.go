@@ -74,7 +74,11 @@ func (h hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 	}
 	pushed := image.Manifest{Bytes: payload, Parsed: in.document}
 	err = in.tx.Put(ctx, intent, pushed, in.key, func() error {
-		dgst, err = h.ManifestService.Put(storage.Pushing(ctx), manifest, options...)
+		pushing, stored := registry.store.BeginPush(ctx)
+		defer stored.End()
+		if dgst, err = h.ManifestService.Put(pushing, manifest, options...); err != nil {
+			registry.undo(ctx, stored, name)
+		}
 		return err
 	})
 	return dgst, note(ctx, err)
@@ -226,7 +230,9 @@ func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 	storage.Finishing(h.ctx) // under which it was opened
 	err = h.blobs.registry.catalog.Link(ctx, h.blobs.repository, h.ID(), func() (digest.Digest, error) {
 		var err error
-		canonical, err = h.BlobWriter.Commit(storage.Pushing(ctx), provisional)
+		pushing, stored := h.blobs.registry.store.BeginPush(ctx)
+		defer stored.End()
+		canonical, err = h.BlobWriter.Commit(pushing, provisional)
 		var wrong distribution.ErrBlobInvalidDigest
 		if errors.As(err, &wrong) {
 			// Refused before anything was stored. distribution wants to cancel
@@ -235,6 +241,7 @@ func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 			return "", err
 		}
 		if err != nil {
+			h.blobs.registry.undo(ctx, stored, h.blobs.repository)
 			return provisional.Digest, err
 		}
 		return canonical.Digest, nil

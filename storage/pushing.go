@@ -10,17 +10,6 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-type pushingKey struct{}
-
-// Pushing is the context of who stores bytes under their digest. distribution
-// keeps what it finds there and throws the new bytes away; with this context it
-// finds only what is right: see [Store.ExamineWith] for what that costs.
-func Pushing(ctx context.Context) context.Context {
-	return context.WithValue(ctx, pushingKey{}, true)
-}
-
-func isPushing(ctx context.Context) bool { return ctx.Value(pushingKey{}) != nil }
-
 type uploadingKey struct{}
 
 // Uploading is the context of a request to an upload. Within it, [Finishing] is
@@ -51,13 +40,17 @@ type pushDriver struct {
 }
 
 // Stat implements storagedriver.StorageDriver. Damaged bytes are not there.
-func (p pushDriver) Stat(ctx context.Context, path string) (storagedriver.FileInfo, error) {
-	if d, ok := blobAt(path); ok && isPushing(ctx) {
+func (p pushDriver) Stat(ctx context.Context, at string) (storagedriver.FileInfo, error) {
+	d, ok := blobAt(at)
+	if push := pushOf(ctx); ok && push != nil {
+		if err := push.rely(ctx, d); err != nil {
+			return nil, err
+		}
 		if _, err := p.store.Examine(ctx, d, ByPush); err != nil && CodeOf(err) != NotFound && CodeOf(err) != Damaged {
 			return nil, err
 		}
 	}
-	return p.StorageDriver.Stat(ctx, path)
+	return p.StorageDriver.Stat(ctx, at)
 }
 
 // GetContent implements storagedriver.StorageDriver. Bytes that do not have
@@ -77,6 +70,7 @@ func (p pushDriver) PutContent(ctx context.Context, path string, content []byte)
 	if offset, ok := hashState(path); ok && (offset == "0" || isFinishing(ctx)) {
 		return nil
 	}
+	noteUpload(ctx, path)
 	err := p.StorageDriver.PutContent(ctx, path, content)
 	return p.arrived(ctx, path, err)
 }
@@ -87,7 +81,14 @@ func (p pushDriver) Move(ctx context.Context, from, to string) error {
 }
 
 func (p pushDriver) arrived(ctx context.Context, path string, err error) error {
-	if d, ok := blobAt(path); ok && err == nil {
+	d, ok := blobAt(path)
+	if !ok {
+		return err
+	}
+	if push := pushOf(ctx); push != nil {
+		push.brought(d) // also if it failed: it may be there all the same
+	}
+	if err == nil {
 		p.store.arrived(ctx, d)
 	}
 	return err

@@ -126,10 +126,22 @@ func (a *Accounts) Reload() error {
 	if !a.Closed() && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	a.problem = ""
 	if err != nil {
 		a.problem = err.Error()
 	}
 	return err
+}
+
+// Problem is what is wrong with the file while what was in force before it
+// still is, nil while the file itself is.
+func (a *Accounts) Problem() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.problem == "" {
+		return nil
+	}
+	return errors.New(a.problem)
 }
 
 // fresh is what the file says now, as far as a look at it tells. A revoked
