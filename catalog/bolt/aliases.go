@@ -16,6 +16,9 @@ import (
 // canonical is the digest under which a manifest is kept: itself for one that
 // is no alias.
 func (r *repoTx) canonical(d digest.Digest) digest.Digest {
+	if r.plain {
+		return d
+	}
 	if value := r.data().Get(r.by(kindAlias, d)); value != nil {
 		target, err := restDigest(value)
 		if err != nil {
@@ -28,6 +31,9 @@ func (r *repoTx) canonical(d digest.Digest) digest.Digest {
 
 // names are all digests of a manifest, the canonical one first.
 func (r *repoTx) names(canonical digest.Digest) ([]digest.Digest, error) {
+	if r.plain {
+		return []digest.Digest{canonical}, nil
+	}
 	aliases, err := digestsBelow(r.data(), r.by(kindOther, canonical))
 	return append([]digest.Digest{canonical}, aliases...), err
 }
@@ -56,11 +62,12 @@ func (r *repoTx) retag(alias, target digest.Digest) error {
 		return err
 	}
 	r.affected[before] = true
+	r.plain = false
 	if target != "" {
-		r.countNames(+1)
+		r.countAliases(+1)
 	}
 	if before != alias {
-		r.countNames(-1)
+		r.countAliases(-1)
 		if err := r.data().Delete(r.by(kindOther, before, alias)); err != nil {
 			return err
 		}

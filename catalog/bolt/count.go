@@ -26,7 +26,7 @@ type change struct {
 	queued   bool
 	// delta is what the counts change by.
 	delta struct {
-		manifests, unikernels, roms, links, bytes, idle, remains int64
+		manifests, unikernels, roms, links, aliases, bytes, idle, remains int64
 	}
 }
 
@@ -118,6 +118,7 @@ func (r *repoTx) count() error {
 	r.known.manifests += r.delta.manifests
 	r.known.images += images
 	r.known.links += r.delta.links
+	r.known.aliases += r.delta.aliases
 	r.space.images += images
 	r.space.bytes += r.delta.bytes
 	r.space.idle += r.delta.idle

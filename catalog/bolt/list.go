@@ -104,11 +104,12 @@ func (r *repoTx) entry(d digest.Digest) (e index.Entry, size int, err error) {
 	i := m.Image
 	if m.composed && m.standing.Found {
 		if i, err = image.Compose(&m.Description, func(child digest.Digest) (*image.Description, error) {
-			found, err := r.find(child)
-			if found != nil {
-				size += len(r.data().Get(r.by(kindManifest, found.Digest)))
+			found, err := r.manifest(r.canonical(child))
+			if found == nil || err != nil {
+				return nil, err
 			}
-			return found, err
+			size += found.stored
+			return &found.Description, nil
 		}); err != nil {
 			return index.Entry{}, 0, err
 		}

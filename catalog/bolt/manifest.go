@@ -43,6 +43,8 @@ type record struct {
 	composed bool
 	// apart is set if what it lists lies apart, whether it has been read or not.
 	apart bool
+	// stored is how many bytes it takes in the index.
+	stored int
 	// places are those of the blobs by digest, made when there is something to
 	// look up.
 	places map[digest.Digest]int
@@ -164,7 +166,7 @@ func decodeStanding(d *decoder) (flags uint64, s image.Standing) {
 // if there is one. Without it what it lists is left out.
 func decodeRecord(dgst digest.Digest, value []byte, apart func() []byte) (*record, error) {
 	d := newDecoder(value)
-	m := &record{}
+	m := &record{stored: len(value)}
 	var flags uint64
 	flags, m.standing = decodeStanding(d)
 	m.Digest, m.composed, m.apart = dgst, flags&flagComposed != 0, flags&flagApart != 0

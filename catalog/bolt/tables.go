@@ -59,8 +59,9 @@ func (s *session) at(t table) *bbolt.Bucket {
 // repository is what the index has of a repository under its name.
 type repository struct {
 	number uint32 // 0 for one that is not there
-	// manifests counts all, images the listed ones, links the blobs.
-	manifests, images, links int64
+	// manifests counts all, images the listed ones, links the blobs, aliases the
+	// other digests of manifests.
+	manifests, images, links, aliases int64
 }
 
 func decodeRepository(value []byte) (repository, error) {
@@ -68,14 +69,14 @@ func decodeRepository(value []byte) (repository, error) {
 		return repository{}, nil
 	}
 	d := newDecoder(value)
-	r := repository{number: uint32(d.uint()), manifests: d.int(), images: d.int(), links: d.int()} //nolint:gosec // as encoded
+	r := repository{number: uint32(d.uint()), manifests: d.int(), images: d.int(), links: d.int(), aliases: d.int()} //nolint:gosec // as encoded
 	return r, d.err
 }
 
 func (r repository) encode() []byte {
 	e := newEncoder()
 	e.uint(uint64(r.number))
-	for _, n := range []int64{r.manifests, r.images, r.links} {
+	for _, n := range []int64{r.manifests, r.images, r.links, r.aliases} {
 		e.int(n)
 	}
 	return e.b
@@ -135,7 +136,9 @@ type repoTx struct {
 	*session
 	repository string
 	known      repository
-	space      spaceRecord
+	// plain is set if no manifest of it has another digest.
+	plain bool
+	space spaceRecord
 	change
 }
 
@@ -144,6 +147,7 @@ func (s *session) open(name string) (*repoTx, error) {
 	r := &repoTx{session: s, repository: name}
 	var err error
 	r.known, err = decodeRepository(s.at(tableNames).Get([]byte(name)))
+	r.plain = r.known.aliases == 0
 	return r, err
 }
 

@@ -28,7 +28,7 @@ func (r *repoTx) tag(tag string, d digest.Digest) error {
 	}
 	canonical := r.canonical(d)
 	r.affected[canonical] = true
-	r.countNames(+1)
+	r.countTags(+1)
 	e := newEncoder()
 	e.digest(d)
 	if err := r.data().Put(append(r.key(kindTag), tag...), e.b); err != nil {
@@ -44,7 +44,7 @@ func (r *repoTx) untag(tag string) error {
 	}
 	canonical := r.canonical(old)
 	r.affected[canonical] = true
-	r.countNames(-1)
+	r.countTags(-1)
 	if err := r.data().Delete(append(r.by(kindTagged, canonical), tag...)); err != nil {
 		return err
 	}

@@ -85,8 +85,14 @@ func (r *repoTx) countManifest(size, n int64) {
 	r.delta.bytes += n * storage.Counted(size)
 }
 
-// countNames counts tags, or other digests of manifests, that came or went.
-func (r *repoTx) countNames(n int64) { r.delta.bytes += n * storage.MinCounted }
+// countTags counts tags that came or went.
+func (r *repoTx) countTags(n int64) { r.delta.bytes += n * storage.MinCounted }
+
+// countAliases counts other digests of manifests that came or went.
+func (r *repoTx) countAliases(n int64) {
+	r.delta.aliases += n
+	r.delta.bytes += n * storage.MinCounted
+}
 
 // changeUse changes what is known of a blob, and counts what that changes.
 func (r *repoTx) changeUse(d digest.Digest, change func(*use)) error {

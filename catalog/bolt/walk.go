@@ -103,7 +103,7 @@ func (w *nameWalk) enter(short string) error {
 		if err != nil {
 			return err
 		}
-		r := &repoTx{session: w.session, repository: string(s.k), known: known}
+		r := &repoTx{session: w.session, repository: string(s.k), known: known, plain: known.aliases == 0}
 		s.advance()
 		if known.images == 0 {
 			continue
