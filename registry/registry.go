@@ -135,7 +135,8 @@ type Registry struct {
 	catalog   Catalog
 	audit     *access.Audit
 	referrers func(ctx context.Context, repository string, subject digest.Digest, artifactType string, after digest.Digest, n int) ([]image.Referrer, digest.Digest, error)
-	manifests *manifestCache
+	manifests *contentCache
+	blobs     *contentCache // small ones
 	sparse    bool
 	redirects bool // clients may be sent to where the driver keeps a blob
 	names     *names
@@ -158,7 +159,7 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 	}
 	g = &Registry{
 		store: o.Store, readOnly: o.ReadOnly, begin: o.Begin, catalog: o.Catalog, audit: o.Audit,
-		referrers: o.Referrers, sparse: o.MissingLayers, manifests: newManifestCache(maxCached), memory: o.Memory, redirects: !redirectsDisabled(o.Section),
+		referrers: o.Referrers, sparse: o.MissingLayers, manifests: newContentCache(maxCached), blobs: newContentCache(maxCachedBlobs), memory: o.Memory, redirects: !redirectsDisabled(o.Section),
 		names: &names{
 			namespace: func(name string) bool { return o.Accounts.Current().Namespace(name) },
 			folders:   make(map[string]struct{}),

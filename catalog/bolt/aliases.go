@@ -69,9 +69,7 @@ func (r *repoTx) retag(alias, target digest.Digest) error {
 	if before != alias {
 		more--
 	}
-	if err := r.countName(more); err != nil {
-		return err
-	}
+	r.countName(more)
 	aliases, names := r.tx.Bucket(bucketAliases), r.tx.Bucket(bucketNames)
 	if before != alias {
 		if err := names.Delete(r.key(before.String(), alias.String())); err != nil {

@@ -63,40 +63,44 @@ func ownBytes(d digest.Digest, size int64) int64 {
 
 func (r *repoTx) namespace() string { return reference.Namespace(r.repository) }
 
-// add changes the sums of the namespace, and those of all.
-func (r *repoTx) add(bytes, idle int64) error {
-	if bytes == 0 && idle == 0 {
+// add adds to the sums of the namespace, and to those of all, once the update is
+// at its end.
+func (r *repoTx) add(bytes, idle int64) {
+	r.bytes += bytes
+	r.idle += idle
+}
+
+// addUp writes the sums.
+func (r *repoTx) addUp() error {
+	if r.bytes == 0 && r.idle == 0 {
 		return nil
 	}
 	return r.count(func(s *index.Stats, _ *repository, ns *sums) {
-		s.Bytes += bytes
-		s.Uncollected += idle
-		ns.Bytes += bytes
-		ns.Idle += idle
+		s.Bytes += r.bytes
+		s.Uncollected += r.idle
+		ns.Bytes += r.bytes
+		ns.Idle += r.idle
 	})
 }
 
 // countManifest counts a manifest of so many bytes that came or went.
 func (r *repoTx) countManifest(size, n int64) error {
-	bytes := n * storage.Counted(size)
-	return r.count(func(s *index.Stats, repo *repository, ns *sums) {
+	r.add(n*storage.Counted(size), 0)
+	return r.count(func(s *index.Stats, repo *repository, _ *sums) {
 		s.Manifests += n
 		repo.Manifests += n
-		s.Bytes += bytes
-		ns.Bytes += bytes
 	})
 }
 
 // countName counts tags, or other digests of manifests, that came or went.
-func (r *repoTx) countName(n int64) error { return r.add(n*storage.MinCounted, 0) }
+func (r *repoTx) countName(n int64) { r.add(n*storage.MinCounted, 0) }
 
-// changeUse changes what is known of a blob, and returns by how much that
-// changes the sums.
-func (r *repoTx) changeUse(d digest.Digest, change func(*use)) (bytes, idle int64, err error) {
+// changeUse changes what is known of a blob, and the sums with it.
+func (r *repoTx) changeUse(d digest.Digest, change func(*use)) error {
 	bucket, k := r.tx.Bucket(bucketUses), key(r.namespace(), d.String())
 	var u use
 	if _, err := get(bucket, k, &u); err != nil {
-		return 0, 0, err
+		return err
 	}
 	old := u
 	change(&u)
@@ -107,29 +111,26 @@ func (r *repoTx) changeUse(d digest.Digest, change func(*use)) (bytes, idle int6
 		u.Fresh = false
 	}
 	if u == old {
-		return 0, 0, nil
-	}
-	if u == (use{}) {
-		err = bucket.Delete(k)
-	} else {
-		err = put(bucket, k, u)
-	}
-	if err == nil && u.there() != old.there() {
-		err = r.setRemains(d, u.there(), old.Size)
-	}
-	if err != nil {
-		return 0, 0, err
+		return nil
 	}
 	bytesBefore, idleBefore := old.amounts(d)
-	bytes, idle = u.amounts(d)
-	return bytes - bytesBefore, idle - idleBefore, nil
+	bytes, idle := u.amounts(d)
+	r.add(bytes-bytesBefore, idle-idleBefore)
+	if u.there() != old.there() {
+		if err := r.setRemains(d, u.there(), old.Size); err != nil {
+			return err
+		}
+	}
+	if u == (use{}) {
+		return bucket.Delete(k)
+	}
+	return put(bucket, k, u)
 }
 
 // use counts the blobs of a manifest that came or went.
 func (r *repoTx) use(blobs []image.Blob, n int64) error {
-	var bytes, idle int64
 	for _, blob := range blobs {
-		b, i, err := r.changeUse(blob.Digest, func(u *use) {
+		err := r.changeUse(blob.Digest, func(u *use) {
 			if blob.Size > 0 {
 				u.Size = blob.Size
 				u.Manifests += n
@@ -140,16 +141,13 @@ func (r *repoTx) use(blobs []image.Blob, n int64) error {
 		if err != nil {
 			return err
 		}
-		bytes, idle = bytes+b, idle+i
 	}
-	return r.add(bytes, idle)
+	return nil
 }
 
 // reuse counts a manifest again, and those of its blobs whose sizes have changed.
 func (r *repoTx) reuse(before, now image.Description) error {
-	if err := r.add(storage.Counted(now.Size)-storage.Counted(before.Size), 0); err != nil {
-		return err
-	}
+	r.add(storage.Counted(now.Size)-storage.Counted(before.Size), 0)
 	var gone, come []image.Blob
 	for i := range now.Blobs {
 		if before.Blobs[i].Size != now.Blobs[i].Size {
@@ -175,7 +173,7 @@ func (r *repoTx) linkedWith(d digest.Digest, size int64) bool {
 // link counts a link of the repository that is about to be written.
 func (r *repoTx) link(d digest.Digest, size int64) error {
 	linked := r.linked(d)
-	bytes, idle, err := r.changeUse(d, func(u *use) {
+	return r.changeUse(d, func(u *use) {
 		if size > 0 {
 			u.Size = size
 		}
@@ -183,10 +181,6 @@ func (r *repoTx) link(d digest.Digest, size int64) error {
 			u.Links++
 		}
 	})
-	if err != nil {
-		return err
-	}
-	return r.add(bytes, idle)
 }
 
 // unlink counts a link of the repository that is about to be deleted, if there
@@ -195,21 +189,13 @@ func (r *repoTx) unlink(d digest.Digest) error {
 	if !r.linked(d) {
 		return nil
 	}
-	bytes, idle, err := r.changeUse(d, func(u *use) { u.Links-- })
-	if err != nil {
-		return err
-	}
-	return r.add(bytes, idle)
+	return r.changeUse(d, func(u *use) { u.Links-- })
 }
 
 // refresh makes fresh what a client has linked, unless a manifest refers to it.
 func (r *repoTx) refresh(blobs map[digest.Digest]int64) error {
 	for d := range blobs {
-		bytes, idle, err := r.changeUse(d, func(u *use) { u.Fresh = true })
-		if err == nil {
-			err = r.add(bytes, idle)
-		}
-		if err != nil {
+		if err := r.changeUse(d, func(u *use) { u.Fresh = true }); err != nil {
 			return err
 		}
 	}

@@ -75,7 +75,10 @@ func (i *Index) Link(ctx context.Context, repository string, blobs map[digest.Di
 		if err := t.relink(blobs, nil); err != nil {
 			return err
 		}
-		return t.refresh(blobs)
+		if err := t.refresh(blobs); err != nil {
+			return err
+		}
+		return t.addUp()
 	})
 }
 
@@ -89,6 +92,8 @@ type repoTx struct {
 	// unlisted are the images taken off the list, with the creation time that
 	// they had there.
 	unlisted map[digest.Digest]time.Time
+	// bytes and idle are what is still to be added to the sums, see addUp.
+	bytes, idle int64
 }
 
 func newRepoTx(tx *bbolt.Tx, repository string) *repoTx {
@@ -145,6 +150,9 @@ func (r *repoTx) publish(u index.Update) error {
 		}
 	}
 	if err := r.relink(u.Link, u.Unlink); err != nil {
+		return err
+	}
+	if err := r.addUp(); err != nil {
 		return err
 	}
 	if u.Done {
@@ -310,7 +318,8 @@ func (r *repoTx) tag(tag string, d digest.Digest) error {
 	if err := r.tx.Bucket(bucketTagged).Put(r.key(canonical.String(), tag), nil); err != nil {
 		return err
 	}
-	return r.countName(+1)
+	r.countName(+1)
+	return nil
 }
 
 func (r *repoTx) untag(tag string) error {
@@ -327,7 +336,8 @@ func (r *repoTx) untag(tag string) error {
 	if err := tags.Delete(r.key(tag)); err != nil {
 		return err
 	}
-	return r.countName(-1)
+	r.countName(-1)
+	return nil
 }
 
 func (r *repoTx) relink(link map[digest.Digest]int64, unlink []digest.Digest) error {
