@@ -79,6 +79,38 @@ func (c *Catalog) settleDigest(ctx context.Context, d digest.Digest) error {
 	return c.store.NoteHealed(ctx, d)
 }
 
+// resized looks at a blob that has another size than the index knows: bytes of a
+// digest do not change by themselves. It returns storage.ErrDamaged if they did.
+func (c *Catalog) resized(ctx context.Context, repository string, d digest.Digest) (size int64, err error) {
+	canonical, err := c.store.Repository(repository).Canonical(ctx, d)
+	if err != nil {
+		return 0, err
+	}
+	return c.store.Examine(ctx, canonical, storage.ByRead)
+}
+
+// links are the blobs that the repository links in storage, with their sizes in
+// bytes, given those that the index knows.
+func (t *Tx) links(ctx context.Context, known map[digest.Digest]int64) (map[digest.Digest]int64, error) {
+	links, err := t.stored().Blobs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	damaged := false
+	for d, size := range links {
+		if was, ok := known[d]; ok && was != size {
+			_, err := t.catalog.resized(ctx, t.lease.Repository, d)
+			if damaged = damaged || errors.Is(err, storage.ErrDamaged); err != nil && !notFound(err) {
+				return nil, err
+			}
+		}
+	}
+	if damaged {
+		return t.stored().Blobs(ctx)
+	}
+	return links, nil
+}
+
 // holdersOf returns the repositories for which a digest in quarantine matters,
 // and notes them.
 func (c *Catalog) holdersOf(ctx context.Context, d digest.Digest) ([]string, error) {

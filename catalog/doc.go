@@ -12,7 +12,10 @@
 // index cannot be written, storage fails half-way, the process dies), answers
 // stay what they were, and the change is completed by the next change of its
 // repository, by a task in the background, or after the next start, whichever
-// comes first (see settle.go).
+// comes first (see settle.go). The exception are changes that are too much for
+// one write transaction, since everybody waits for those: descriptions of what
+// refers to a manifest follow in steps, and a deletion of hundreds of manifests
+// takes the tags first, and then the manifests (see work.go).
 //
 // What the index holds that storage does not, and which starts anew when the
 // index is built again: leases, revisions, what is set aside for quotas, and

@@ -77,6 +77,9 @@ func (c *Catalog) linkChange(ctx context.Context, repository string, dgst digest
 		return nil, err
 	}
 	size, err := c.store.Repository(repository).Size(ctx, dgst)
+	if err == nil && known && was != size {
+		size, err = c.resized(ctx, repository, dgst)
+	}
 	switch {
 	case notFound(err) && known:
 		return &index.Update{Unlink: []digest.Digest{dgst}}, nil

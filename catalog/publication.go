@@ -11,22 +11,12 @@ import (
 	"github.com/berth-oci/berth/storage"
 )
 
-// What one write transaction of the index describes at most. A change that
-// describes more, because thousands of indexes refer to a manifest that came,
-// is published in several: the first has all but the rest of the descriptions,
-// and only the last ends the change, so that a crash between two of them leaves
-// it to be completed.
-const (
-	maxPublished      = 256
-	maxPublishedBytes = 4 << 20
-)
-
 // publication is a change being published.
 type publication struct {
 	tx     *Tx
 	pushed image.Manifest // the one that came, empty if it is in storage only
 	update index.Update   // what the next transaction publishes
-	bytes  int            // what update.Put comes to, roughly
+	size   work           // what update.Put comes to
 	// gone are digests that no longer name a manifest, or name another.
 	gone []digest.Digest
 	// last is what only the last transaction publishes: the links that
@@ -114,36 +104,19 @@ func (p *publication) describeAll(ctx context.Context, added []digest.Digest, de
 	return p.publish(ctx, p.update)
 }
 
-// add takes a description up, and publishes what there is if that is much.
+// add takes a description up, and publishes what there is if both are too much
+// for one transaction.
 func (p *publication) add(ctx context.Context, d image.Description) error {
-	if len(p.update.Put) == maxPublished || p.bytes > maxPublishedBytes {
+	size := workOf(d)
+	if len(p.update.Put) > 0 && p.size.plus(size).tooMuch() {
 		if err := p.publish(ctx, p.update); err != nil {
 			return err
 		}
-		p.update, p.bytes = index.Update{}, 0
+		p.update, p.size = index.Update{}, work{}
 	}
 	p.update.Put = append(p.update.Put, d)
-	p.bytes += weight(d)
+	p.size = p.size.plus(size)
 	return nil
-}
-
-// weight is roughly what a description takes in the index, in bytes.
-func weight(d image.Description) int {
-	const digestBytes, entryBytes = 80, 1 << 10
-	n := entryBytes + digestBytes*(len(d.Children)+2*len(d.Blobs))
-	for name, value := range d.Annotations {
-		n += len(name) + len(value)
-	}
-	if d.Image == nil {
-		return n
-	}
-	for _, p := range d.Image.Platforms {
-		n += entryBytes
-		for _, arg := range p.Args {
-			n += len(arg)
-		}
-	}
-	return n
 }
 
 // maxRelinked bounds how often an update is described again because blobs have

@@ -72,7 +72,7 @@ func (t *Tx) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	links, err := stored.Blobs(ctx)
+	links, err := t.links(ctx, known.Links)
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,9 @@ func (t *Tx) Resolve(ctx context.Context, tag string) (digest.Digest, error) {
 // [index.Index] Reserve), and ends with it. An error of write is returned as it
 // is.
 func (t *Tx) Put(ctx context.Context, intent storage.Intent, m image.Manifest, reservation string, write func() error) error {
+	if err := t.fits(ctx, intent.Put, m); err != nil {
+		return err
+	}
 	if err := t.prepare(ctx, &intent); err != nil {
 		return err
 	}
@@ -84,7 +87,9 @@ func (t *Tx) complete(ctx context.Context, intent storage.Intent, pushed image.M
 		err = t.catalog.store.Complete(ctx, intent)
 	}
 	if err == nil {
-		p := publication{tx: t, pushed: pushed, update: updateOf(intent), gone: goneBy(intent), last: index.Update{Done: true}}
+		rest := intent
+		rest.Untag, rest.Delete = nil, nil // they are off the index
+		p := publication{tx: t, pushed: pushed, update: updateOf(rest), gone: goneBy(intent), last: index.Update{Done: true}}
 		p.update.Reservation = reservation
 		err = p.run(ctx, intent)
 	}
@@ -101,8 +106,16 @@ func (t *Tx) unpublish(ctx context.Context, intent storage.Intent) error {
 	if len(intent.Untag)+len(intent.Delete) == 0 {
 		return nil
 	}
-	_, err := t.catalog.index.Publish(ctx, t.lease, updateOf(storage.Intent{Untag: intent.Untag, Delete: intent.Delete}))
-	return err
+	updates, err := t.removals(ctx, intent)
+	if err != nil {
+		return err
+	}
+	for _, u := range updates {
+		if _, err := t.catalog.index.Publish(ctx, t.lease, u); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // prepare notes what is about to happen. If that fails, nothing has happened and

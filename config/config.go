@@ -27,6 +27,7 @@ type Config struct {
 	Audit    Audit
 	Log      Log
 	Metrics  Metrics
+	Debug    Debug
 
 	// sources says where a value was set, by key, so that a problem found
 	// later can still name the line or the variable.
@@ -101,7 +102,9 @@ type Storage struct {
 	// Driver is one of filesystem, inmemory and s3. Empty means filesystem.
 	Driver string
 	// Parameters are the driver's own, with the types that YAML gave them.
-	Parameters  map[string]any
+	Parameters map[string]any
+	// FreeFloor is how many bytes uploads leave free on a local disk.
+	FreeFloor   Size
 	Delete      Delete
 	Redirect    Redirect
 	Cache       Cache
@@ -164,6 +167,8 @@ type Accounts struct {
 	File string
 	// AnonymousOfficial lets everyone pull the official images.
 	AnonymousOfficial bool
+	// DefaultQuotas are for new accounts.
+	DefaultQuotas Quotas
 }
 
 // Audit configures the record of who did what.
@@ -203,6 +208,12 @@ type Metrics struct {
 	Listen string
 }
 
+// Debug configures what developers look at.
+type Debug struct {
+	// Listen is a loopback address for profiles. Empty means none.
+	Listen string
+}
+
 // defaults is the configuration when nothing is set. What depends on another
 // key stays empty here and is filled in by resolve, after the flags.
 func defaults() *Config {
@@ -220,7 +231,8 @@ func defaults() *Config {
 			Limits: Limits{HeaderBytes: 64 << 10, MinimumRate: 4 << 10},
 		},
 		Storage: Storage{
-			Delete: Delete{Enabled: true},
+			FreeFloor: 1 << 30,
+			Delete:    Delete{Enabled: true},
 			Maintenance: Maintenance{UploadPurging: UploadPurging{
 				Enabled: true, Age: 168 * time.Hour, Interval: 24 * time.Hour,
 			}},

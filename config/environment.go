@@ -18,7 +18,14 @@ const (
 	// EnvFile is the variable for the path of the configuration file. It is no
 	// key: [Load] leaves it to its caller.
 	EnvFile = EnvPrefix + "CONFIG"
+	// EnvHost and EnvToken are for the commands that are clients: which registry is
+	// meant, and the token for it. They are no keys either.
+	EnvHost  = EnvPrefix + "HOST"
+	EnvToken = EnvPrefix + "TOKEN"
 )
+
+// notKeys are the variables that set no key.
+var notKeys = []string{EnvFile, EnvHost, EnvToken}
 
 func envName(path string) string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
@@ -53,7 +60,7 @@ func (c *Config) loadEnvironment(environ []string, p *problems) {
 	values := map[string]string{} // the last one counts
 	for _, entry := range environ {
 		name, value, ok := strings.Cut(entry, "=")
-		if ok && strings.HasPrefix(name, EnvPrefix) && name != EnvFile && !kubernetes.MatchString(entry) {
+		if ok && strings.HasPrefix(name, EnvPrefix) && !slices.Contains(notKeys, name) && !kubernetes.MatchString(entry) {
 			values[name] = value
 		}
 	}

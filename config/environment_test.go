@@ -120,3 +120,13 @@ func TestScalar(t *testing.T) {
 		}
 	}
 }
+
+// What is for the commands that are clients sets nothing, and is no mistake.
+func TestClientVariables(t *testing.T) {
+	if _, err := Load("", []string{EnvHost + "=registry.lan", EnvToken + "=hush"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := Load("", []string{EnvToken + "S=hush"}); err == nil || strings.Contains(err.Error(), "hush") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -118,6 +118,8 @@ func (h *HTTP) settings() []setting {
 func (s *Storage) settings() []setting {
 	purge := &s.Maintenance.UploadPurging
 	return []setting{
+		{path: "storage.free_floor", field: &s.FreeFloor,
+			doc: "Bytes that uploads leave free on the disk of local files, at most a tenth of it: what would leave less is refused with 507. 0: none."},
 		{path: "storage.delete.enabled", field: &s.Delete.Enabled,
 			doc: "Always true: images are deleted through the API, and the index relies on it."},
 		{path: "storage.redirect.disable", field: &s.Redirect.Disable, byDefault: "false for s3, else true",
@@ -150,6 +152,8 @@ func (c *Config) otherSettings() []setting {
 			doc: "File of the accounts, changed with berth account or by hand while berth runs. Without it the registry is open."},
 		{path: "accounts.anonymous_official", field: &c.Accounts.AnonymousOfficial,
 			doc: "Let everyone pull the official images, without an account."},
+		{path: "accounts.default_quotas", field: &c.Accounts.DefaultQuotas,
+			doc: "Quotas that `berth account add` gives to new accounts by their names, unless --quota says otherwise: `ci-*=1GiB`, of several the first that fits. `none` is no limit."},
 		{path: "limits.memory", field: &c.Limits.Memory,
 			doc: "How much memory berth is to take, at least 64MiB: the Go runtime's limit, unless GOMEMLIMIT is set. A part of it is for the bodies of requests and for answers; what does not fit is refused with 503."},
 		{path: "limits.memory_per_account", field: &c.Limits.MemoryPerAccount,
@@ -169,6 +173,8 @@ func (c *Config) otherSettings() []setting {
 			doc: "Serve metrics for Prometheus."},
 		{path: "metrics.listen", field: &c.Metrics.Listen,
 			doc: "Address for the metrics alone. Empty: /metrics on the main address, for loopback clients only."},
+		{path: "debug.listen", field: &c.Debug.Listen,
+			doc: "Loopback address for profiles (pprof) and all metrics of the Go runtime. Empty: none."},
 	}
 }
 

@@ -200,6 +200,22 @@ func (c *Config) checkRest(p *problems) {
 	if m := c.Metrics.Listen; m != "" && c.checkAddress(p, "metrics.listen", m) && m == c.HTTP.Listen && !strings.HasSuffix(m, ":0") {
 		c.problem(p, "metrics.listen", "%s is already http.listen; leave it empty or choose another port", m)
 	}
+	c.checkDebug(p)
+}
+
+func (c *Config) checkDebug(p *problems) {
+	d := c.Debug.Listen
+	switch {
+	case d == "" || !c.checkAddress(p, "debug.listen", d):
+	case !Loopback(d):
+		c.problem(p, "debug.listen", "%s can be reached from other machines, and profiles show what berth does and holds; "+
+			"listen on 127.0.0.1, and reach it from elsewhere through a tunnel, as ssh -L makes one", d)
+	case strings.HasSuffix(d, ":0"):
+	case d == c.HTTP.Listen:
+		c.problem(p, "debug.listen", "%s is already http.listen; leave it empty or choose another port", d)
+	case d == c.Metrics.Listen:
+		c.problem(p, "debug.listen", "%s is already metrics.listen; leave it empty or choose another port", d)
+	}
 }
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)

@@ -20,6 +20,7 @@ func TestValidateRefused(t *testing.T) {
 	const public = ` is how other machines reach berth, and without accounts everyone who does may read and write; add an account: berth account add NAME --admin, or ` + allow
 	const wantURL = `; it is scheme and host, like https://registry.example.com`
 	const noLimit = ` is no time; without a limit a silent client would hold its connection for ever`
+	const seen = ` can be reached from other machines, and profiles show what berth does and holds; listen on 127.0.0.1, and reach it from elsewhere through a tunnel, as ssh -L makes one`
 	const noTarget = `; it has no address to send clients to`
 	for name, test := range map[string]struct{ text, want string }{
 		"every interface":     {"http:\n  listen: :5000", `2: http.listen: :5000` + exposed},
@@ -37,6 +38,12 @@ func TestValidateRefused(t *testing.T) {
 		"unix socket":         {"http: {listen: 'unix:/run/berth.sock'}", `1: http.listen: "unix:/run/berth.sock": unix sockets are not supported; give a host and a port, like 127.0.0.1:5000`},
 		"metrics address":     {"metrics: {listen: x}", `1: metrics.listen: "x"` + address},
 		"same address":        {"metrics: {listen: '127.0.0.1:5000'}", `1: metrics.listen: 127.0.0.1:5000 is already http.listen; leave it empty or choose another port`},
+		"debug address":       {"debug: {listen: x}", `1: debug.listen: "x"` + address},
+		"debug for others":    {"debug: {listen: '0.0.0.0:6060'}", `1: debug.listen: 0.0.0.0:6060` + seen},
+		"debug for all":       {"debug: {listen: ':6060'}", `1: debug.listen: :6060` + seen},
+		"debug at a name":     {"debug: {listen: 'berth.example.com:6060'}", `1: debug.listen: berth.example.com:6060` + seen},
+		"debug, same address": {"debug: {listen: '127.0.0.1:5000'}", `1: debug.listen: 127.0.0.1:5000 is already http.listen; leave it empty or choose another port`},
+		"debug and metrics":   {"debug: {listen: '127.0.0.1:9'}\nmetrics: {listen: '127.0.0.1:9'}", `1: debug.listen: 127.0.0.1:9 is already metrics.listen; leave it empty or choose another port`},
 		"URL, no scheme":      {"http: {public_url: registry.example.com}", `1: http.public_url: does not begin with http:// or https://` + wantURL},
 		"URL, ftp":            {"http: {public_url: 'ftp://a'}", `1: http.public_url: does not begin with http:// or https://` + wantURL},
 		"URL, path":           {"http: {public_url: 'https://a/b/'}", `1: http.public_url: has a path that is not like /registry, without a slash at its end` + wantURL},
@@ -124,6 +131,8 @@ func TestValidateAccepts(t *testing.T) {
 	}
 	for _, text := range []string{
 		"metrics: {listen: '0.0.0.0:9090'}",
+		"debug: {listen: 'localhost:6060'}",
+		"debug: {listen: '[::1]:0'}",
 		"http: {listen: '127.0.0.1:0'}\nmetrics: {listen: '127.0.0.1:0'}",
 		"storage: {s3: {bucket: b}, redirect: {disable: false}}",
 		"storage: {maintenance: {uploadpurging: {age: 1h, interval: 1m}}}",

@@ -68,6 +68,8 @@ func kind(field any) string {
 		return "addresses and networks like 10.0.0.0/8, separated by commas or in a list"
 	case *Hosts:
 		return "names of hosts, separated by commas or in a list"
+	case *Quotas:
+		return "patterns of names with their quotas, like ci-*=1GiB or *=none, separated by commas or in a list"
 	case *Metros:
 		return "metros like fra=https://api.fra.example.com or fra/de=https://api.fra.example.com, separated by commas or in a list"
 	case *Size:
@@ -96,6 +98,8 @@ func parse(field any, text string) error {
 		*f, err = parseNetworks(text)
 	case *Hosts:
 		*f, err = parseHosts(text)
+	case *Quotas:
+		*f, err = parseQuotas(text)
 	case *Metros:
 		*f, err = parseMetros(text)
 	case *Size:
@@ -141,6 +145,8 @@ func format(field any) string {
 		return f.String()
 	case *Hosts:
 		return f.String()
+	case *Quotas:
+		return f.String()
 	case *Metros:
 		return f.String()
 	case *Size:
@@ -164,7 +170,7 @@ func formatDuration(d time.Duration) string {
 // isList reports whether a setting holds several values.
 func isList(field any) bool {
 	switch field.(type) {
-	case *Networks, *Hosts, *Metros:
+	case *Networks, *Hosts, *Quotas, *Metros:
 		return true
 	}
 	return false

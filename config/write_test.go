@@ -48,6 +48,7 @@ http:
 storage:
   filesystem:
     rootdirectory: /srv/storage
+  free_floor: 1GiB
   delete:
     enabled: true
   redirect:
@@ -71,6 +72,7 @@ catalog:
 accounts:
   file: /srv/accounts.yaml
   anonymous_official: false
+  default_quotas: ""
 limits:
   memory: 256MiB
   memory_per_account: "0"
@@ -83,6 +85,8 @@ log:
   access: true
 metrics:
   enabled: true
+  listen: ""
+debug:
   listen: ""
 `
 	c := load(t, "data: /srv")

@@ -74,7 +74,11 @@ func (h hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 	intent := storage.Intent{Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
 	pushed := image.Manifest{Bytes: payload, Parsed: in.document}
 	err = in.tx.Put(ctx, intent, pushed, manifestKey, func() error {
-		dgst, err = h.ManifestService.Put(storage.Pushing(ctx), manifest, options...)
+		pushing, stored := registry.store.BeginPush(ctx)
+		defer stored.End()
+		if dgst, err = h.ManifestService.Put(pushing, manifest, options...); err != nil {
+			registry.undo(ctx, stored, name)
+		}
 		return err
 	})
 	return dgst, note(ctx, err)
@@ -177,9 +181,12 @@ type hookedWriter struct {
 
 // Commit ends an upload: the blob is stored, linked and shown.
 func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descriptor) (canonical distribution.Descriptor, err error) {
+	storage.Finishing(h.ctx) // under which it was opened
 	err = h.blobs.registry.catalog.Link(ctx, h.blobs.repository, func() (digest.Digest, error) {
 		var err error
-		canonical, err = h.BlobWriter.Commit(storage.Pushing(ctx), provisional)
+		pushing, stored := h.blobs.registry.store.BeginPush(ctx)
+		defer stored.End()
+		canonical, err = h.BlobWriter.Commit(pushing, provisional)
 		var wrong distribution.ErrBlobInvalidDigest
 		if errors.As(err, &wrong) {
 			// Refused before anything was stored. distribution wants to cancel
@@ -188,6 +195,7 @@ func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 			return "", err
 		}
 		if err != nil {
+			h.blobs.registry.undo(ctx, stored, h.blobs.repository)
 			return provisional.Digest, err
 		}
 		return canonical.Digest, nil

@@ -127,6 +127,7 @@ func answerTo(err error) (status int, body errorBody) {
 
 // write answers with errors, each message ending in the request's ID.
 func (r *Registry) write(w http.ResponseWriter, req *http.Request, status int, body errorBody) {
+	recordOf(req.Context()).status = status
 	if id := r.requestID(req.Context()); id != "" {
 		for i := range body.Errors {
 			body.Errors[i].Message += fmt.Sprintf(" (request %s)", id)

@@ -27,6 +27,8 @@ type record struct {
 	// discard is the upload whose remains are to be removed, once distribution
 	// has let go of it.
 	discard string
+	// status is that of an error that was answered, 0 for none.
+	status int
 }
 
 // push is a manifest on its way in.

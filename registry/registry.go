@@ -133,6 +133,7 @@ type Registry struct {
 	prefix    string // the path of the public URL
 	quotas    *quotas
 	memory    *budget.Memory
+	leftovers leftovers
 	uploads   sync.Map // the uploads that a request is writing to, by key
 	requestID func(context.Context) string
 	log       *slog.Logger

@@ -21,7 +21,8 @@ import (
 // upload passes on a step of a blob's upload: its start, a chunk, its end.
 func (r *Registry) upload(w http.ResponseWriter, req *http.Request, a *request) {
 	rec := &record{}
-	req = req.WithContext(withRecord(req.Context(), rec))
+	ctx, noted := storage.NoteUploads(withRecord(storage.Uploading(req.Context()), rec))
+	req = req.WithContext(ctx)
 	out := rebuild(req, a.route)
 	// A mount that is refused is a plain upload, also if a digest is given.
 	whole := a.kind == kindUploads && out.URL.Query().Has("digest") && !out.URL.Query().Has("mount")
@@ -45,12 +46,16 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, a *request) 
 		}
 		defer release()
 	}
+	defer r.tidy(req, a, noted)
 	if err := r.fitsQuota(req, a, rec); err != nil {
 		w.Header().Set("Connection", "close") // the body is not read
 		if a.kind == kindUpload {
 			r.discard(req.Context(), a.name, a.upload)
 		}
 		r.recordRefusal(req, a, r.failWith(w, req, err), err)
+		return
+	}
+	if !r.hasRoom(w, req, a) {
 		return
 	}
 	single := ""
@@ -204,7 +209,8 @@ var rangePattern = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})$`)
 func (r *Registry) discard(ctx context.Context, repository, id string) {
 	err := r.quotas.ended(ctx, reference.Namespace(repository), id)
 	if err := errors.Join(err, r.store.RemoveUpload(context.WithoutCancel(ctx), repository, id)); err != nil {
-		r.log.WarnContext(ctx, "a refused upload stays until it is purged", "error", err)
+		r.log.WarnContext(ctx, "a refused upload stays until storage lets it go", "error", err)
+		r.leftovers.add(storage.Upload{Repository: repository, ID: id})
 	}
 }
 

@@ -174,8 +174,12 @@ func newVerified() *verified {
 	return v
 }
 
+// remember notes that bytes are right. Where times are whole seconds, as in a
+// bucket, those of a moment ago may yet be written over without a trace.
 func (v *verified) remember(d digest.Digest, f fingerprint) {
-	if f == (fingerprint{}) {
+	const moment = 5 * time.Second
+	wholeSeconds := f.file == (fileID{}) && f.modified.Nanosecond() == 0
+	if f == (fingerprint{}) || wholeSeconds && time.Since(f.modified) < moment {
 		return
 	}
 	v.mu.Lock()

@@ -83,7 +83,8 @@ func TestExaminePushCost(t *testing.T) {
 		d := putBlob(t, s, "0123456789")
 		driver := &counting{StorageDriver: s.driver}
 		s.content = driverContent{driver, false}
-		ctx := Pushing(t.Context())
+		ctx, push := s.BeginPush(t.Context())
+		defer push.End()
 		stat := func(want int64) {
 			t.Helper()
 			before := driver.read.Load()
@@ -124,7 +125,9 @@ func TestExamineTouched(t *testing.T) {
 	if s.printOf(t.Context(), d).file == (fileID{}) {
 		t.Skip("skipped: the system does not tell such files apart")
 	}
-	if _, err := (pushDriver{s.driver, s}).Stat(Pushing(t.Context()), blobPath(d)); CodeOf(err) != NotFound || !s.Quarantined(d) {
+	ctx, push := s.BeginPush(t.Context())
+	defer push.End()
+	if _, err := (pushDriver{s.driver, s}).Stat(ctx, blobPath(d)); CodeOf(err) != NotFound || !s.Quarantined(d) {
 		t.Errorf("a push believes a file that was written behind its back: %v", err)
 	}
 }

@@ -2,22 +2,36 @@ package storage
 
 import (
 	"context"
+	"path"
 	"strings"
+	"sync/atomic"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
 )
 
-type pushingKey struct{}
+type uploadingKey struct{}
 
-// Pushing is the context of who stores bytes under their digest. distribution
-// keeps what it finds there and throws the new bytes away; with this context it
-// finds only what is right: see [Store.ExamineWith] for what that costs.
-func Pushing(ctx context.Context) context.Context {
-	return context.WithValue(ctx, pushingKey{}, true)
+// Uploading is the context of a request to an upload. Within it, [Finishing] is
+// heard.
+func Uploading(ctx context.Context) context.Context {
+	return context.WithValue(ctx, uploadingKey{}, new(atomic.Bool))
 }
 
-func isPushing(ctx context.Context) bool { return ctx.Value(pushingKey{}) != nil }
+// Finishing says that the upload of a context has all its bytes. distribution
+// would still write down how far its hash has come, and nobody reads that any
+// more: either the blob is stored and the upload gone, or the bytes are hashed
+// again.
+func Finishing(ctx context.Context) {
+	if finishing, ok := ctx.Value(uploadingKey{}).(*atomic.Bool); ok {
+		finishing.Store(true)
+	}
+}
+
+func isFinishing(ctx context.Context) bool {
+	finishing, ok := ctx.Value(uploadingKey{}).(*atomic.Bool)
+	return ok && finishing.Load()
+}
 
 // pushDriver is what distribution stores with.
 type pushDriver struct {
@@ -26,13 +40,17 @@ type pushDriver struct {
 }
 
 // Stat implements storagedriver.StorageDriver. Damaged bytes are not there.
-func (p pushDriver) Stat(ctx context.Context, path string) (storagedriver.FileInfo, error) {
-	if d, ok := blobAt(path); ok && isPushing(ctx) {
+func (p pushDriver) Stat(ctx context.Context, at string) (storagedriver.FileInfo, error) {
+	d, ok := blobAt(at)
+	if push := pushOf(ctx); ok && push != nil {
+		if err := push.rely(ctx, d); err != nil {
+			return nil, err
+		}
 		if _, err := p.store.Examine(ctx, d, ByPush); err != nil && CodeOf(err) != NotFound && CodeOf(err) != Damaged {
 			return nil, err
 		}
 	}
-	return p.StorageDriver.Stat(ctx, path)
+	return p.StorageDriver.Stat(ctx, at)
 }
 
 // GetContent implements storagedriver.StorageDriver. Bytes that do not have
@@ -45,8 +63,14 @@ func (p pushDriver) GetContent(ctx context.Context, path string) ([]byte, error)
 	return content, err
 }
 
-// PutContent implements storagedriver.StorageDriver.
+// PutContent implements storagedriver.StorageDriver. The state of an upload's
+// hash is not written where it says nothing: of no bytes, or of an upload that
+// is finished.
 func (p pushDriver) PutContent(ctx context.Context, path string, content []byte) error {
+	if offset, ok := hashState(path); ok && (offset == "0" || isFinishing(ctx)) {
+		return nil
+	}
+	noteUpload(ctx, path)
 	err := p.StorageDriver.PutContent(ctx, path, content)
 	return p.arrived(ctx, path, err)
 }
@@ -57,10 +81,29 @@ func (p pushDriver) Move(ctx context.Context, from, to string) error {
 }
 
 func (p pushDriver) arrived(ctx context.Context, path string, err error) error {
-	if d, ok := blobAt(path); ok && err == nil {
+	d, ok := blobAt(path)
+	if !ok {
+		return err
+	}
+	if push := pushOf(ctx); push != nil {
+		push.brought(d) // also if it failed: it may be there all the same
+	}
+	if err == nil {
 		p.store.arrived(ctx, d)
 	}
 	return err
+}
+
+// hashState is the number of bytes of which a path has the state of an upload's
+// hash, if it is such a path.
+func hashState(name string) (offset string, ok bool) {
+	rest, ok := strings.CutPrefix(name, repositories+"/")
+	if !ok {
+		return "", false
+	}
+	_, rest, ok = strings.Cut(rest, "/_uploads/")
+	parts := strings.Split(rest, "/")
+	return path.Base(name), ok && len(parts) == 4 && parts[1] == "hashstates"
 }
 
 // blobAt is the digest whose bytes are at a path, if it is such a path.

@@ -322,8 +322,9 @@ func (s *Store) NoteHealed(ctx context.Context, d digest.Digest) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	rest := slices.DeleteFunc(slices.Clone(q.open[d]), func(f *Finding) bool { return slices.Contains(healed, f) })
-	if q.open[d] = rest; len(rest) == 0 {
-		delete(q.open, d)
+	delete(q.open, d)
+	if len(rest) > 0 {
+		q.open[d] = rest
 	}
 	q.some.Store(len(q.open) > 0)
 	return nil
@@ -331,7 +332,9 @@ func (s *Store) NoteHealed(ctx context.Context, d digest.Digest) error {
 
 // arrived is told of right bytes that have come under a digest.
 func (s *Store) arrived(ctx context.Context, d digest.Digest) {
-	s.verified.remember(d, s.printOf(ctx, d))
+	if print := s.printOf(ctx, d); print.file != (fileID{}) { // elsewhere, to ask would cost every push a call
+		s.verified.remember(d, print)
+	}
 	if !s.Quarantined(d) {
 		return
 	}

@@ -26,7 +26,11 @@ type Store struct {
 	identity string
 	closer   io.Closer // nil for a driver that has nothing to close
 
+	room  func() (free, size int64, err error) // nil where nobody knows
+	floor int64                                // see KeepFree
+
 	guards     guards
+	pushes     pushes
 	verified   *verified
 	quarantine quarantine
 }
@@ -47,6 +51,9 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters), verified: newVerified()}
 	if closer, ok := driver.(io.Closer); ok && kind != OpenedDriver {
 		s.closer = closer
+	}
+	if r, ok := driver.(roomy); ok {
+		s.room = r.Room
 	}
 	_, local := driver.(localFiles)
 	s.content = driverContent{s.driver, local}

@@ -28,6 +28,7 @@ const (
 // named here may not be at all: whoever adds one says what it is to know.
 var mayImport = map[string][]string{
 	"cmd/berth":         {anything},
+	"cmd/berth/remote":  {"catalog/image", "storage", "storage/reference"},
 	"cmd/berth/server":  {"catalog/index"},
 	"config":            {"config/nearest", "config/node", "config/size"},
 	"config/nearest":    {},
@@ -70,9 +71,10 @@ var onlyIn = map[string][]string{
 	"github.com/prometheus": {"cmd/berth", "cmd/berth/server"},
 	"github.com/spf13":      {"cmd/berth"},
 	"github.com/aws":        {},
+	"oras.land":             {"cmd/berth/remote"},
 	// distribution's drivers have its interface of a driver as storage does, and
 	// the redirects of one speak HTTP.
-	"net/http":                                        {"cmd/berth", "cmd/berth/server", "registry", "registry/access", "catalog/images", "catalog/images/client", "storage", "storage/local", "test/bench", "test/bench/load", "test/bench/peers", "test/harness", "test/writers"},
+	"net/http":                                        {"cmd/berth", "cmd/berth/remote", "cmd/berth/server", "registry", "registry/access", "catalog/images", "catalog/images/client", "storage", "storage/local", "test/bench", "test/bench/load", "test/bench/peers", "test/harness", "test/writers"},
 	"github.com/sirupsen":                             {"registry"}, // how distribution logs
 	distribution:                                      {"registry"},
 	distribution + "/configuration":                   {"registry", "config"},

@@ -72,13 +72,14 @@ func (i *Index) Resolve(ctx context.Context, repository, tag string) (d digest.D
 }
 
 // ByUUID implements index.Reader.
-func (i *Index) ByUUID(ctx context.Context, id uuid.UUID) (e index.Entry, err error) {
+func (i *Index) ByUUID(ctx context.Context, id uuid.UUID, within []string) (e index.Entry, err error) {
 	err = i.view(ctx, "by_uuid", func(tx *bbolt.Tx) error {
+		// Up to the answer, the same is done for what is not there.
 		v := tx.Bucket(bucketUUIDs).Get(id[:])
-		if v == nil {
+		name, encoded := split(v)
+		if may := index.Within(within, name); v == nil || !may {
 			return index.ErrNotFound
 		}
-		name, encoded := split(v)
 		e, _, err = entry(tx, name, digest.Digest(encoded))
 		return err
 	})

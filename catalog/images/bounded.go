@@ -39,13 +39,13 @@ func (b bounded) Tagged(ctx context.Context, repository, tag string) (e index.En
 	return b.Catalog.Tagged(ctx, repository, tag)
 }
 
-func (b bounded) ByUUID(ctx context.Context, id uuid.UUID) (e index.Entry, err error) {
+func (b bounded) ByUUID(ctx context.Context, id uuid.UUID, within []string) (e index.Entry, err error) {
 	free, err := b.memory.Work(ctx, readBytes)
 	if err != nil {
 		return e, err
 	}
 	defer free()
-	return b.Catalog.ByUUID(ctx, id)
+	return b.Catalog.ByUUID(ctx, id, within)
 }
 
 func (b bounded) ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]index.Entry, error) {

@@ -68,8 +68,8 @@ func (f *fake) Tagged(ctx context.Context, repository, tag string) (index.Entry,
 	})
 }
 
-func (f *fake) ByUUID(ctx context.Context, id uuid.UUID) (index.Entry, error) {
-	return f.find(ctx, f.entries, func(e index.Entry) bool { return e.UUID() == id })
+func (f *fake) ByUUID(ctx context.Context, id uuid.UUID, within []string) (index.Entry, error) {
+	return f.find(ctx, f.entries, func(e index.Entry) bool { return e.UUID() == id && index.Within(within, e.Repository) })
 }
 
 func (f *fake) ByDigest(ctx context.Context, dgst digest.Digest, within []string, after string, n int) ([]index.Entry, error) {

@@ -20,8 +20,8 @@ type slow struct{ *fake }
 
 const slowness = 30 * time.Millisecond
 
-func (s slow) ByUUID(ctx context.Context, id uuid.UUID) (index.Entry, error) {
-	e, err := s.fake.ByUUID(ctx, id)
+func (s slow) ByUUID(ctx context.Context, id uuid.UUID, within []string) (index.Entry, error) {
+	e, err := s.fake.ByUUID(ctx, id, within)
 	if err == nil {
 		time.Sleep(slowness)
 	}

@@ -40,8 +40,9 @@ type Catalog interface {
 	Resolve(ctx context.Context, repository, tag string) (digest.Digest, error)
 	// Tagged returns the image that a tag points to, or [index.ErrNotFound].
 	Tagged(ctx context.Context, repository, tag string) (index.Entry, error)
-	// ByUUID returns the image with a UUID, or [index.ErrNotFound].
-	ByUUID(ctx context.Context, id uuid.UUID) (index.Entry, error)
+	// ByUUID returns the image with a UUID, or [index.ErrNotFound], which costs as
+	// much whether it is not there or not within, as in [index.Query].
+	ByUUID(ctx context.Context, id uuid.UUID, within []string) (index.Entry, error)
 	// ByDigest returns the images with a digest in the repositories that come
 	// after the given one, ordered by repository, at most n; none only at the
 	// end.

@@ -195,10 +195,7 @@ func (c *call) one(ctx context.Context, it item) (index.Entry, error) {
 func (c *call) walk(ctx context.Context, it item, try func(e index.Entry, whole bool) (bool, error)) error {
 	if it.uuid != "" {
 		id, _ := parseUUID(it.uuid) // checked when it was read
-		e, err := c.catalog.ByUUID(ctx, id)
-		if err == nil && !c.caller.MayRead(e.Repository) {
-			return index.ErrNotFound
-		}
+		e, err := c.catalog.ByUUID(ctx, id, c.caller.Readable())
 		if err == nil && it.named() {
 			err = c.meant(ctx, it, e)
 		}

@@ -36,8 +36,10 @@ type Reader interface {
 	Entry(ctx context.Context, repository string, dgst digest.Digest) (Entry, error)
 	// Tagged returns the image that a tag points to, or ErrNotFound.
 	Tagged(ctx context.Context, repository, tag string) (Entry, error)
-	// ByUUID returns the image with a UUID, or ErrNotFound.
-	ByUUID(ctx context.Context, id uuid.UUID) (Entry, error)
+	// ByUUID returns the image with a UUID, or ErrNotFound. within limits it as in
+	// Query, and what is not within costs as much as what is not there: how long
+	// it took must not tell of images that are somebody else's.
+	ByUUID(ctx context.Context, id uuid.UUID, within []string) (Entry, error)
 	// ByDigest returns the images with a digest in the repositories that come
 	// after the given one by name, at most n, and no more once they come to
 	// [BatchBytes]; none only at the end. within limits them as in Query.

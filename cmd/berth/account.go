@@ -21,9 +21,9 @@ type accountHooks struct {
 	// officialFolder reports whether there is a folder of official images by that
 	// name: an account of the same name would make short names ambiguous.
 	officialFolder func(ctx context.Context, c *config.Config, name string) (bool, error)
-	// used says how much an account's namespace holds. It is nil, or returns
-	// nil, where that is not known; the commands leave it out then.
-	used func(ctx context.Context, c *config.Config, name string) (*usage, error)
+	// used says how much the namespaces of accounts hold, or, with no map, why that
+	// is not known; the commands leave it out then.
+	used func(ctx context.Context, c *config.Config, names []string) (used map[string]usage, unknown string, err error)
 }
 
 // usage is what a namespace holds.
@@ -55,7 +55,7 @@ else sees. Everyone with an account may pull the official images (official/…).
 Administrators may do everything; other accounts can be granted more.
 
 These commands change the accounts file (accounts.file, by default accounts.yaml
-in the data folder) and need no running registry. One that runs takes over what
+in the data folder) and need no registry that runs. One that runs takes over what
 they change at once, without a restart: a revoked token is refused from the next
 request on. The file holds no secrets, only hashes of them.`,
 		Example: `  # close the registry, with an administrator
@@ -78,7 +78,7 @@ request on. The file holds no secrets, only hashes of them.`,
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.PersistentPostRunE = a.audit
 	cmd.AddCommand(a.newAdd(), a.newList(), a.newShow(), a.newRemove(), a.newToken(), a.newGrant(), a.newRevoke(),
-		a.newPublish(), a.newUnpublish())
+		a.newQuota(), a.newRename(), a.newPublish(), a.newUnpublish())
 	return cmd
 }
 
@@ -107,6 +107,15 @@ func (a *account) read(c *config.Config) (*access.File, error) {
 		return nil, fmt.Errorf("there are no accounts yet (%s): the registry is open; berth account add NAME --admin makes the first", c.Accounts.File)
 	}
 	return file, err
+}
+
+// used says what an account's namespace holds, nil and why if that is not known.
+func (a *account) used(ctx context.Context, c *config.Config, name string) (*usage, string, error) {
+	all, unknown, err := a.hooks.used(ctx, c, []string{name})
+	if used, ok := all[name]; ok {
+		return &used, "", err
+	}
+	return nil, unknown, err
 }
 
 // edit changes one account.

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/berth-oci/berth/config"
+	"github.com/berth-oci/berth/config/size"
 	"github.com/berth-oci/berth/registry/access"
 )
 
@@ -40,24 +41,28 @@ registry.`,
 			added := access.Account{Name: args[0], Admin: admin}
 			if quota != "" {
 				var err error
-				if added.Quota, err = access.ParseQuota(quota); err != nil {
+				if added.Quota, err = parseQuota(quota); err != nil {
 					return fmt.Errorf("--quota %w", err)
 				}
 			}
-			return a.add(cmd, added, token)
+			return a.add(cmd, added, quota == "", token)
 		},
 	}
 	cmd.Flags().BoolVar(&admin, "admin", false, "let the account do everything, in every namespace")
-	cmd.Flags().StringVar(&quota, "quota", "", "how much the namespace may hold: 10GiB (KiB, MiB, GiB, TiB; default no limit)")
+	cmd.Flags().StringVar(&quota, "quota", "", "how much the namespace may hold: 10GiB (KiB, MiB, GiB, TiB), or none (default what accounts.default_quotas says, else no limit)")
 	token.flags(cmd, "default")
 	return cmd
 }
 
-// add adds an account with one token, and prints both.
-func (a *account) add(cmd *cobra.Command, added access.Account, token tokenFlags) error {
+// add adds an account with one token, and prints both. With byDefault, its quota is
+// that of the configuration.
+func (a *account) add(cmd *cobra.Command, added access.Account, byDefault bool, token tokenFlags) error {
 	c, err := a.load()
 	if err != nil {
 		return err
+	}
+	if byDefault {
+		added.Quota = c.Accounts.DefaultQuotas.Of(added.Name)
 	}
 	t, secret, err := token.make()
 	if err != nil {
@@ -88,6 +93,9 @@ func (a *account) add(cmd *cobra.Command, added access.Account, token tokenFlags
 			kind = "administrator"
 		}
 		fmt.Fprintf(w, "Added the %s %s (%s).\n", kind, added.Name, c.Accounts.File)
+		if byDefault && added.Quota != 0 {
+			fmt.Fprintf(w, "It may hold %s (accounts.default_quotas).\n", size.Format(added.Quota))
+		}
 		if first {
 			fmt.Fprint(w, closes(c))
 			if !added.Admin {

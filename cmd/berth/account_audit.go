@@ -34,6 +34,9 @@ func (a *account) audit(cmd *cobra.Command, args []string) error {
 		Action: strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" "), Client: "local",
 		Detail: strings.Join(args, " "),
 	}
+	if purge, err := cmd.Flags().GetBool("purge"); err == nil && purge {
+		e.Detail += " --purge"
+	}
 	if who, err := user.Current(); err == nil {
 		e.Client += " user " + who.Username
 	}

@@ -74,13 +74,13 @@ func (a *account) newList() *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, file, err := a.loadFile()
+			c, file, err := a.loadFile()
 			if err != nil {
 				return err
 			}
-			forms := []accountOutput{}
-			for _, account := range file.Accounts {
-				forms = append(forms, outputOf(account, publicOf(file, account.Name), nil))
+			forms, err := a.outputs(cmd, c, file)
+			if err != nil {
+				return err
 			}
 			v := struct {
 				Accounts []accountOutput `json:"accounts"`
@@ -91,22 +91,62 @@ func (a *account) newList() *cobra.Command {
 					fmt.Fprintln(w, "no accounts: nobody can log in; berth account add NAME --admin adds one")
 					return
 				}
-				t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(t, "NAME\tADMIN\tQUOTA\tTOKENS\tREADS\tWRITES")
-				for _, f := range forms {
-					admin := "-"
-					if f.Admin {
-						admin = "yes"
-					}
-					fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\n", f.Name, admin, quotaText(f.Quota), len(f.Tokens), names(f.Read), names(f.Write))
-				}
-				_ = t.Flush()
+				printAccounts(w, forms)
 				if len(file.Public) > 0 {
 					fmt.Fprintf(w, "\npublic, also without an account: %s\n", names(file.Public))
 				}
 			})
 		},
 	}
+}
+
+// outputs are all accounts with what they use, if that is known.
+func (a *account) outputs(cmd *cobra.Command, c *config.Config, file *access.File) ([]accountOutput, error) {
+	all := make([]string, len(file.Accounts))
+	for i, account := range file.Accounts {
+		all[i] = account.Name
+	}
+	used, unknown, err := a.hooks.used(cmd.Context(), c, all)
+	if err != nil {
+		return nil, err
+	}
+	sayUnknown(cmd, unknown)
+	forms := []accountOutput{}
+	for _, account := range file.Accounts {
+		f := outputOf(account, publicOf(file, account.Name), nil)
+		if u, ok := used[account.Name]; ok {
+			f.Used = &u
+		}
+		forms = append(forms, f)
+	}
+	return forms, nil
+}
+
+// sayUnknown says why it is not said what is used.
+func sayUnknown(cmd *cobra.Command, why string) {
+	if why != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "What is used is not known: %s.\n", why)
+	}
+}
+
+func printAccounts(w io.Writer, forms []accountOutput) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	columns, known := "TOKENS\tREADS\tWRITES\n", len(forms) > 0 && forms[0].Used != nil
+	if known {
+		columns = "USED\t" + columns
+	}
+	fmt.Fprint(t, "NAME\tADMIN\tQUOTA\t"+columns)
+	for _, f := range forms {
+		admin, used := "-", ""
+		if f.Admin {
+			admin = "yes"
+		}
+		if known {
+			used = size.Text(f.Used.Bytes) + "\t"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s%d\t%s\t%s\n", f.Name, admin, quotaText(f.Quota), used, len(f.Tokens), names(f.Read), names(f.Write))
+	}
+	_ = t.Flush()
 }
 
 // find reads one account, the file that it is in, and the configuration that says
@@ -132,12 +172,11 @@ func (a *account) newShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var used *usage
-			if a.hooks.used != nil {
-				if used, err = a.hooks.used(cmd.Context(), c, account.Name); err != nil {
-					return err
-				}
+			used, unknown, err := a.used(cmd.Context(), c, account.Name)
+			if err != nil {
+				return err
 			}
+			sayUnknown(cmd, unknown)
 			f := outputOf(*account, publicOf(file, account.Name), used)
 			return a.print(cmd, f, func(w io.Writer) { f.print(w) })
 		},

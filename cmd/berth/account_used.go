@@ -2,87 +2,89 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
-	"strings"
-	"time"
 
 	"github.com/berth-oci/berth/catalog/bolt"
 	"github.com/berth-oci/berth/config"
-	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
 )
 
-// usedBy says what an account's namespace holds: a berth that runs on the same
-// configuration is asked, else the index is read. It is nil if neither is there.
-func usedBy(ctx context.Context, c *config.Config, name string) (*usage, error) {
-	if used := askUsed(ctx, c, name); used != nil {
-		return used, nil
+// usedBy says what the namespaces of accounts hold: a berth that runs with the
+// same configuration is asked, else the index is read. Where neither can be,
+// unknown says why.
+func usedBy(ctx context.Context, c *config.Config, names []string) (used map[string]usage, unknown string, err error) {
+	if used := askUsed(ctx, c, names); used != nil {
+		return used, "", nil
 	}
-	return readUsed(ctx, c, name)
+	used, why, err := readUsed(ctx, c, names)
+	if used == nil && err == nil {
+		unknown = fmt.Sprintf("no berth with this data folder answers at %s, and %s", c.HTTP.Listen, why)
+	}
+	return used, unknown, err
 }
 
-// askUsed asks a running berth, by a token that only who can read its secret
-// can make.
-func askUsed(ctx context.Context, c *config.Config, name string) *usage {
-	secret, err := keptSecret(c)
-	if err != nil || secret == "" {
+// askUsed returns nil if nobody can be asked.
+func askUsed(ctx context.Context, c *config.Config, names []string) map[string]usage {
+	l := newLocal(c)
+	if l == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	url := strings.TrimSuffix(readyURL(c), "/readyz") + "/v1/users/quotas"
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil
+	all := make(map[string]usage, len(names))
+	for _, name := range names {
+		var answer struct {
+			Data struct {
+				Quotas []struct {
+					Used struct {
+						Bytes  int64 `json:"image_storage_bytes"`
+						Images int64 `json:"images"`
+					} `json:"used"`
+				} `json:"quotas"`
+			} `json:"data"`
+		}
+		if err := l.get(ctx, name, "/v1/users/quotas", &answer); err != nil || len(answer.Data.Quotas) != 1 {
+			return nil
+		}
+		used := answer.Data.Quotas[0].Used
+		all[name] = usage{Bytes: used.Bytes, Images: used.Images}
 	}
-	gate := access.NewGate(nil, access.GateOptions{Secret: []byte(secret)})
-	r.Header.Set("Authorization", "Bearer "+gate.SignLocal(name))
-	// The certificate is for the public name, and what is asked stays here.
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	response, err := client.Do(r)
-	if err != nil {
-		return nil
-	}
-	defer response.Body.Close()
-	var answer struct {
-		Data struct {
-			Quotas []struct {
-				Used struct {
-					Bytes  int64 `json:"image_storage_bytes"`
-					Images int64 `json:"images"`
-				} `json:"used"`
-			} `json:"quotas"`
-		} `json:"data"`
-	}
-	if response.StatusCode != http.StatusOK || json.NewDecoder(response.Body).Decode(&answer) != nil || len(answer.Data.Quotas) != 1 {
-		return nil
-	}
-	used := answer.Data.Quotas[0].Used
-	return &usage{Bytes: used.Bytes, Images: used.Images}
+	return all
 }
 
-// readUsed reads the index, if nobody has it open.
-func readUsed(ctx context.Context, c *config.Config, name string) (*usage, error) {
+// readUsed reads the index, if nobody has it open. It returns nil, and why, if
+// it cannot be read.
+func readUsed(ctx context.Context, c *config.Config, names []string) (all map[string]usage, why string, err error) {
 	if _, err := os.Stat(c.Catalog.Path); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, "there is no index in " + c.Catalog.Path, nil
+	}
+	if where, _ := concerned(c); where == registryRunning || where == registryOther {
+		return nil, "the index is in use by one that does not", nil
 	}
 	section, err := c.DistributionStorage()
-	if err != nil || section.Type() == "inmemory" {
-		return nil, err
+	if err != nil {
+		return nil, "", err
+	}
+	if section.Type() == "inmemory" {
+		return nil, "its storage is in memory", nil
 	}
 	store, err := storage.Open(ctx, section.Type(), section.Parameters())
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
+	defer store.Close()
 	index, err := bolt.Open(c.Catalog.Path, store.Identity())
 	if err != nil {
-		return nil, nil // in use, or of another place: not known
+		return nil, "the index cannot be read: " + err.Error(), nil
 	}
-	held, err := index.Usage(ctx, name)
-	return &usage{Bytes: held.Bytes, Images: held.Images}, errors.Join(err, index.Close())
+	all = make(map[string]usage, len(names))
+	for _, name := range names {
+		held, err := index.Usage(ctx, name)
+		if err != nil {
+			return nil, "", errors.Join(err, index.Close())
+		}
+		all[name] = usage{Bytes: held.Bytes, Images: held.Images}
+	}
+	return all, "", index.Close()
 }

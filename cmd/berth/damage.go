@@ -33,3 +33,16 @@ func watchDamage(store *storage.Store, metrics *prometheus.Registry, log *slog.L
 		log.Info("damage is healed: the right bytes were pushed", "digest", f.Digest, "found", f.Found)
 	})
 }
+
+// countRoom registers gauges of the disk of local files.
+func countRoom(store *storage.Store, metrics *prometheus.Registry) {
+	if _, _, ok := store.FreeBytes(); !ok {
+		return
+	}
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "berth_storage_free_bytes", Help: "Bytes free on the disk of the images.",
+	}, func() float64 {
+		free, _, _ := store.FreeBytes()
+		return float64(free)
+	}))
+}

@@ -9,7 +9,8 @@ import (
 	"github.com/berth-oci/berth/config"
 )
 
-// home is the folders that a berth keeps everything in. They are opened once: a
+// home is the folders that a berth keeps everything in, and the file of the
+// index, which may be elsewhere. They are opened once: a
 // folder that is moved away, unmounted or replaced is another one than that from
 // then on, and what is written by its path would go where nobody looks for it.
 type home struct {
@@ -24,13 +25,21 @@ func enter(c *config.Config) (*home, error) {
 		paths = append(paths, fmt.Sprint(root))
 	}
 	for _, path := range paths {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("open the folder: %w", err), h.leave())
+		if err := h.add(path); err != nil {
+			return nil, errors.Join(err, h.leave())
 		}
-		h.folders = append(h.folders, f)
 	}
 	return h, nil
+}
+
+// add opens one more folder, or a file in which something is kept.
+func (h *home) add(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("open the folder: %w", err)
+	}
+	h.folders = append(h.folders, f)
+	return nil
 }
 
 // there returns an error while one of the folders is not where it was.
@@ -38,20 +47,27 @@ func (h *home) there() error {
 	for _, f := range h.folders {
 		now, err := os.Stat(f.Name())
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("the folder %s is gone: it was there at the start; nothing is written until it is back", f.Name())
+			return fmt.Errorf("%s is gone: it was there at the start; nothing is written until it is back", f.Name())
 		}
 		if err != nil {
-			return fmt.Errorf("the folder %s cannot be looked at: %w", f.Name(), err)
+			return fmt.Errorf("%s cannot be looked at: %w", f.Name(), err)
 		}
 		begin, err := f.Stat()
 		if err != nil {
-			return fmt.Errorf("the folder %s of the start cannot be looked at: %w", f.Name(), err)
+			return fmt.Errorf("%s of the start cannot be looked at: %w", f.Name(), err)
 		}
 		if !os.SameFile(begin, now) {
-			return fmt.Errorf("%s is another folder than at the start: nothing is written until that one is back, or berth is started again", f.Name())
+			return fmt.Errorf("%s is another %s than at the start: nothing is written until that one is back, or berth is started again", f.Name(), kindOf(begin))
 		}
 	}
 	return nil
+}
+
+func kindOf(info fs.FileInfo) string {
+	if info.IsDir() {
+		return "folder"
+	}
+	return "file"
 }
 
 func (h *home) leave() error {

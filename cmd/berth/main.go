@@ -24,7 +24,7 @@ func main() {
 		if !errors.Is(err, errSilent) {
 			fmt.Fprintf(os.Stderr, "berth: %v\n", err)
 		}
-		os.Exit(1)
+		os.Exit(exitStatus(err))
 	}
 }
 
@@ -52,8 +52,10 @@ client; ask its images API which exist and what each needs to boot.`,
 	}
 	root.SetVersionTemplate("berth {{.Version}}\n")
 	root.Version = version()
-	root.AddCommand(newServe(), newConfig(), newHealthcheck(), newAccount(accountHooks{officialFolder: officialFolder, used: usedBy}), newVersion())
+	images := newImagesCommand()
+	root.AddCommand(newServe(), newConfig(), newHealthcheck(), newAccount(accountHooks{officialFolder: officialFolder, used: usedBy}), images, newVersion())
 	refuseUnknown(root)
+	images.Args = usageOf(images.Args)
 	return root
 }
 

@@ -75,7 +75,9 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		return err
 	}
 	b.closers = append(b.closers, b.store.Close)
+	b.store.KeepFree(int64(c.Storage.FreeFloor))
 	watchDamage(b.store, metrics, log)
+	countRoom(b.store, metrics)
 	if b.home, err = enter(c); err != nil {
 		return err
 	}
@@ -85,6 +87,10 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 		return err
 	}
 	if err := b.openCatalog(ctx, c, metrics, log, stderr); err != nil {
+		return err
+	}
+	b.measure(c, metrics)
+	if err := b.home.add(c.Catalog.Path); err != nil {
 		return err
 	}
 	b.shed = server.NewShed(metrics)

@@ -138,7 +138,27 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 			o.MetricsListener = l
 		}
 	}
+	if c.Debug.Listen != "" {
+		var err error
+		if o.Debug, err = listenForDebug(c.Debug.Listen); err != nil {
+			return nil, err
+		}
+		log.Info("profiles are served to this machine", "at", "http://"+o.Debug.Addr().String()+"/debug/pprof/")
+	}
 	return server.New(o), nil
+}
+
+// listenForDebug listens where only this machine comes: also localhost may stand
+// for another address.
+func listenForDebug(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("debug.listen: cannot listen on %s: %w", address, err)
+	}
+	if at := l.Addr().String(); !config.Loopback(at) {
+		return nil, errors.Join(fmt.Errorf("debug.listen: %s is %s, which other machines can reach; give 127.0.0.1 as the host", address, at), l.Close())
+	}
+	return l, nil
 }
 
 func newImages(c *config.Config, b *berth, log *slog.Logger) http.Handler {

@@ -62,7 +62,12 @@ func look(path string) *stamp {
 	return stampOf(info, err)
 }
 
+// stampOf makes a stamp of what one call has said: that there is no file is the
+// same from whichever call.
 func stampOf(info fs.FileInfo, err error) *stamp {
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fs.ErrNotExist
+	}
 	if err != nil {
 		return &stamp{err: err.Error()}
 	}
@@ -121,10 +126,22 @@ func (a *Accounts) Reload() error {
 	if !a.Closed() && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	a.problem = ""
 	if err != nil {
 		a.problem = err.Error()
 	}
 	return err
+}
+
+// Problem is what is wrong with the file while what was in force before it
+// still is, nil while the file itself is.
+func (a *Accounts) Problem() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.problem == "" {
+		return nil
+	}
+	return errors.New(a.problem)
 }
 
 // fresh is what the file says now, as far as a look at it tells. A revoked

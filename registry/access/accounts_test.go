@@ -27,6 +27,34 @@ func has(a *Accounts, name string) func() bool {
 
 const one = "accounts: [{name: one}]\n"
 
+// TestNotReadAgain checks that a request does not read the file again, of which
+// a look says that it is as it was, or that there is still none.
+func TestNotReadAgain(t *testing.T) {
+	for what, prepare := range map[string]func(path string){
+		"no file": func(string) {},
+		"a file": func(path string) {
+			write(t, path, one)
+			old := time.Now().Add(-time.Hour)
+			if err := os.Chtimes(path, old, old); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		path := filepath.Join(t.TempDir(), "accounts.yaml")
+		prepare(path)
+		a, _ := opened(t, path)
+		seen := a.seen.Load()
+		a.fresh()
+		if a.seen.Load() != seen {
+			t.Errorf("%s: read again", what)
+		}
+		write(t, path, strings.ReplaceAll(one, "one", "three"))
+		if _, ok := a.fresh().Account("three"); !ok {
+			t.Errorf("%s: a change is not seen by the next request", what)
+		}
+	}
+}
+
 func TestReload(t *testing.T) { synctest.Test(t, testReload) }
 
 func testReload(t *testing.T) {

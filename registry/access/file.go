@@ -3,6 +3,7 @@ package access
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/berth-oci/berth/storage/reference"
 )
@@ -60,6 +61,56 @@ func (f *File) Remove(name string) error {
 	f.Accounts = slices.DeleteFunc(f.Accounts, func(a Account) bool { return a.Name == name })
 	f.Public = slices.DeleteFunc(f.Public, func(r string) bool { return reference.Namespace(r) == name })
 	return nil
+}
+
+// Rename gives an account another name. If its namespace goes along, what others
+// were granted in it, and what is public of it, is renamed too; if not, that
+// stays, and the account may go on writing there. The error says that there is
+// no such account, or that the new name is taken or no good.
+func (f *File) Rename(from, to string, namespace bool) error {
+	account, err := f.Account(from)
+	if err != nil {
+		return err
+	}
+	if err := CheckName(to); err != nil {
+		return err
+	}
+	if _, err := f.Account(to); err == nil {
+		return fmt.Errorf("there is an account %s already", to)
+	}
+	account.Name = to
+	if !namespace {
+		return Grant(&account.Write, from)
+	}
+	renamed := func(names []string) []string {
+		for i, name := range names {
+			if reference.Namespace(name) == from {
+				names[i] = to + strings.TrimPrefix(name, from)
+			}
+		}
+		slices.Sort(names)
+		return slices.Compact(names)
+	}
+	f.Public = renamed(f.Public)
+	for i := range f.Accounts {
+		f.Accounts[i].Read, f.Accounts[i].Write = renamed(f.Accounts[i].Read), renamed(f.Accounts[i].Write)
+	}
+	return nil
+}
+
+// RevokeAll takes back whatever is granted in a namespace, and returns the
+// accounts that had some of it.
+func (f *File) RevokeAll(namespace string) (accounts []string) {
+	inside := func(name string) bool { return reference.Namespace(name) == namespace }
+	for i := range f.Accounts {
+		a := &f.Accounts[i]
+		had := len(a.Read) + len(a.Write)
+		a.Read, a.Write = slices.DeleteFunc(a.Read, inside), slices.DeleteFunc(a.Write, inside)
+		if len(a.Read)+len(a.Write) < had {
+			accounts = append(accounts, a.Name)
+		}
+	}
+	return accounts
 }
 
 // AddToken adds a token. The error says that its label is taken or no good.

@@ -48,7 +48,9 @@ func (s *stored) pusher() storagedriver.StorageDriver {
 // push stores bytes as distribution does: only if it finds none.
 func (s *stored) push(content string) digest.Digest {
 	s.t.Helper()
-	d, ctx := digest.FromString(content), storage.Pushing(s.t.Context())
+	d := digest.FromString(content)
+	ctx, push := s.BeginPush(s.t.Context())
+	defer push.End()
 	_, err := s.pusher().Stat(ctx, dataPath(d))
 	if err != nil && !missing(err) {
 		s.t.Fatal(err)

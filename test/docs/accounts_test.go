@@ -32,7 +32,7 @@ func TestAccounts(t *testing.T) {
 		{"BEARER=$(", []string{`"tags":["alice/hello:latest"]`}, nil},
 		{"official/python", nil, nil},
 		{"account publish", []string{"alice/hello is public now", hello, "alice/hello is not public any more."}, []string{"official", "nginx"}},
-		{"/v1/users/quotas\nberth account show", []string{`"hard":{"image_storage_bytes":10737418240,`, `"images":1`, "10GiB", "in 1 image"}, nil},
+		{"/v1/users/quotas\nberth account show", []string{`"hard":{"image_storage_bytes":10737418240,`, `"images":1`, "10GiB", "in 1 image", "alice may hold 20GiB now.", "USED"}, nil},
 		{"LAPTOP=$(", []string{`Revoked the token "laptop" of alice.`, "401\n", "ci "}, []string{"laptop  "}},
 		{"CAROL=$(", []string{`"image_storage_bytes":1073741824`}, []string{"error"}},
 	})

@@ -112,7 +112,7 @@ func (g guide) shell(t *testing.T, script string) (stdout, stderr string, err er
 	cmd.Env = append(goEnv(t),
 		"PATH="+filepath.Dir(harness.Binary(t))+":"+os.Getenv("PATH"), "HOME="+home, "XDG_RUNTIME_DIR="+home,
 		"REGISTRY_AUTH_FILE="+filepath.Join(home, "auth.json"), "no_proxy=127.0.0.1",
-		"ADDRESS="+g.host, "BERTH_HTTP_LISTEN="+g.host)
+		"ADDRESS="+g.host, "BERTH_HTTP_LISTEN="+g.host, "BERTH_HOST="+g.host)
 	held, hold, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -121,6 +121,7 @@ tar -tzf backup.tar.gz
 			"berth_http_sent_bytes_total ", "berth_index_operations_total{", "berth_index_operation_duration_seconds_count{",
 			`berth_images{kind="unikernel"} 0`, `berth_images{kind="rom"} 0`, `berth_repositories{kind="unikernel"} 0`,
 			`berth_repositories{kind="other"} 0`, "berth_manifests 0", "berth_shed_requests_total{", "berth_connections ", "berth_requests_in_flight{", "berth_limit{", "berth_build_info{", "go_", "process_"}, nil},
+		{"berth images cp", []string{"me/hello:v1: 5 parts copied", "args       /server -p 8080", "me/hello:stable is sha256:", "/me/hello:stable.\n"}, []string{"hint"}},
 		{"tar -C berth-data", nil, nil},
 		{"mkdir restored", []string{"restored/accounts.yaml\n", "restored/upload.secret\n"}, nil},
 		{"--data restored", nil, nil},

@@ -246,7 +246,7 @@ func newFullDisk(t *testing.T, images ...harness.Image) *fullDisk {
 	d.filler, err = os.Create(filepath.Join(disk, "filler"))
 	d.must(err)
 	t.Cleanup(func() { _ = d.filler.Close() })
-	d.b = harness.Start(t, harness.WithData(data))
+	d.b = harness.Start(t, harness.WithData(data), harness.WithEnv("BERTH_STORAGE_FREE_FLOOR=0")) // to the last byte
 	d.Client = harness.NewClient(d.b.URL)
 	for _, tag := range []string{"v1", "v2"} {
 		for i, image := range images {

@@ -34,8 +34,15 @@ func (a Account) Wrong() Account {
 // runs, and decodes what it prints. It must succeed.
 func AccountCommand(t testing.TB, b *Berth, into any, args ...string) {
 	t.Helper()
+	AccountCommandSaying(t, b, into, "", args...)
+}
+
+// AccountCommandSaying does the same with a command that says something beside
+// what it prints.
+func AccountCommandSaying(t testing.TB, b *Berth, into any, says string, args ...string) {
+	t.Helper()
 	stdout, stderr, code := CommandLine(t, append([]string{"BERTH_HTTP_LISTEN=" + b.Host}, b.Env...), append([]string{"account", "--data", b.Data, "--output", "json"}, args...)...)
-	if code != 0 || stderr != "" {
+	if code != 0 || stderr != says {
 		t.Fatalf("berth account %s: exited with %d and said %s", strings.Join(args, " "), code, stderr)
 	}
 	if into == nil {

@@ -116,3 +116,23 @@ func RunTool(t testing.TB, cmd *exec.Cmd) string {
 func Skopeo(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "skopeo", append([]string{"--insecure-policy", "copy", "--all"}, args...)...)
 }
+
+// CommandKilled runs berth, and kills it when something has happened.
+func CommandKilled(t testing.TB, env []string, happened <-chan struct{}, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(TestContext(t), Binary(t), args...)
+	cmd.Env = append([]string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH")}, env...)
+	cmd.Dir = t.TempDir()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case <-happened:
+		_ = cmd.Process.Kill()
+		<-ended
+	case err := <-ended:
+		t.Fatalf("berth %s ended before: %v", strings.Join(args, " "), err)
+	}
+}

@@ -70,6 +70,16 @@ func TestDataFolderMoved(t *testing.T) {
 		}
 		wants("with "+here+" back", http.StatusOK, http.StatusAccepted)
 	}
+	// The index is a file in it, or elsewhere.
+	catalog := filepath.Join(data, "catalog.db")
+	if err := os.Rename(catalog, away); err != nil {
+		t.Fatal(err)
+	}
+	wants("without the index", http.StatusServiceUnavailable, http.StatusServiceUnavailable)
+	if err := os.Rename(away, catalog); err != nil {
+		t.Fatal(err)
+	}
+	wants("with the index back", http.StatusOK, http.StatusAccepted)
 	if log := b.Log.String(); !strings.Contains(log, "is another folder than at the start") || !strings.Contains(log, "is gone") {
 		t.Errorf("the log does not say why:\n%s", log)
 	}

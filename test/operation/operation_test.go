@@ -165,6 +165,8 @@ func TestMetrics(t *testing.T) {
 		`berth_http_request_duration_seconds_count{route="images_v1"}`, "berth_http_received_bytes_total",
 		"berth_http_sent_bytes_total", `berth_index_operations_total{operation="list",result="ok"}`,
 		`berth_index_operation_duration_seconds_count{operation="list"}`, "go_goroutines", "process_resident_memory_bytes",
+		`berth_disk_free_bytes{folder="data"}`, `berth_disk_size_bytes{folder="data"}`,
+		`berth_disk_free_bytes{folder="storage"}`, `berth_disk_size_bytes{folder="storage"}`, "berth_index_size_bytes",
 	} {
 		if value := first[name]; value == "" || value == "0" {
 			t.Errorf("%s is %q", name, value)

@@ -91,7 +91,7 @@ func look(ctx context.Context, w *World) (string, error) {
 	entries, _, err := w.List(ctx, index.Query{}, "", 100)
 	say("list", brief(entries...), err)
 	for _, e := range entries {
-		found, err := w.ByUUID(ctx, e.UUID())
+		found, err := w.ByUUID(ctx, e.UUID(), nil)
 		say("uuid", brief(found), err)
 		all, err := w.ByDigest(ctx, e.Digest, nil, "", 9)
 		say("digest", brief(all...), err)

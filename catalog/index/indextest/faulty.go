@@ -133,8 +133,8 @@ func (f *Faulty) Tagged(ctx context.Context, repository, tag string) (index.Entr
 	return get(f, "Tagged", func() (index.Entry, error) { return f.Index.Tagged(ctx, repository, tag) })
 }
 
-func (f *Faulty) ByUUID(ctx context.Context, id uuid.UUID) (index.Entry, error) {
-	return get(f, "ByUUID", func() (index.Entry, error) { return f.Index.ByUUID(ctx, id) })
+func (f *Faulty) ByUUID(ctx context.Context, id uuid.UUID, within []string) (index.Entry, error) {
+	return get(f, "ByUUID", func() (index.Entry, error) { return f.Index.ByUUID(ctx, id, within) })
 }
 
 func (f *Faulty) ByDigest(ctx context.Context, d digest.Digest, within []string, after string, n int) ([]index.Entry, error) {

@@ -30,8 +30,14 @@ func checkLookups(t *testing.T, x index.Index, m model) {
 			if err != nil || !slices.Equal(e.Tags, r.tagsOf(d)) || !e.Image.Created.Equal(p.Image.Created) {
 				t.Fatalf("%s@%s: %+v, %v", name, d, e, err)
 			}
-			if found, err := x.ByUUID(ctx, e.UUID()); err != nil || found.Repository != name || found.Digest != d {
+			if found, err := x.ByUUID(ctx, e.UUID(), nil); err != nil || found.Repository != name || found.Digest != d {
 				t.Fatalf("uuid of %s@%s: %+v, %v", name, d, found, err)
+			}
+			for _, within := range [][]string{{}, {"alice"}, {"alice/app", "official"}, {"zoe", name}} {
+				found, err := x.ByUUID(ctx, e.UUID(), within)
+				if index.Within(within, name) != (err == nil) || err != nil && !errors.Is(err, index.ErrNotFound) || err == nil && found.Digest != d {
+					t.Fatalf("uuid of %s@%s within %q: %+v, %v", name, d, within, found, err)
+				}
 			}
 			for _, tag := range e.Tags {
 				if found, err := x.Tagged(ctx, name, tag); err != nil || found.Digest != d {

@@ -42,6 +42,10 @@ type Options struct {
 	// Shed counts who is refused; nil registers one with Metrics.
 	Shed *Shed
 
+	// Debug is a listener for profiles, which only this machine may reach. Nil
+	// means that there are none.
+	Debug net.Listener
+
 	// Pace is what clients are held to; all of it must be above 0.
 	Pace Pace
 	// Limits bound how many they may be.
@@ -67,6 +71,7 @@ type Server struct {
 	options           Options
 	main              *http.Server
 	metrics           *http.Server
+	debug             *http.Server
 	door              *door
 	requests, uploads *flights
 	metered           *requestMetrics
@@ -95,6 +100,9 @@ func New(o Options) *Server {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metricsHandler())
 		s.metrics = s.httpServer(s.paced(mux))
+	}
+	if o.Debug != nil {
+		s.debug = s.httpServer(debugHandler()) // a profile may take any time
 	}
 	return s
 }
@@ -177,7 +185,7 @@ func writeText(w http.ResponseWriter, r *http.Request, status int, text string) 
 // ones, lets those in flight finish as long as Shutdown allows, and returns nil.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	l = newListener(l, s.door, s.options.TLS != nil)
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	go func() {
 		if s.options.TLS != nil {
 			failed <- s.main.ServeTLS(l, "", "")
@@ -188,9 +196,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.metrics != nil {
 		go func() { failed <- s.metrics.Serve(s.options.MetricsListener) }()
 	}
+	if s.debug != nil {
+		go func() { failed <- s.debug.Serve(s.options.Debug) }()
+	}
 	select {
 	case err := <-failed:
-		return errors.Join(err, s.main.Close())
+		return errors.Join(err, s.main.Close(), s.closeOthers())
 	case <-ctx.Done():
 	}
 	s.options.Log.Info("stopping: requests in flight may finish", "limit", s.options.Shutdown)
@@ -203,8 +214,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		s.requests.logAll(s.options.Log)
 		err = s.main.Close()
 	}
-	if s.metrics != nil {
-		err = errors.Join(err, s.metrics.Close())
+	return errors.Join(err, s.closeOthers())
+}
+
+// closeOthers ends the listeners beside the main one.
+func (s *Server) closeOthers() (err error) {
+	for _, one := range []*http.Server{s.metrics, s.debug} {
+		if one != nil {
+			err = errors.Join(err, one.Close())
+		}
 	}
 	return err
 }

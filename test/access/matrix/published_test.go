@@ -135,6 +135,7 @@ func TestPublished(t *testing.T) {
 		}
 	}
 	w.publishedLinks()
+	w.publishedElsewhere()
 	if _, envelope := readEnvelope(t, w.ask("anonymous", "GET", "/v1/images", `[{"tag":"alice/app"},{"tag":"bob/secret"}]`)); envelope.Status != "partial_success" {
 		t.Errorf("some of what is asked for is public, and the answer is %+v", envelope)
 	}
@@ -164,6 +165,24 @@ func (w *world) repositories(caller string) (names []string) {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// publishedElsewhere asks the routes that are not in the tables.
+func (w *world) publishedElsewhere() {
+	w.t.Helper()
+	for _, caller := range []string{"anonymous", "anonymous-token"} {
+		a := w.ask(caller, "GET", "/v1/images?details=true", nil)
+		if text := string(a.Body); a.Status != 200 || !strings.Contains(text, `"alice/app"`) || strings.Count(text, `"push_time"`) != 1 || strings.Contains(text, "secret") {
+			w.t.Errorf("%s: the control plane's list is %d %s", caller, a.Status, text)
+		}
+		for repository, status := range map[string]int{"alice/app": 200, "bob/secret": 404, "official/nginx": 404, "alice/none": 404} {
+			path := "/v1/images/" + harness.UUIDOf(repository, harness.Digest(w.images[repository].Index))
+			w.check(cell{method: "GET", caller: caller, status: status}, path, w.ask(caller, "GET", path, nil))
+		}
+		for _, path := range []string{"/v1/users", "/v1/users/quotas"} {
+			w.check(cell{method: "GET", caller: caller, status: 401}, path, w.ask(caller, "GET", path, nil))
+		}
+	}
 }
 
 // publishedLinks wants nothing to come through a public repository that is not

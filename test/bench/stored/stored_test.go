@@ -54,7 +54,7 @@ func TestStored(t *testing.T) {
 		if err != nil || e.Digest != i.Digest {
 			t.Errorf("%s:%s is %s (%v), want %s", i.Repository, i.Tag, e.Digest, err, i.Digest)
 		}
-		if e, err := x.ByUUID(ctx, uuid.MustParse(i.UUID())); err != nil || e.Digest != i.Digest {
+		if e, err := x.ByUUID(ctx, uuid.MustParse(i.UUID()), nil); err != nil || e.Digest != i.Digest {
 			t.Errorf("%s is %s (%v), want %s", i.UUID(), e.Digest, err, i.Digest)
 		}
 	}

@@ -50,10 +50,18 @@ func (fullFactory) Create(ctx context.Context, parameters map[string]any) (stora
 	}, err
 }
 
+// failingDisk, among the kinds, has them fail as on a disk that is broken, not
+// full.
+const failingDisk = "EIO"
+
 // noRoom is what the system says, with a path that no client may see.
 func noRoom(full *atomic.Pointer[[]string], operation string) error {
 	if kinds := full.Load(); kinds != nil && slices.Contains(*kinds, operation) {
-		return &fs.PathError{Op: operation, Path: "/private/path", Err: syscall.ENOSPC}
+		err := syscall.ENOSPC
+		if slices.Contains(*kinds, failingDisk) {
+			err = syscall.EIO
+		}
+		return &fs.PathError{Op: operation, Path: "/private/path", Err: err}
 	}
 	return nil
 }
