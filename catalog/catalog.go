@@ -69,8 +69,8 @@ func (c *Catalog) TagTime(ctx context.Context, repository, tag string) (time.Tim
 }
 
 // Reserve is that of [index.Index].
-func (c *Catalog) Reserve(ctx context.Context, namespace, key string, bytes, limit int64, until time.Time) (others int64, err error) {
-	return c.index.Reserve(ctx, namespace, key, bytes, limit, until)
+func (c *Catalog) Reserve(ctx context.Context, namespace string, r storage.Reservation) (others index.Usage, err error) {
+	return c.index.Reserve(ctx, namespace, r)
 }
 
 // failed says what could not be done. The code of the cause stays.

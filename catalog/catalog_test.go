@@ -223,7 +223,7 @@ func TestIndexFails(t *testing.T) {
 	}
 	w := newWorld(t)
 	w.Index.FailAll("MarkDirty")
-	err := w.Link(t.Context(), repository, func() (digest.Digest, error) {
+	err := w.Link(t.Context(), repository, "", func() (digest.Digest, error) {
 		t.Error("storage is touched without a note")
 		return "", nil
 	})
@@ -231,7 +231,7 @@ func TestIndexFails(t *testing.T) {
 		t.Errorf("the failure is not reported: %v", err)
 	}
 	w.Index.Fail(nil)
-	if err := w.Link(t.Context(), repository, func() (digest.Digest, error) { return "", nil }); err != nil {
+	if err := w.Link(t.Context(), repository, "", func() (digest.Digest, error) { return "", nil }); err != nil {
 		t.Error(err)
 	}
 }

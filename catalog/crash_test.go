@@ -65,7 +65,7 @@ func TestDirtyAfterCrash(t *testing.T) {
 		w := dirtyWorld(t, filepath.Join(t.TempDir(), "catalog.db"))
 		came := w.LinkUntold(repository, []byte("came")).Digest
 		gone := digest.FromString("gone")
-		w.must(w.Index.Link(t.Context(), repository, map[digest.Digest]int64{gone: 4}))
+		w.must(w.Index.Link(t.Context(), repository, map[digest.Digest]int64{gone: 4}, ""))
 		w.must(w.Recover(t.Context()))
 		if next == "change" {
 			if err := w.Untag(t.Context(), repository, "none"); !errors.Is(err, storage.ErrNotFound) {

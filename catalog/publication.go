@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -20,7 +21,8 @@ type publication struct {
 	// gone are digests that no longer name a manifest, or name another.
 	gone []digest.Digest
 	// last is what only the last transaction publishes: the links that
-	// descriptions follow from, and the end of the change.
+	// descriptions follow from, with what was set aside for them, and the end of
+	// the change.
 	last index.Update
 }
 
@@ -101,6 +103,7 @@ func (p *publication) describeAll(ctx context.Context, added []digest.Digest, de
 		queue = append(queue, parents...)
 	}
 	p.update.Link, p.update.Unlink, p.update.Done = p.last.Link, append(p.update.Unlink, p.last.Unlink...), p.last.Done
+	p.update.Reservation = cmp.Or(p.last.Reservation, p.update.Reservation)
 	return p.publish(ctx, p.update)
 }
 

@@ -99,7 +99,7 @@ func (t *Tx) settle(ctx context.Context) error {
 	}
 	for d := range u.blobs {
 		if err == nil && !u.whole {
-			err = t.relink(ctx, d)
+			err = t.relink(ctx, d, "")
 		}
 	}
 	if err != nil {

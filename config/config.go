@@ -177,7 +177,7 @@ type Audit struct {
 	File string
 }
 
-// Overall bounds what berth takes for all clients together.
+// Overall bounds what berth takes for all clients together, or for a namespace.
 type Overall struct {
 	// Memory is also the Go runtime's limit, and what bodies and answers may take
 	// is a share of it.
@@ -185,6 +185,11 @@ type Overall struct {
 	// MemoryPerAccount is the part of that share that one account may have; 0
 	// means a quarter.
 	MemoryPerAccount Size
+	// OpenUploads is how many uploads a namespace may have that are not finished,
+	// and Uncollected how much that nothing refers to any more, before nothing can
+	// be pushed to it. 0 stands for any.
+	OpenUploads int
+	Uncollected Size
 }
 
 // Log configures the log.
@@ -237,7 +242,7 @@ func defaults() *Config {
 				Enabled: true, Age: 168 * time.Hour, Interval: 24 * time.Hour,
 			}},
 		},
-		Limits:  Overall{Memory: 256 << 20},
+		Limits:  Overall{Memory: 256 << 20, OpenUploads: 1000, Uncollected: 10 << 30},
 		Log:     Log{Level: "info", Format: "text", Access: true},
 		Metrics: Metrics{Enabled: true},
 		sources: map[string]source{},

@@ -194,6 +194,9 @@ func (c *Config) checkRest(p *problems) {
 	if n := c.Limits.Memory; n < 64<<20 {
 		c.problem(p, "limits.memory", "%s is less than 64MiB", n)
 	}
+	if n := c.Limits.OpenUploads; n < 0 {
+		c.problem(p, "limits.open_uploads", "%d is less than 0", n)
+	}
 	if n := c.Limits.MemoryPerAccount; n != 0 && n < 8<<20 {
 		c.problem(p, "limits.memory_per_account", "%s is less than 8MiB, and a manifest may have 4MiB", n)
 	}

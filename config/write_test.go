@@ -76,6 +76,8 @@ accounts:
 limits:
   memory: 256MiB
   memory_per_account: "0"
+  open_uploads: 1000
+  uncollected: 10GiB
 audit:
   file: ""
 log:

@@ -44,12 +44,22 @@ func (h hookedBlobs) canonicalMount(ctx context.Context, from reference.Canonica
 
 // alias links a blob under another digest of its bytes.
 func (h hookedBlobs) alias(ctx context.Context, alias, canonical digest.Digest) error {
-	return h.registry.catalog.Link(ctx, h.repository, func() (digest.Digest, error) {
+	return h.named(ctx, alias, func() (digest.Digest, error) {
 		return alias, h.registry.store.LinkBlob(ctx, h.repository, alias, canonical)
 	})
 }
 
 // show lets the index know a link that is there already.
 func (h hookedBlobs) show(ctx context.Context, dgst digest.Digest) error {
-	return h.registry.catalog.Link(ctx, h.repository, func() (digest.Digest, error) { return dgst, nil })
+	return h.named(ctx, dgst, func() (digest.Digest, error) { return dgst, nil })
+}
+
+// named lets link give a blob another digest, if there is room for it.
+func (h hookedBlobs) named(ctx context.Context, alias digest.Digest, link func() (digest.Digest, error)) error {
+	key, err := h.holdLink(ctx, alias, storage.MinCounted)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = h.registry.quotas.released(ctx, h.namespace(), key) }()
+	return h.registry.catalog.Link(ctx, h.repository, key, link)
 }

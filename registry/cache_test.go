@@ -8,18 +8,18 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// TestManifestCache: it stays within its bytes, keeps what was read last, and
+// TestContentCache: it stays within its bytes, keeps what was read last, and
 // takes nothing that is large.
-func TestManifestCache(t *testing.T) {
+func TestContentCache(t *testing.T) {
 	const limit = 64 << 10
-	c := newManifestCache(limit)
+	c := newContentCache(limit)
 	digests := make([]digest.Digest, 0, 200)
 	for i := range 200 {
 		body := []byte(strings.Repeat(fmt.Sprint(i%10), 100+i*7))
 		d := digest.FromBytes(body)
 		digests = append(digests, d)
-		c.put(d, cachedManifest{body, "type"})
-		c.put(d, cachedManifest{body, "type"}) // counted once
+		c.put(d, cached{body, "type"})
+		c.put(d, cached{body, "type"}) // counted once
 		if i < 20 {
 			if _, ok := c.get(digests[0]); !ok {
 				t.Fatalf("the first is gone after %d", i)
@@ -43,7 +43,7 @@ func TestManifestCache(t *testing.T) {
 		t.Errorf("%d bytes are counted, and %d are there", c.bytes, sum)
 	}
 	large := make([]byte, maxCachedOne+1)
-	c.put(digest.FromBytes(large), cachedManifest{large, "type"})
+	c.put(digest.FromBytes(large), cached{large, "type"})
 	if _, ok := c.get(digest.FromBytes(large)); ok {
 		t.Error("a large one is kept")
 	}

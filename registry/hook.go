@@ -8,6 +8,7 @@ import (
 	"github.com/distribution/distribution/v3"
 	repositorymiddleware "github.com/distribution/distribution/v3/registry/middleware/repository"
 	storagelib "github.com/distribution/distribution/v3/registry/storage"
+	distributionreference "github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog/image"
@@ -67,13 +68,12 @@ func (h hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 	if err := registry.verify(ctx, name, manifest, in.document); err != nil {
 		return "", note(ctx, err)
 	}
-	in.counted, err = registry.quotas.admit(ctx, name, manifest, h.repository.Repository.Blobs(ctx))
-	if err != nil {
+	intent := storage.Intent{Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
+	if err := registry.quotas.admit(ctx, name, int64(len(payload)), intent.Put, in); err != nil {
 		return "", note(ctx, err)
 	}
-	intent := storage.Intent{Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
 	pushed := image.Manifest{Bytes: payload, Parsed: in.document}
-	err = in.tx.Put(ctx, intent, pushed, manifestKey, func() error {
+	err = in.tx.Put(ctx, intent, pushed, in.key, func() error {
 		pushing, stored := registry.store.BeginPush(ctx)
 		defer stored.End()
 		if dgst, err = h.ManifestService.Put(pushing, manifest, options...); err != nil {
@@ -115,7 +115,7 @@ func (h hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 	}
 	if !wanted.Mount.ShouldMount {
 		writer, err = h.BlobStore.Create(ctx, options...)
-		return h.wrap(ctx, writer, err)
+		return h.begin(ctx, writer, err)
 	}
 	from, named := wanted.Mount.From, wanted.Mount.From.Digest()
 	if named.Algorithm() != digest.Canonical {
@@ -123,7 +123,11 @@ func (h hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 			return nil, note(ctx, err)
 		}
 	}
-	err = h.registry.catalog.Link(ctx, h.repository, func() (digest.Digest, error) {
+	key, err := h.holdMount(ctx, from)
+	if err != nil {
+		return nil, note(ctx, err)
+	}
+	err = h.registry.catalog.Link(ctx, h.repository, key, func() (digest.Digest, error) {
 		var err error
 		writer, err = h.BlobStore.Create(ctx, options...)
 		var mounted distribution.ErrBlobMounted
@@ -132,6 +136,7 @@ func (h hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 		}
 		return "", err
 	})
+	_ = h.registry.quotas.released(ctx, h.namespace(), key)
 	var mounted distribution.ErrBlobMounted
 	if errors.As(err, &mounted) && mounted.Descriptor.Digest != named {
 		if err := h.alias(ctx, named, mounted.Descriptor.Digest); err != nil {
@@ -140,14 +145,55 @@ func (h hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 		mounted.Descriptor.Digest = named
 		err = mounted
 	}
+	return h.begin(ctx, writer, err)
+}
+
+func (h hookedBlobs) namespace() string { return reference.Namespace(h.repository) }
+
+// begin counts an upload that has begun, or ends it if there is no room.
+func (h hookedBlobs) begin(ctx context.Context, writer distribution.BlobWriter, err error) (distribution.BlobWriter, error) {
+	if err == nil {
+		if err = h.registry.quotas.begin(ctx, h.repository, writer.ID()); err != nil {
+			err = errors.Join(err, writer.Close())
+			h.registry.discard(ctx, h.repository, writer.ID())
+		}
+	}
 	return h.wrap(ctx, writer, err)
+}
+
+// holdMount sets aside what the mount of a blob will add.
+func (h hookedBlobs) holdMount(ctx context.Context, from distributionreference.Canonical) (key string, err error) {
+	size, found, err := h.registry.catalog.Linked(ctx, from.Name(), from.Digest())
+	if err != nil || !found {
+		return "", err // without a source it is a plain upload
+	}
+	canonical := from.Digest()
+	if canonical.Algorithm() != digest.Canonical {
+		canonical, err = h.registry.store.Repository(from.Name()).Canonical(ctx, canonical)
+		if errors.Is(err, storage.ErrNotFound) {
+			return "", nil
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	return h.holdLink(ctx, canonical, size)
+}
+
+// holdLink sets aside what a further link will add.
+func (h hookedBlobs) holdLink(ctx context.Context, dgst digest.Digest, size int64) (key string, err error) {
+	adds, err := h.registry.catalog.Adds(ctx, h.repository, map[digest.Digest]int64{dgst: size})
+	if err != nil {
+		return "", err
+	}
+	return h.registry.quotas.hold(ctx, h.namespace(), adds)
 }
 
 // Resume goes on with an upload.
 func (h hookedBlobs) Resume(ctx context.Context, id string) (distribution.BlobWriter, error) {
 	writer, err := h.BlobStore.Resume(ctx, id)
 	if err == nil {
-		err = h.registry.quotas.resumed(ctx, reference.Namespace(h.repository), id, writer.Size())
+		err = h.registry.quotas.resumed(ctx, h.repository, id, writer.Size())
 	}
 	return h.wrap(ctx, writer, err)
 }
@@ -156,8 +202,8 @@ func (h hookedBlobs) wrap(ctx context.Context, writer distribution.BlobWriter, e
 	if err != nil {
 		return nil, note(ctx, err)
 	}
-	if namespace := reference.Namespace(h.repository); h.registry.quotas.limit(namespace) > 0 {
-		writer = &meteredWriter{writer, ctx, h.registry.quotas, namespace}
+	if h.registry.quotas.limit(h.namespace()) > 0 {
+		writer = &meteredWriter{writer, ctx, h.registry.quotas, h.repository}
 	}
 	return hookedWriter{writer, ctx, h}, nil
 }
@@ -182,7 +228,7 @@ type hookedWriter struct {
 // Commit ends an upload: the blob is stored, linked and shown.
 func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descriptor) (canonical distribution.Descriptor, err error) {
 	storage.Finishing(h.ctx) // under which it was opened
-	err = h.blobs.registry.catalog.Link(ctx, h.blobs.repository, func() (digest.Digest, error) {
+	err = h.blobs.registry.catalog.Link(ctx, h.blobs.repository, h.ID(), func() (digest.Digest, error) {
 		var err error
 		pushing, stored := h.blobs.registry.store.BeginPush(ctx)
 		defer stored.End()
@@ -200,6 +246,9 @@ func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 		}
 		return canonical.Digest, nil
 	})
+	if err == nil {
+		err = h.blobs.registry.quotas.ended(ctx, h.blobs.repository, h.ID())
+	}
 	if err == nil && canonical.Digest != provisional.Digest {
 		// It was linked under both; the client knows the one it named.
 		err = h.blobs.show(ctx, provisional.Digest)
@@ -223,3 +272,9 @@ func (h hookedWriter) ReadFrom(r io.Reader) (int64, error) {
 
 // Close ends a chunk: what was received is flushed.
 func (h hookedWriter) Close() error { return note(h.ctx, h.BlobWriter.Close()) }
+
+// Cancel ends the upload, which then counts no longer.
+func (h hookedWriter) Cancel(ctx context.Context) error {
+	err := h.BlobWriter.Cancel(ctx)
+	return errors.Join(err, h.blobs.registry.quotas.ended(ctx, h.blobs.repository, h.ID()))
+}

@@ -13,7 +13,9 @@ import (
 func LogTo(log *slog.Logger) {
 	logger := logrus.StandardLogger()
 	logger.SetOutput(io.Discard)
-	logger.SetLevel(logrus.InfoLevel)
+	// What is below is only told where berth debugs (see Fire): it need not be
+	// put together elsewhere.
+	logger.SetLevel(logrus.WarnLevel)
 	if log.Enabled(context.Background(), slog.LevelDebug) {
 		logger.SetLevel(logrus.DebugLevel)
 	}

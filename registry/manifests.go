@@ -25,6 +25,11 @@ var unknownManifest = &problem{http.StatusNotFound, "MANIFEST_UNKNOWN", "the rep
 // gets it under its canonical digest; what other digest and which tags the
 // client named is done beside it, in the same change.
 func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, a *request) {
+	if err := r.quotas.pushable(req.Context(), reference.Namespace(a.name), false); err != nil {
+		w.Header().Set("Connection", "close") // the body is not read
+		r.recordRefusal(req, a, r.failWith(w, req, err), err)
+		return
+	}
 	held := r.memory.Hold()
 	defer held.Release()
 	body, p := readManifest(w, req, held)
@@ -47,7 +52,11 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, a *requ
 		r.failWith(w, req, err)
 		return
 	}
-	in := &push{tx: tx, counted: func() {}, tags: tags, document: document}
+	in := &push{tx: tx, tags: tags, document: document, released: func(namespace, key string) {
+		// Memory of this process cannot fail to be freed; another index ends the
+		// reservation by itself.
+		_ = r.quotas.released(req.Context(), namespace, key)
+	}}
 	defer in.end()
 	if err := precondition(req, a, tx); err != nil {
 		r.failWith(w, req, err)

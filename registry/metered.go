@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"io"
 
 	"github.com/distribution/distribution/v3"
@@ -12,9 +11,9 @@ import (
 // ends: also one that declares no length.
 type meteredWriter struct {
 	distribution.BlobWriter
-	ctx       context.Context
-	quotas    *quotas
-	namespace string
+	ctx        context.Context
+	quotas     *quotas
+	repository string
 }
 
 // ReadFrom takes no more than there is room for. An upload that wants more is
@@ -25,7 +24,7 @@ func (m *meteredWriter) ReadFrom(r io.Reader) (int64, error) {
 
 // Write does the same for one piece.
 func (m *meteredWriter) Write(p []byte) (int, error) {
-	if err := m.quotas.reserve(m.ctx, m.namespace, m.ID(), m.Size(), int64(len(p))); err != nil {
+	if err := m.quotas.receive(m.ctx, m.repository, m.ID(), m.Size(), int64(len(p))); err != nil {
 		return 0, m.stop(err)
 	}
 	return m.BlobWriter.Write(p)
@@ -43,11 +42,7 @@ func (m *meteredReader) Read(p []byte) (int, error) {
 	if n == 0 {
 		return 0, err
 	}
-	if known := recordOf(m.w.ctx).known; m.has+int64(n) <= known {
-		m.has += int64(n)
-		return n, err
-	}
-	if over := m.w.quotas.reserve(m.w.ctx, m.w.namespace, m.w.ID(), m.has, int64(n)); over != nil {
+	if over := m.w.quotas.receive(m.w.ctx, m.w.repository, m.w.ID(), m.has, int64(n)); over != nil {
 		return 0, m.w.stop(over)
 	}
 	m.has += int64(n)
@@ -59,19 +54,4 @@ func (m *meteredWriter) stop(why error) error {
 	r := recordOf(m.ctx)
 	r.err, r.discard = why, m.ID()
 	return why
-}
-
-// Cancel ends the upload.
-func (m *meteredWriter) Cancel(ctx context.Context) error {
-	err := m.quotas.ended(ctx, m.namespace, m.ID())
-	return errors.Join(m.BlobWriter.Cancel(ctx), err)
-}
-
-// Commit makes the upload a blob, which counts once a manifest refers to it.
-func (m *meteredWriter) Commit(ctx context.Context, d distribution.Descriptor) (distribution.Descriptor, error) {
-	canonical, err := m.BlobWriter.Commit(ctx, d)
-	if err == nil {
-		err = m.quotas.ended(ctx, m.namespace, m.ID())
-	}
-	return canonical, err
 }

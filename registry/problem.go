@@ -27,6 +27,13 @@ type problem struct {
 // Error implements error.
 func (p *problem) Error() string { return p.code + ": " + p.message }
 
+// tooMany is one that may pass: the client is told after how many seconds to try
+// again.
+type tooMany struct {
+	problem
+	retryAfter string
+}
+
 // problems are several that differ in their details only.
 type problems struct {
 	problem
@@ -81,6 +88,9 @@ func (r *Registry) failWith(w http.ResponseWriter, req *http.Request, err error)
 		r.fail(w, req, p)
 		return p.status
 	}
+	if passing := (*tooMany)(nil); errors.As(err, &passing) {
+		w.Header().Set("Retry-After", passing.retryAfter)
+	}
 	status, body := answerTo(err)
 	if status >= http.StatusInternalServerError {
 		r.log.ErrorContext(req.Context(), "request failed", "error", err)
@@ -101,11 +111,13 @@ var coded = map[storage.Code]problem{
 	storage.Quota:    {http.StatusForbidden, "DENIED", "the storage quota would be exceeded"},
 	storage.Damaged:  {http.StatusInternalServerError, "UNKNOWN", "what is stored under this name is damaged"},
 	storage.TooLarge: {http.StatusRequestEntityTooLarge, "SIZE_INVALID", "it is larger than the registry takes"},
+	storage.TooMany:  {http.StatusTooManyRequests, "TOOMANYREQUESTS", "there are too many at the moment; try again"},
 }
 
 // answerTo is the one place where an error becomes an answer.
 func answerTo(err error) (status int, body errorBody) {
 	var one *problem
+	var passing *tooMany
 	var several *problems
 	var known *storage.Error
 	switch {
@@ -117,6 +129,8 @@ func answerTo(err error) (status int, body errorBody) {
 		return several.status, body
 	case errors.As(err, &one):
 		return one.status, one.body()
+	case errors.As(err, &passing):
+		return passing.status, passing.body()
 	}
 	p := coded[storage.CodeOf(err)]
 	if errors.As(err, &known) && known.Message != "" {

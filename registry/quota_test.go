@@ -10,9 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/distribution/distribution/v3"
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/storage"
 )
 
 // heldCatalog does not count one namespace until it may.
@@ -30,57 +31,61 @@ func (h *heldCatalog) wait(namespace, method string) {
 	}
 }
 
-func (h *heldCatalog) Reserve(_ context.Context, namespace, _ string, _, _ int64, _ time.Time) (int64, error) {
+func (h *heldCatalog) Reserve(_ context.Context, namespace string, _ storage.Reservation) (storage.Usage, error) {
 	h.wait(namespace, "Reserve")
-	return 0, nil
+	return storage.Usage{}, nil
 }
 
-func (h *heldCatalog) Unused(_ context.Context, namespace string, blobs []digest.Digest) ([]digest.Digest, error) {
-	h.wait(namespace, "Unused")
-	return blobs, nil
+func (h *heldCatalog) Usage(_ context.Context, namespace string) (storage.Usage, error) {
+	h.wait(namespace, "Usage")
+	return storage.Usage{}, nil
 }
 
-// oneBlob is a manifest of one blob, and knows its size.
-type oneBlob struct{}
-
-func (oneBlob) References() []distribution.Descriptor {
-	return []distribution.Descriptor{{Digest: digest.FromString("blob")}}
+func (h *heldCatalog) Idle(_ context.Context, namespace string, _ []digest.Digest) (int64, error) {
+	h.wait(namespace, "Idle")
+	return 10, nil
 }
-func (oneBlob) Payload() (string, []byte, error) { return "", nil, nil }
-func (oneBlob) Stat(_ context.Context, d digest.Digest) (distribution.Descriptor, error) {
-	return distribution.Descriptor{Digest: d, Size: 10}, nil
+
+func (h *heldCatalog) Canonical(context.Context, string, digest.Digest) (digest.Digest, error) {
+	return "", storage.ErrNotFound
 }
 
 // TestQuotasWaitForTheirNamespaceAlone: while one namespace cannot be counted,
 // by a manifest, an upload and somebody who asks, all of that goes on in another.
 func TestQuotasWaitForTheirNamespaceAlone(t *testing.T) {
-	const limit = 1000
-	for _, held := range []string{"Unused", "Reserve"} {
+	const limit = 1 << 20
+	for _, held := range []string{"Idle", "Reserve", "Usage"} {
 		t.Run(held, func(t *testing.T) {
 			c := &heldCatalog{held: "a", entered: make(chan string, 10), release: make(chan struct{})}
-			q := newQuotas(func(string) int64 { return limit }, c)
+			q := newQuotas(Options{Catalog: c})
+			q.limit = func(string) int64 { return limit }
 			var waiting sync.WaitGroup
 			release := sync.OnceFunc(func() { close(c.release); waiting.Wait() })
 			defer release()
-			all := func(namespace string) []func() error {
-				ctx := t.Context()
+			reserving := func(namespace string) []func() error {
+				ctx, repository := t.Context(), namespace+"/app"
 				return []func() error{
-					func() error { return q.reserve(ctx, namespace, "upload", 0, 10) },
-					func() error { return q.resumed(ctx, namespace, "upload", 10) },
-					func() error { return q.room(ctx, namespace, 10) },
-					func() error { _, err := q.used(ctx, namespace); return err },
-					func() error { return q.ended(ctx, namespace, "upload") },
+					func() error { return q.begin(ctx, repository, "upload") },
+					func() error { return q.receive(ctx, repository, "upload", 0, 10) },
+					func() error { return q.resumed(ctx, repository, "upload", 10) },
+					func() error { return q.ended(ctx, repository, "upload") },
+					func() error { _, err := q.hold(ctx, namespace, 10); return err },
 				}
 			}
-			push := func(namespace string) error {
-				done, err := q.admit(t.Context(), namespace+"/app", oneBlob{}, oneBlob{})
-				done()
-				return err
+			asking := func(namespace string) []func() error {
+				return []func() error{
+					func() error { return q.fits(t.Context(), namespace+"/app", "other", 10) },
+					func() error { return q.pushable(t.Context(), namespace, true) },
+					func() error { _, err := q.used(t.Context(), namespace); return err },
+				}
 			}
-			first := []func() error{func() error { return push("a") }}
-			if held == "Reserve" {
-				first = all("a")
+			manifest := func(namespace string) error {
+				return q.admit(t.Context(), namespace+"/app", 10, digest.FromString("m"), &push{})
 			}
+			first := map[string][]func() error{
+				"Idle":    {func() error { return manifest("a") }, func() error { return manifest("a") }},
+				"Reserve": reserving("a"), "Usage": asking("a"),
+			}[held]
 			for _, fn := range first {
 				waiting.Go(func() {
 					if err := fn(); err != nil {
@@ -98,9 +103,9 @@ func TestQuotasWaitForTheirNamespaceAlone(t *testing.T) {
 					t.Fatal("nobody counts")
 				}
 			}
-			waiting.Go(func() { _ = push("a") }) // the next manifest of a waits too
 
-			for i, fn := range append(all("b"), func() error { return push("b") }, func() error { return push("b") }) {
+			all := append(append(reserving("b"), asking("b")...), func() error { return manifest("b") })
+			for i, fn := range all {
 				went := make(chan error, 1)
 				go func() { went <- fn() }()
 				select {
@@ -111,10 +116,6 @@ func TestQuotasWaitForTheirNamespaceAlone(t *testing.T) {
 				case <-time.After(time.Minute):
 					t.Fatalf("%d: namespace b waits for namespace %s", i, c.held)
 				}
-			}
-			release()
-			if n := len(q.pushing); n != 0 {
-				t.Errorf("%d namespaces are kept that nobody pushes to", n)
 			}
 		})
 	}

@@ -21,9 +21,6 @@ type record struct {
 	// err is why the request failed, if distribution would tell the client
 	// something else.
 	err error
-	// known is the size of the blob that an upload says it is, if its namespace
-	// stores it already: so many bytes add nothing.
-	known int64
 	// discard is the upload whose remains are to be removed, once distribution
 	// has let go of it.
 	discard string
@@ -40,14 +37,15 @@ type push struct {
 	tags []string
 	// document is what the manifest says.
 	document image.Document
-	// counted ends what the quota has set aside for it.
-	counted func()
+	// key is under what room is set aside for it in its namespace, "" for none.
+	namespace, key string
+	released       func(namespace, key string)
 }
 
 // end is called once the push is over, in whichever way.
 func (p *push) end() {
 	p.tx.Close()
-	p.counted()
+	p.released(p.namespace, p.key)
 }
 
 type recordKey struct{}
@@ -82,9 +80,10 @@ func note(ctx context.Context, err error) error {
 func ours(err error) bool {
 	var known *storage.Error
 	var one *problem
+	var passing *tooMany
 	var several *problems
 	var driver storagedriver.Error
 	var file *fs.PathError
-	return errors.As(err, &known) || errors.As(err, &one) || errors.As(err, &several) ||
+	return errors.As(err, &known) || errors.As(err, &one) || errors.As(err, &passing) || errors.As(err, &several) ||
 		errors.As(err, &driver) || errors.As(err, &file) || storage.CodeOf(err) == storage.Full
 }

@@ -164,7 +164,7 @@ func (r *Registry) addFallback(req *http.Request, a *request, list *referrerList
 	target, err := r.catalog.Resolve(req.Context(), a.name, tag)
 	held := r.memory.Hold()
 	defer held.Release()
-	var fallback cachedManifest
+	var fallback cached
 	if err == nil {
 		fallback, err = r.manifest(req.Context(), held, a.name, target)
 	}

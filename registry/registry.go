@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
@@ -47,8 +46,10 @@ type Catalog interface {
 	Clear(ctx context.Context, repository string) error
 	Unlink(ctx context.Context, repository string, dgst digest.Digest) error
 	// Link runs op, which links a blob, and publishes what came of it. op returns
-	// the blob's digest, or none if storage was left as it was.
-	Link(ctx context.Context, repository string, op func() (digest.Digest, error)) error
+	// the blob's digest, or none if storage was left as it was. reservation is what
+	// was set aside for the blob, see Reserve; it ends in the instant in which the
+	// blob counts.
+	Link(ctx context.Context, repository, reservation string, op func() (digest.Digest, error)) error
 
 	// Repositories returns the names of repositories after the given one,
 	// sorted, at most n, of those in the namespaces; nil means of all.
@@ -65,16 +66,17 @@ type Catalog interface {
 	// MountSource returns a repository in the namespaces that links a blob.
 	MountSource(ctx context.Context, dgst digest.Digest, within []string) (string, error)
 
-	// InUse is the size of a blob that manifests of a namespace refer to, 0 if it
-	// is none, and Unused are those of the given blobs that are none.
-	InUse(ctx context.Context, namespace string, dgst digest.Digest) (int64, error)
-	Unused(ctx context.Context, namespace string, blobs []digest.Digest) ([]digest.Digest, error)
-	// Reserve sets aside bytes of a namespace for key, in place of what was set
-	// aside before, until a time; 0 bytes end it. It returns what else the
-	// namespace stores or has set aside, and an error of the code storage.Quota,
-	// with everything left as it was, if both together exceed limit; below 0 it
-	// is none.
-	Reserve(ctx context.Context, namespace, key string, bytes, limit int64, until time.Time) (others int64, err error)
+	// Usage is what a namespace stores and has set aside. Idle is what those of
+	// the blobs come to, in bytes, that count once a manifest refers to them, and
+	// Adds what more counts once Link has linked blobs of these sizes.
+	Usage(ctx context.Context, namespace string) (storage.Usage, error)
+	Idle(ctx context.Context, namespace string, blobs []digest.Digest) (int64, error)
+	Adds(ctx context.Context, repository string, blobs map[digest.Digest]int64) (int64, error)
+	// Reserve sets room of a namespace aside, in place of what was set aside
+	// before by the same key. It returns what else the namespace stores and has
+	// set aside, and an error of the code storage.Quota or storage.TooMany, with
+	// everything left as it was, if that exceeds what it may.
+	Reserve(ctx context.Context, namespace string, r storage.Reservation) (others storage.Usage, err error)
 }
 
 // Options are what a registry needs.
@@ -109,6 +111,13 @@ type Options struct {
 	Referrers func(ctx context.Context, repository string, subject digest.Digest, artifactType string, after digest.Digest, n int) (referrers []image.Referrer, next digest.Digest, err error)
 	// Memory bounds what is held of manifests and answers; nil does not.
 	Memory *budget.Memory
+	// OpenUploads is how many uploads a namespace may have that are not finished,
+	// and Uncollected how many bytes that nothing refers to any more, before
+	// nothing can be pushed to it; 0 stands for any. Refused is told of every push
+	// that is refused for what its namespace has; it may be nil.
+	OpenUploads int
+	Uncollected int64
+	Refused     func(Refusal)
 	// MissingLayers takes manifests although layers of theirs are not stored.
 	MissingLayers bool
 
@@ -126,7 +135,8 @@ type Registry struct {
 	catalog   Catalog
 	audit     *access.Audit
 	referrers func(ctx context.Context, repository string, subject digest.Digest, artifactType string, after digest.Digest, n int) ([]image.Referrer, digest.Digest, error)
-	manifests *manifestCache
+	manifests *contentCache
+	blobs     *contentCache // small ones
 	sparse    bool
 	redirects bool // clients may be sent to where the driver keeps a blob
 	names     *names
@@ -137,6 +147,8 @@ type Registry struct {
 	uploads   sync.Map // the uploads that a request is writing to, by key
 	requestID func(context.Context) string
 	log       *slog.Logger
+	stop      context.CancelFunc // what runs in the background
+	watched   chan struct{}      // closed once it has ended
 }
 
 // New returns a registry. distribution reports a bad configuration by a panic;
@@ -147,18 +159,12 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 	}
 	g = &Registry{
 		store: o.Store, readOnly: o.ReadOnly, begin: o.Begin, catalog: o.Catalog, audit: o.Audit,
-		referrers: o.Referrers, sparse: o.MissingLayers, manifests: newManifestCache(maxCached), memory: o.Memory, redirects: !redirectsDisabled(o.Section),
+		referrers: o.Referrers, sparse: o.MissingLayers, manifests: newContentCache(maxCached), blobs: newContentCache(maxCachedBlobs), memory: o.Memory, redirects: !redirectsDisabled(o.Section),
 		names: &names{
 			namespace: func(name string) bool { return o.Accounts.Current().Namespace(name) },
 			folders:   make(map[string]struct{}),
 		},
-		quotas: newQuotas(func(namespace string) int64 {
-			account, ok := o.Accounts.Current().Account(namespace)
-			if !ok {
-				return 0
-			}
-			return account.Quota
-		}, o.Catalog),
+		quotas:    newQuotas(o),
 		requestID: o.RequestID, log: o.Log,
 	}
 	if public, err := url.Parse(o.PublicURL); err == nil {
@@ -173,6 +179,9 @@ func New(ctx context.Context, o Options) (g *Registry, err error) {
 		}
 	}()
 	g.app = handlers.NewApp(ctx, g.configuration(o))
+	ctx, g.stop = context.WithCancel(ctx)
+	g.watched = make(chan struct{})
+	go g.watchUploads(ctx)
 	return g, nil
 }
 
@@ -216,7 +225,11 @@ func (r *Registry) Used(ctx context.Context, namespace string) (int64, error) {
 }
 
 // Close stops what runs in the background.
-func (r *Registry) Close() error { return r.app.Shutdown() }
+func (r *Registry) Close() error {
+	r.stop()
+	<-r.watched
+	return r.app.Shutdown()
+}
 
 // ServeHTTP implements http.Handler.
 func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {

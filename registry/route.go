@@ -111,13 +111,14 @@ func parse(r *http.Request) (route, *problem) {
 	return found, nil
 }
 
+var colons = strings.NewReplacer("%3A", ":", "%3a", ":")
+
 // plainPath returns the path if it is written in the one way that leaves no
 // doubt what it means. The only encoding that clients really use is that of the
 // colon of a digest.
 func plainPath(r *http.Request) (string, *problem) {
-	raw := r.URL.EscapedPath()
-	plain := strings.NewReplacer("%3A", ":", "%3a", ":").Replace(raw)
-	for _, part := range strings.Split(plain, "/")[1:] {
+	plain := colons.Replace(r.URL.EscapedPath())
+	for part := range strings.SplitSeq(plain, "/") {
 		if part == "." || part == ".." || strings.Contains(part, "%") {
 			return "", &problem{http.StatusBadRequest, "NAME_INVALID", "the path is encoded in a way that no name needs"}
 		}

@@ -34,7 +34,7 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *requ
 	}
 	held := r.memory.Hold()
 	defer held.Release()
-	var m cachedManifest
+	var m cached
 	if err == nil {
 		m, err = r.manifest(req.Context(), held, a.name, named)
 	}
@@ -53,36 +53,62 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *requ
 	h.Set("Content-Type", m.mediaType)
 	h.Set("Docker-Content-Digest", named.String())
 	h.Set("ETag", `"`+named.String()+`"`)
+	r.serve(w, req, m.body)
+}
+
+// serve answers with content that is in memory. The headers that say what it is
+// are set.
+func (r *Registry) serve(w http.ResponseWriter, req *http.Request, body []byte) {
+	if whole(req) {
+		h := w.Header()
+		h.Set("Accept-Ranges", "bytes")
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+		if req.Method != http.MethodHead {
+			_, _ = w.Write(body) // the client is gone
+		}
+		return
+	}
 	filtered := &responseFilter{ResponseWriter: w}
-	http.ServeContent(filtered, req, "", time.Time{}, bytes.NewReader(m.body))
+	http.ServeContent(filtered, req, "", time.Time{}, bytes.NewReader(body))
 	r.finish(filtered, req)
+}
+
+// whole reports whether a request is for all of something, whatever it is now: the
+// answer needs none of what [http.ServeContent] looks at.
+func whole(req *http.Request) bool {
+	for _, name := range [...]string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+		if _, given := req.Header[name]; given {
+			return false
+		}
+	}
+	return true
 }
 
 // manifest reads a manifest that the repository has, by any of its digests, and
 // takes room for it first. One whose bytes do not have its digest is not served:
 // the error is then storage.ErrDamaged.
-func (r *Registry) manifest(ctx context.Context, held *budget.Hold, repository string, d digest.Digest) (cachedManifest, error) {
+func (r *Registry) manifest(ctx context.Context, held *budget.Hold, repository string, d digest.Digest) (cached, error) {
 	canonical, err := r.catalog.Canonical(ctx, repository, d)
 	if err != nil {
-		return cachedManifest{}, err
+		return cached{}, err
 	}
 	if m, ok := r.manifests.get(canonical); ok && !r.store.Quarantined(canonical) {
 		return m, nil
 	}
 	stored, info, err := r.store.Repository(repository).OpenManifest(ctx, canonical)
 	if err != nil {
-		return cachedManifest{}, err
+		return cached{}, err
 	}
 	defer stored.Close()
 	body, err := held.ReadAll(ctx, stored, info.Size)
 	if err != nil {
-		return cachedManifest{}, err
+		return cached{}, err
 	}
 	if canonical.Algorithm().FromBytes(body) != canonical {
-		return cachedManifest{}, r.damaged(ctx, repository, canonical)
+		return cached{}, r.damaged(ctx, repository, canonical)
 	}
 	// What does not say what it is, is what clients ask for first.
-	m := cachedManifest{body, cmp.Or(image.MediaType(body), v1.MediaTypeImageManifest)}
+	m := cached{body, cmp.Or(image.MediaType(body), v1.MediaTypeImageManifest)}
 	r.manifests.put(canonical, m)
 	return m, nil
 }
@@ -112,8 +138,11 @@ func (r *Registry) getBlob(w http.ResponseWriter, req *http.Request, a *request)
 		}
 	}
 	var content io.ReadSeekCloser
+	var small []byte
 	if err == nil {
-		content, err = r.openBlob(req.Context(), canonical, size)
+		if small = r.smallBlob(req, canonical); small == nil {
+			content, err = r.openBlob(req.Context(), canonical, size)
+		}
 	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
@@ -123,13 +152,50 @@ func (r *Registry) getBlob(w http.ResponseWriter, req *http.Request, a *request)
 		r.failWith(w, req, err)
 		return
 	}
-	defer content.Close()
+	if content != nil {
+		defer content.Close()
+		small = r.readSmall(req, canonical, content, size)
+	}
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Docker-Content-Digest", a.digest.String())
 	h.Set("ETag", `"`+a.digest.String()+`"`)
 	h.Set("Cache-Control", "max-age="+strconv.Itoa(int(blobMaxAge/time.Second)))
+	if small != nil {
+		r.serve(w, req, small)
+		return
+	}
 	filtered := &responseFilter{ResponseWriter: w, unread: func(err error) { r.unreadable(req.Context(), canonical, err) }}
 	http.ServeContent(filtered, req, "", time.Time{}, content)
 	r.finish(filtered, req)
+}
+
+// smallBlob is the content of a blob that was read before, nil if it was not. Who
+// only asks whether it is there is told of what is stored: clients that push do,
+// and would leave out what is to be healed.
+func (r *Registry) smallBlob(req *http.Request, d digest.Digest) []byte {
+	if req.Method == http.MethodHead {
+		return nil
+	}
+	if m, ok := r.blobs.get(d); ok && !r.store.Quarantined(d) {
+		return m.body
+	}
+	return nil
+}
+
+// readSmall reads a blob that is small, and keeps it if its bytes have its
+// digest. Otherwise the result is nil, and the content at its beginning.
+func (r *Registry) readSmall(req *http.Request, d digest.Digest, content io.ReadSeeker, size int64) []byte {
+	if size > maxSmallBlob || req.Method == http.MethodHead {
+		return nil
+	}
+	body := make([]byte, size)
+	_, err := io.ReadFull(content, body)
+	if err == nil && d.Algorithm().FromBytes(body) == d {
+		r.blobs.put(d, cached{body: body})
+		return body
+	}
+	// Whatever is wrong, serving it as it is shows it again.
+	_, _ = content.Seek(0, io.SeekStart)
+	return nil
 }

@@ -37,7 +37,7 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, a *request) 
 		return
 	}
 	if a.kind == kindUpload && req.Method != http.MethodGet && req.Method != http.MethodHead {
-		release, free := r.takeUpload(a)
+		release, free := r.takeUpload(a.route)
 		if !free {
 			w.Header().Set("Connection", "close") // the body is not read
 			r.tellRange(w, out, a)
@@ -47,9 +47,9 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, a *request) 
 		defer release()
 	}
 	defer r.tidy(req, a, noted)
-	if err := r.fitsQuota(req, a, rec); err != nil {
+	if err := r.mayUpload(out, a); err != nil {
 		w.Header().Set("Connection", "close") // the body is not read
-		if a.kind == kindUpload {
+		if storage.CodeOf(err) == storage.Quota && a.kind == kindUpload {
 			r.discard(req.Context(), a.name, a.upload)
 		}
 		r.recordRefusal(req, a, r.failWith(w, req, err), err)
@@ -109,8 +109,8 @@ func (r *Registry) passUpload(w http.ResponseWriter, out *http.Request, a *reque
 // let two write over each other, and then vouch for bytes that are not the ones
 // that it counted. The one that comes second is told to ask how far the first
 // has come.
-func (r *Registry) takeUpload(a *request) (release func(), free bool) {
-	key := a.path()
+func (r *Registry) takeUpload(upload route) (release func(), free bool) {
+	key := upload.path()
 	if _, taken := r.uploads.LoadOrStore(key, nil); taken {
 		return nil, false
 	}
@@ -207,7 +207,7 @@ var rangePattern = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})$`)
 
 // discard removes what is left of an upload that was refused.
 func (r *Registry) discard(ctx context.Context, repository, id string) {
-	err := r.quotas.ended(ctx, reference.Namespace(repository), id)
+	err := r.quotas.ended(ctx, repository, id)
 	if err := errors.Join(err, r.store.RemoveUpload(context.WithoutCancel(ctx), repository, id)); err != nil {
 		r.log.WarnContext(ctx, "a refused upload stays until storage lets it go", "error", err)
 		r.leftovers.add(storage.Upload{Repository: repository, ID: id})
@@ -249,17 +249,19 @@ func (r *Registry) mount(out *http.Request, caller access.Caller) error {
 	return nil
 }
 
-// fitsQuota refuses a body that is declared larger than what there is room for,
-// before it is read. Bytes that the namespace stores already add nothing.
-func (r *Registry) fitsQuota(req *http.Request, a *request, rec *record) error {
-	namespace := reference.Namespace(a.name)
-	if r.quotas.limit(namespace) == 0 {
+// mayUpload returns an error if a step of an upload may not be taken, before its
+// body is read: because of what else the namespace has, or because the body is
+// declared larger than what there is room for.
+func (r *Registry) mayUpload(out *http.Request, a *request) error {
+	if out.Method == http.MethodGet || out.Method == http.MethodHead || out.Method == http.MethodDelete {
 		return nil
 	}
-	if d, err := reference.ParseDigest(req.URL.Query().Get("digest")); err == nil {
-		if rec.known, err = r.catalog.InUse(req.Context(), namespace, d); err != nil {
-			return err
-		}
+	if err := r.quotas.pushable(out.Context(), reference.Namespace(a.name), a.kind == kindUploads); err != nil {
+		return err
 	}
-	return r.quotas.room(req.Context(), namespace, req.ContentLength-rec.known)
+	declared := out.ContentLength
+	if declared < 0 { // then a Content-Range may say it
+		declared, _ = strconv.ParseInt(out.Header.Get("Content-Length"), 10, 64)
+	}
+	return r.quotas.fits(out.Context(), a.name, a.upload, declared)
 }

@@ -32,11 +32,13 @@ const (
 	Damaged
 	// TooLarge: it is larger than berth reads or takes.
 	TooLarge
+	// TooMany: there are as many at a time as there may be.
+	TooMany
 )
 
 // String names the code, for logs.
 func (c Code) String() string {
-	names := [...]string{"unavailable", "not found", "conflict", "invalid", "quota exceeded", "disk full", "damaged", "too large"}
+	names := [...]string{"unavailable", "not found", "conflict", "invalid", "quota exceeded", "disk full", "damaged", "too large", "too many"}
 	if c < 0 || int(c) >= len(names) {
 		return "unknown"
 	}

@@ -51,4 +51,6 @@ func layerLink(name string, d digest.Digest) string {
 	return path.Join(layersPath(name), d.Algorithm().String(), d.Encoded(), "link")
 }
 
-func uploadPath(name, id string) string { return path.Join(repositories, name, "_uploads", id) }
+func uploadsPath(name string) string { return path.Join(repositories, name, "_uploads") }
+
+func uploadPath(name, id string) string { return path.Join(uploadsPath(name), id) }

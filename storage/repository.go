@@ -24,16 +24,19 @@ var algorithms = []digest.Algorithm{digest.SHA256, digest.SHA384, digest.SHA512}
 // Repositories calls fn with the name of every repository, in the order of
 // their path components, and returns the first error.
 func (s *Store) Repositories(ctx context.Context, fn func(name string) error) error {
-	return s.walk(ctx, "", fn)
+	return s.walk(ctx, "", []string{"_manifests", "_layers"}, fn)
 }
 
-func (s *Store) walk(ctx context.Context, name string, fn func(string) error) error {
+// walk calls fn with every repository, from one down, that has one of the
+// folders.
+func (s *Store) walk(ctx context.Context, name string, folders []string, fn func(string) error) error {
 	children, err := s.list(ctx, repositoryPath(name))
 	if err != nil {
 		return fmt.Errorf("list repositories: %w", err)
 	}
 	slices.Sort(children)
-	if name != "" && (slices.Contains(children, "_manifests") || slices.Contains(children, "_layers")) {
+	has := func(folder string) bool { return slices.Contains(children, folder) }
+	if name != "" && slices.ContainsFunc(folders, has) {
 		if err := fn(name); err != nil {
 			return err
 		}
@@ -42,7 +45,7 @@ func (s *Store) walk(ctx context.Context, name string, fn func(string) error) er
 		if !reference.IsComponent(child) {
 			continue // a file manager's droppings, or lost+found
 		}
-		if err := s.walk(ctx, strings.TrimPrefix(name+"/"+child, "/"), fn); err != nil {
+		if err := s.walk(ctx, strings.TrimPrefix(name+"/"+child, "/"), folders, fn); err != nil {
 			return err
 		}
 	}

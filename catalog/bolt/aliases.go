@@ -62,6 +62,16 @@ func (r *repoTx) retag(alias, target digest.Digest) error {
 		}
 	}
 	r.affected[before] = true
+	var more int64
+	if target != "" {
+		more++
+	}
+	if before != alias {
+		more--
+	}
+	if err := r.countName(more); err != nil {
+		return err
+	}
 	aliases, names := r.tx.Bucket(bucketAliases), r.tx.Bucket(bucketNames)
 	if before != alias {
 		if err := names.Delete(r.key(before.String(), alias.String())); err != nil {

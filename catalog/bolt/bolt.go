@@ -28,17 +28,20 @@
 //	links         <repository>\0<digest>        size in bytes, decimal: the blobs that a repository may serve
 //	holders       <digest>\0<repository>        nothing: the repositories that link a blob
 //	references    <repository>\0<blob>\0<manifest>  nothing: the manifests that refer to a blob, stored or not
-//	uses          <namespace>\0<digest>         use as JSON: the blobs that manifests of a namespace refer to
-//	namespaces    <namespace>                   index.Usage as JSON
+//	uses          <namespace>\0<digest>         use as JSON: the blobs that a namespace links, or its manifests refer to
+//	namespaces    <namespace>                   sums as JSON
+//	remains       <namespace>\0<digest>         bytes, decimal: what was stored for a namespace and nothing refers to any more
+//	              <namespace>                   their sum; that of all under \0
 //	repositories  <repository>                  repository as JSON: what it holds
 //	layers        <digest>                      one byte, image.Parts: what was found in a layer
 //	pending       <repository>                  index.Prepared as JSON: what is about to happen
 //	touched       <repository>                  nothing: blobs of the repository are changing
 //
-// The sequence of meta is the last revision. meta is written when the file is
+// The sequence of meta is the last revision, that of remains grows with every
+// reservation that an update ends. meta is written when the file is
 // made and by Publish; layers by Remember, pending by Prepare and Publish,
-// touched by MarkDirty and ClearDirty, links and holders by Link and Publish,
-// everything else by Publish alone.
+// touched by MarkDirty and ClearDirty, links, holders and what is counted by Link
+// and Publish, everything else by Publish alone.
 //
 // Leases and reservations are kept in memory: one process uses the file, and
 // what they are for is gone with it (see lease.go and reserve.go).
@@ -67,7 +70,7 @@ import (
 )
 
 // schema is the version of the layout that this code reads and writes.
-const schema = "2"
+const schema = "3"
 
 var (
 	bucketMeta         = []byte("meta")
@@ -89,6 +92,7 @@ var (
 	bucketReferences   = []byte("references")
 	bucketUses         = []byte("uses")
 	bucketNamespaces   = []byte("namespaces")
+	bucketRemains      = []byte("remains")
 	bucketRepositories = []byte("repositories")
 	bucketLayers       = []byte("layers")
 	bucketPending      = []byte("pending")
@@ -97,7 +101,7 @@ var (
 	buckets = [][]byte{
 		bucketMeta, bucketManifests, bucketTags, bucketTagged, bucketParents, bucketAliases, bucketNames, bucketReferrers, bucketAnnotations, bucketDigests,
 		bucketUUIDs, bucketByName, bucketByTime, bucketReorders, bucketLinks, bucketHolders, bucketReferences, bucketUses,
-		bucketNamespaces, bucketRepositories, bucketLayers, bucketPending, bucketDirty,
+		bucketNamespaces, bucketRemains, bucketRepositories, bucketLayers, bucketPending, bucketDirty,
 	}
 
 	keySchema  = []byte("schema")

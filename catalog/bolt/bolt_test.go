@@ -63,7 +63,7 @@ func TestOpen(t *testing.T) {
 	if _, err := Open(path, "s3 bucket=other"); !errors.Is(err, ErrNoIndex) {
 		t.Fatalf("index of another storage: %v", err)
 	}
-	for version, want := range map[string]string{"3": "newer berth", "10": "newer berth", "0": ErrNoIndex.Error(), "1": ErrNoIndex.Error()} {
+	for version, want := range map[string]string{"4": "newer berth", "10": "newer berth", "0": ErrNoIndex.Error(), "1": ErrNoIndex.Error(), "2": ErrNoIndex.Error()} {
 		setSchema(t, path, version)
 		if _, err := Open(path, place1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("schema %s: %v, want %q", version, err, want)
@@ -177,7 +177,7 @@ func dump(t testing.TB, x index.Index) string {
 	var b strings.Builder
 	err := x.(*Index).db.View(func(tx *bbolt.Tx) error {
 		for _, name := range buckets {
-			if slices.Contains([]string{"moves", "pending", "touched"}, string(name)) {
+			if slices.Contains([]string{"moves", "pending", "touched", "remains"}, string(name)) {
 				continue
 			}
 			err := tx.Bucket(name).ForEach(func(k, v []byte) error {

@@ -14,32 +14,8 @@ type repository struct {
 	Images    int64 `json:"images"` // listed ones
 }
 
-// use is a blob that manifests of a namespace refer to.
-type use struct {
-	Size int64 `json:"size"` // in bytes
-	// Manifests counts those that refer to it and found it stored, Missing
-	// those that did not, over all repositories.
-	Manifests int64 `json:"manifests"`
-	Missing   int64 `json:"missing,omitempty"`
-}
-
-// bytes is what the blob adds to what its namespace stores.
-func (u use) bytes() int64 {
-	if u.Manifests > 0 {
-		return u.Size
-	}
-	return 0
-}
-
-func (r *repoTx) countManifest(n int64) error {
-	return r.count(func(s *index.Stats, repo *repository, _ *index.Usage) {
-		s.Manifests += n
-		repo.Manifests += n
-	})
-}
-
 func (r *repoTx) countImage(image *image.Image, n int64) error {
-	return r.count(func(s *index.Stats, repo *repository, ns *index.Usage) {
+	return r.count(func(s *index.Stats, repo *repository, ns *sums) {
 		if image.Kernel || image.Initrd {
 			s.Unikernels += n
 		} else {
@@ -50,63 +26,12 @@ func (r *repoTx) countImage(image *image.Image, n int64) error {
 	})
 }
 
-// use counts the blobs of a manifest that came or went.
-func (r *repoTx) use(blobs []image.Blob, n int64) error {
-	var delta int64
-	bucket, space := r.tx.Bucket(bucketUses), reference.Namespace(r.repository)
-	for _, blob := range blobs {
-		var u use
-		k := key(space, blob.Digest.String())
-		if _, err := get(bucket, k, &u); err != nil {
-			return err
-		}
-		delta -= u.bytes()
-		if blob.Size > 0 {
-			u.Size = blob.Size
-			u.Manifests += n
-		} else {
-			u.Missing += n
-		}
-		delta += u.bytes()
-		if u.Manifests == 0 {
-			u.Size = 0
-		}
-		var err error
-		if u == (use{}) {
-			err = bucket.Delete(k)
-		} else {
-			err = put(bucket, k, u)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return r.count(func(_ *index.Stats, _ *repository, ns *index.Usage) { ns.Bytes += delta })
-}
-
-// reuse counts the blobs of a manifest again whose sizes have changed.
-func (r *repoTx) reuse(before, now []image.Blob) error {
-	var gone, come []image.Blob
-	for i := range now {
-		if before[i].Size != now[i].Size {
-			gone, come = append(gone, before[i]), append(come, now[i])
-		}
-	}
-	if len(come) == 0 {
-		return nil
-	}
-	if err := r.use(gone, -1); err != nil {
-		return err
-	}
-	return r.use(come, +1)
-}
-
 // count changes the counters, and removes those of what is empty.
-func (r *repoTx) count(change func(*index.Stats, *repository, *index.Usage)) error {
+func (r *repoTx) count(change func(*index.Stats, *repository, *sums)) error {
 	var (
 		stats index.Stats
 		repo  repository
-		space index.Usage
+		space sums
 	)
 	meta, repos, spaces := r.tx.Bucket(bucketMeta), r.tx.Bucket(bucketRepositories), r.tx.Bucket(bucketNamespaces)
 	repoKey, spaceKey := []byte(r.repository), []byte(reference.Namespace(r.repository))
@@ -133,7 +58,7 @@ func (r *repoTx) count(change func(*index.Stats, *repository, *index.Usage)) err
 	} else if err := put(repos, repoKey, repo); err != nil {
 		return err
 	}
-	if space == (index.Usage{}) {
+	if space == (sums{}) {
 		return spaces.Delete(spaceKey)
 	}
 	return put(spaces, bytes.Clone(spaceKey), space)

@@ -6,30 +6,37 @@ import (
 	"sync"
 	"time"
 
+	bbolt "go.etcd.io/bbolt"
+
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
 
 // reservations are the bytes that are set aside, by namespace. Only one process
 // uses the file, so they are kept in memory: what they are for is gone with it.
+//
+// An update that ends one is numbered, in the transaction itself: whoever counts
+// reads the last number with the sums, and leaves out the reservations that had
+// ended by then. So nobody waits for a transaction to be synced, and nothing is
+// counted twice, or not at all.
 type reservations struct {
 	mu     sync.Mutex
 	spaces map[string]*space // guarded by mu; one that holds nothing is forgotten
+
+	last uint64 // the last number; of the goroutine that writes
 }
 
 // space is one namespace.
 type space struct {
 	users int // guarded by reservations.mu
 
-	// counting is held to read by who publishes what a reservation was for, and
-	// to write by who counts: between the commit and the end of the reservation
-	// nobody sees both.
-	counting sync.RWMutex
-
 	mu     sync.Mutex
 	byKey  map[string]reservation // guarded by mu
 	bytes  int64                  // the sum of byKey; guarded by mu
 	oldest time.Time              // not after the first that ends; guarded by mu
+	// ending are the keys whose update is being committed, with its number;
+	// guarded by mu.
+	ending map[string]uint64
 }
 
 type reservation struct {
@@ -45,7 +52,7 @@ func (r *reservations) enter(namespace string) (s *space, leave func()) {
 	defer r.mu.Unlock()
 	s = r.spaces[namespace]
 	if s == nil {
-		s = &space{byKey: make(map[string]reservation)}
+		s = &space{byKey: make(map[string]reservation), ending: make(map[string]uint64)}
 		r.spaces[namespace] = s
 	}
 	s.users++
@@ -60,33 +67,48 @@ func (r *reservations) enter(namespace string) (s *space, leave func()) {
 	}
 }
 
-// reserved is what is set aside in a namespace.
-func (r *reservations) reserved(namespace string, now time.Time) int64 {
+// end ends the reservation of a key, if there is one.
+func (r *reservations) end(namespace, key string) {
 	s, leave := r.enter(namespace)
 	defer leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.expire(now)
-	return s.bytes
+	s.set(key, reservation{})
 }
 
-// ending runs commit, which publishes what the reservation of key was for, and
-// ends it; without a key it only runs commit.
-func (r *reservations) ending(namespace, key string, commit func() error) error {
+// ending runs fn in an update, which adds what the reservation of key was for,
+// and ends it; without a key it only runs fn.
+func (i *Index) ending(namespace, key, operation string, fn func(*bbolt.Tx) error) error {
 	if key == "" {
-		return commit()
+		return i.update(operation, fn)
 	}
-	s, leave := r.enter(namespace)
+	s, leave := i.reservations.enter(namespace)
 	defer leave()
-	s.counting.RLock()
-	defer s.counting.RUnlock()
-	err := commit()
+	err := i.update(operation, func(tx *bbolt.Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		n, err := i.reservations.number(tx.Bucket(bucketRemains))
+		if err == nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.ending[key] = n
+		}
+		return err
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.ending, key)
 	if err == nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.set(key, reservation{})
 	}
 	return err
+}
+
+// number gives the transaction a number, which no other had that failed or not.
+func (r *reservations) number(b *bbolt.Bucket) (uint64, error) {
+	r.last = max(r.last, b.Sequence()) + 1
+	return r.last, b.SetSequence(r.last)
 }
 
 // set replaces what is set aside for key. The caller holds mu.
@@ -121,31 +143,56 @@ func (s *space) expire(now time.Time) {
 	s.oldest = first
 }
 
+// usage is what a namespace stores and has set aside, but for what key stands
+// for. The caller holds mu: what has been ended is then in the sums that are
+// read, or still in ending.
+func (i *Index) usage(ctx context.Context, namespace string, s *space, key string) (index.Usage, error) {
+	u, ended, err := i.stored(ctx, namespace)
+	if err != nil {
+		return u, err
+	}
+	s.expire(time.Now())
+	u.Reserved, u.Reservations = s.bytes, int64(len(s.byKey))
+	leaveOut := func(key string) {
+		if r, ok := s.byKey[key]; ok {
+			u.Reserved -= r.bytes
+			u.Reservations--
+		}
+	}
+	leaveOut(key)
+	for other, n := range s.ending {
+		if n <= ended && other != key {
+			leaveOut(other)
+		}
+	}
+	return u, nil
+}
+
 // Reserve implements index.Index.
-func (i *Index) Reserve(ctx context.Context, namespace, key string, bytes, limit int64, until time.Time) (others int64, err error) {
+func (i *Index) Reserve(ctx context.Context, namespace string, r storage.Reservation) (others index.Usage, err error) {
 	s, leave := i.reservations.enter(namespace)
 	defer leave()
-	s.counting.Lock()
-	defer s.counting.Unlock()
-	stored, err := i.stored(ctx, namespace)
-	if err != nil {
-		return 0, err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.expire(time.Now())
-	others = stored.Bytes + s.bytes - s.byKey[key].bytes
-	if limit >= 0 && bytes > limit-others && bytes > 0 {
-		return others, &storage.Error{Code: storage.Quota, Message: fmt.Sprintf(
-			"%d of %d bytes are used, and %d more are needed", others, limit, bytes)}
+	if others, err = i.usage(ctx, namespace, s, r.Key); err != nil {
+		return others, err
 	}
-	s.set(key, reservation{bytes, until})
+	if _, known := s.byKey[r.Key]; r.Most > 0 && r.Bytes > 0 && !known && others.Reservations >= r.Most {
+		return others, &storage.Error{Code: storage.TooMany, Message: fmt.Sprintf("%d reservations are open", others.Reservations)}
+	}
+	if r.Limit >= 0 && r.Bytes > 0 && r.Bytes > r.Limit-others.Used() {
+		return others, &storage.Error{Code: storage.Quota, Message: fmt.Sprintf(
+			"%d of %d bytes are used, and %d more are needed", others.Used(), r.Limit, r.Bytes)}
+	}
+	s.set(r.Key, reservation{r.Bytes, r.Until})
 	return others, nil
 }
 
 // Usage implements index.Reader.
 func (i *Index) Usage(ctx context.Context, namespace string) (index.Usage, error) {
-	u, err := i.stored(ctx, namespace)
-	u.Reserved = i.reservations.reserved(namespace, time.Now())
-	return u, err
+	s, leave := i.reservations.enter(namespace)
+	defer leave()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return i.usage(ctx, namespace, s, "")
 }

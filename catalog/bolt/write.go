@@ -37,37 +37,45 @@ func (i *Index) Remember(d digest.Digest, parts image.Parts) {
 
 // Publish implements index.Index.
 func (i *Index) Publish(_ context.Context, l index.Lease, u index.Update) (revision index.Revision, err error) {
-	err = i.reservations.ending(reference.Namespace(l.Repository), u.Reservation, func() error {
-		return i.update("publish", func(tx *bbolt.Tx) error {
-			if err := i.leases.check(l); err != nil {
-				return err
-			}
-			t := newRepoTx(tx, l.Repository)
-			if err := t.checkMissing(u); err != nil {
-				return err
-			}
-			// The number is taken here, since this may run again.
-			n, err := tx.Bucket(bucketMeta).NextSequence()
-			if err != nil {
-				return err
-			}
-			revision = index.Revision(n)
-			return t.publish(u)
-		})
+	err = i.ending(reference.Namespace(l.Repository), u.Reservation, "publish", func(tx *bbolt.Tx) error {
+		if err := i.leases.check(l); err != nil {
+			return err
+		}
+		t := newRepoTx(tx, l.Repository)
+		if err := t.checkMissing(u); err != nil {
+			return err
+		}
+		// The number is taken here, since this may run again.
+		n, err := tx.Bucket(bucketMeta).NextSequence()
+		if err != nil {
+			return err
+		}
+		revision = index.Revision(n)
+		return t.publish(u)
 	})
 	return revision, err
 }
 
 // Link implements index.Index.
-func (i *Index) Link(_ context.Context, repository string, blobs map[digest.Digest]int64) error {
-	return i.update("link", func(tx *bbolt.Tx) error {
+func (i *Index) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string) error {
+	namespace := reference.Namespace(repository)
+	if there, err := i.counts(ctx, repository, blobs); there || err != nil {
+		if err == nil {
+			i.reservations.end(namespace, reservation)
+		}
+		return err
+	}
+	return i.ending(namespace, reservation, "link", func(tx *bbolt.Tx) error {
 		t := newRepoTx(tx, repository)
-		for d := range blobs {
-			if anyBelow(tx.Bucket(bucketReferences), prefix(repository, d.String())) {
+		for d, size := range blobs {
+			if !t.linkedWith(d, size) && anyBelow(tx.Bucket(bucketReferences), prefix(repository, d.String())) {
 				return index.ErrReferenced
 			}
 		}
-		return t.relink(blobs, nil)
+		if err := t.relink(blobs, nil); err != nil {
+			return err
+		}
+		return t.refresh(blobs)
 	})
 }
 
@@ -170,8 +178,11 @@ func (r *repoTx) putManifest(m image.Description) error {
 	if err := r.setUUID(m); err != nil {
 		return err
 	}
+	if err := r.takeManifest(m.Digest, found); err != nil {
+		return err
+	}
 	if found && sameReferences(old, m) {
-		return r.reuse(old.Blobs, m.Blobs)
+		return r.reuse(old, m)
 	}
 	if found {
 		if err := r.unrefer(old); err != nil {
@@ -213,7 +224,7 @@ func (r *repoTx) refer(m image.Description) error {
 	if err := r.use(m.Blobs, +1); err != nil {
 		return err
 	}
-	return r.countManifest(+1)
+	return r.countManifest(m.Size, +1)
 }
 
 func (r *repoTx) unrefer(m image.Description) error {
@@ -229,7 +240,7 @@ func (r *repoTx) unrefer(m image.Description) error {
 	if err := r.use(m.Blobs, -1); err != nil {
 		return err
 	}
-	return r.countManifest(-1)
+	return r.countManifest(m.Size, -1)
 }
 
 // references calls fn with the key of everything that a manifest refers to, but
@@ -273,7 +284,10 @@ func (r *repoTx) removeManifest(d digest.Digest) error {
 	if err := r.tx.Bucket(bucketManifests).Delete(r.key(d.String())); err != nil {
 		return err
 	}
-	return r.unrefer(old)
+	if err := r.unrefer(old); err != nil {
+		return err
+	}
+	return r.leaveManifest(d, old.Size)
 }
 
 func (r *repoTx) tagsOf(d digest.Digest) (tags []string) {
@@ -293,7 +307,10 @@ func (r *repoTx) tag(tag string, d digest.Digest) error {
 	if err := r.tx.Bucket(bucketTags).Put(r.key(tag), []byte(d)); err != nil {
 		return err
 	}
-	return r.tx.Bucket(bucketTagged).Put(r.key(canonical.String(), tag), nil)
+	if err := r.tx.Bucket(bucketTagged).Put(r.key(canonical.String(), tag), nil); err != nil {
+		return err
+	}
+	return r.countName(+1)
 }
 
 func (r *repoTx) untag(tag string) error {
@@ -307,12 +324,18 @@ func (r *repoTx) untag(tag string) error {
 	if err := r.tx.Bucket(bucketTagged).Delete(r.key(canonical.String(), tag)); err != nil {
 		return err
 	}
-	return tags.Delete(r.key(tag))
+	if err := tags.Delete(r.key(tag)); err != nil {
+		return err
+	}
+	return r.countName(-1)
 }
 
 func (r *repoTx) relink(link map[digest.Digest]int64, unlink []digest.Digest) error {
 	links, holders := r.tx.Bucket(bucketLinks), r.tx.Bucket(bucketHolders)
 	for d, size := range link {
+		if err := r.link(d, size); err != nil {
+			return err
+		}
 		if err := links.Put(r.key(d.String()), strconv.AppendInt(nil, size, 10)); err != nil {
 			return err
 		}
@@ -321,6 +344,9 @@ func (r *repoTx) relink(link map[digest.Digest]int64, unlink []digest.Digest) er
 		}
 	}
 	for _, d := range unlink {
+		if err := r.unlink(d); err != nil {
+			return err
+		}
 		if err := links.Delete(r.key(d.String())); err != nil {
 			return err
 		}

@@ -11,12 +11,35 @@
 //
 // What was prepared and not published is found again: by the next Acquire of
 // the repository, and by Abandoned.
+//
+// # What a namespace keeps
+//
+// The sums of [Usage] change in the same instant as what they are made of, and
+// are never counted by looking at all of a namespace. A blob has one of four
+// states in a namespace:
+//
+//	fresh    Link brought it, and no manifest has referred to it since: it counts
+//	in use   a manifest refers to it that found it stored: it counts
+//	idle     it is linked, and no manifest refers to it any more, or it came by an
+//	         Update: it is uncollected
+//	gone     nothing links it or refers to it any more, and its bytes are still
+//	         stored: it is uncollected
+//
+// A blob counts its size, and [storage.MinCounted] more for every further
+// repository of the namespace that links it. Link makes fresh what is idle or
+// gone. A manifest counts in every repository that has it, a tag and a further
+// digest of a manifest [storage.MinCounted]. The bytes of a manifest that has
+// left the last repository of a namespace are gone too. A link by another digest
+// than the canonical one counts [storage.MinCounted], since the bytes are linked
+// by that one as well.
+//
+// An index that is built from storage has nothing fresh and nothing gone; in
+// all else its sums are those of an index that was there all the time.
 package index
 
 import (
 	"context"
 	"iter"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
@@ -75,14 +98,15 @@ type Reader interface {
 	// limits where it looks as in Query.
 	MountSource(ctx context.Context, dgst digest.Digest, within []string) (string, error)
 
-	// Usage returns what a namespace stores, and what is set aside in it.
+	// Usage returns what a namespace stores, and what is set aside in it, as sums
+	// of one instant: see the states of a blob below.
 	Usage(ctx context.Context, namespace string) (Usage, error)
-	// Unused returns those of the blobs that no manifest of the namespace
-	// refers to.
-	Unused(ctx context.Context, namespace string, blobs []digest.Digest) ([]digest.Digest, error)
-	// InUse returns the size in bytes of a blob that manifests of a namespace
-	// refer to, 0 if none does.
-	InUse(ctx context.Context, namespace string, dgst digest.Digest) (int64, error)
+	// Idle returns what those of the blobs come to, in bytes, that are idle in a
+	// namespace: so much more counts once a manifest refers to all of them.
+	Idle(ctx context.Context, namespace string, blobs []digest.Digest) (int64, error)
+	// Adds returns by how much more counts in the namespace of a repository, in
+	// bytes, once Link has linked blobs of these sizes.
+	Adds(ctx context.Context, repository string, blobs map[digest.Digest]int64) (int64, error)
 	// Stats counts what is there.
 	Stats(ctx context.Context) (Stats, error)
 }
@@ -137,24 +161,27 @@ type Index interface {
 	Release(ctx context.Context, l Lease) error
 
 	// Link publishes blobs that the repository now links, with their sizes in
-	// bytes, without a lease and side by side with everything else. If a
-	// manifest of the repository already refers to one of them, nothing is
-	// published and the error is ErrReferenced: the links then go with the
-	// descriptions that they change, in an update.
-	Link(ctx context.Context, repository string, blobs map[digest.Digest]int64) error
+	// bytes, without a lease and side by side with everything else. Those that
+	// are linked already come again. If a manifest of the repository already
+	// refers to one of them that is not linked, nothing is published and the
+	// error is ErrReferenced: the links then go with the descriptions that they
+	// change, in an update. reservation, unless it is "", ends with it, see
+	// Reserve.
+	Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string) error
 	// MarkDirty notes that blobs of a repository are changing in storage. When it
 	// returns without an error, the note survives a power cut. ClearDirty removes
 	// such notes.
 	MarkDirty(ctx context.Context, repository string) error
 	ClearDirty(ctx context.Context, repositories []string) error
 
-	// Reserve sets aside bytes of a namespace for key, in place of what was set
-	// aside for it before, until a time; 0 bytes end it. It returns what else the
-	// namespace stores or has set aside, in bytes, and an error of the code
-	// storage.Quota, with everything left as it was, if both together exceed
-	// limit. What another update takes is counted once, at any instant, if the
-	// update ends its reservation. A limit below 0 is none.
-	Reserve(ctx context.Context, namespace, key string, bytes, limit int64, until time.Time) (others int64, err error)
+	// Reserve sets room of a namespace aside, in place of what was set aside
+	// before by the same key. It returns what else the namespace stores and has
+	// set aside. If the limit would be exceeded, or there are too many
+	// reservations, everything is left as it was, and the error has the code
+	// storage.Quota or storage.TooMany. What a Link or an update adds that ends
+	// its reservation is counted once, at any instant: never twice, never not at
+	// all.
+	Reserve(ctx context.Context, namespace string, r storage.Reservation) (others Usage, err error)
 
 	// Abandoned returns what was prepared by owners that are gone, never by one
 	// that holds its lease, and, with an empty intent, the repositories that such
@@ -249,15 +276,10 @@ type Stats struct {
 	// among them with a listed image.
 	Repositories      int64 `json:"repositories"`
 	ImageRepositories int64 `json:"image_repositories"`
+	// Bytes and Uncollected are the sums of all namespaces, see [Usage].
+	Bytes       int64 `json:"bytes"`
+	Uncollected int64 `json:"uncollected"`
 }
 
-// Usage is what a namespace stores.
-type Usage struct {
-	// Images counts the listed ones.
-	Images int64 `json:"images"`
-	// Bytes are those of the blobs that manifests refer to, each counted once.
-	Bytes int64 `json:"bytes"`
-	// Reserved are the bytes that are set aside, see [Index.Reserve]. They are
-	// not kept over a restart.
-	Reserved int64 `json:"-"`
-}
+// Usage is what a namespace keeps.
+type Usage = storage.Usage

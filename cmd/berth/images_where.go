@@ -42,8 +42,7 @@ var variables = []struct {
 	hostOf func(value string) string
 }{
 	{config.EnvHost, []string{config.EnvToken}, func(value string) string { return value }},
-	{"UKC_METRO", []string{"UKC_TOKEN"}, metroHost},
-	{"UNIKRAFT_CLOUD_METRO", []string{"UNIKRAFT_CLOUD_TOKEN"}, metroHost},
+	{"UKC_METRO", []string{"UKC_TOKEN", "UNIKRAFT_CLOUD_TOKEN"}, metroHost},
 	{"KRAFTCLOUD_METRO", []string{"KRAFTCLOUD_TOKEN"}, metroHost},
 }
 

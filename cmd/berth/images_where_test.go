@@ -32,7 +32,7 @@ func TestReadToken(t *testing.T) {
 
 // The host that is meant, and the token for it, as flags and variables say.
 func TestWhere(t *testing.T) {
-	for _, name := range []string{"BERTH_HOST", "BERTH_TOKEN", "UKC_METRO", "UKC_TOKEN", "UNIKRAFT_CLOUD_METRO", "UNIKRAFT_CLOUD_TOKEN", "KRAFTCLOUD_METRO", "KRAFTCLOUD_TOKEN"} {
+	for _, name := range []string{"BERTH_HOST", "BERTH_TOKEN", "UKC_METRO", "UKC_TOKEN", "UNIKRAFT_CLOUD_TOKEN", "KRAFTCLOUD_METRO", "KRAFTCLOUD_TOKEN"} {
 		t.Setenv(name, "")
 	}
 	for _, test := range []struct {
@@ -54,7 +54,7 @@ func TestWhere(t *testing.T) {
 		{where{}, "UKC_METRO=https://api.fra.lan/v1 UKC_TOKEN=c:d KRAFTCLOUD_TOKEN=e:f", "api.fra.lan", false, "c"},
 		{where{}, "UKC_METRO=fra.lan KRAFTCLOUD_METRO=dal.lan KRAFTCLOUD_TOKEN=e:f", "api.fra.lan", false, ""},
 		{where{host: "api.dal.lan"}, "UKC_METRO=fra.lan UKC_TOKEN=c:d KRAFTCLOUD_METRO=dal.lan KRAFTCLOUD_TOKEN=e:f", "api.dal.lan", false, "e"},
-		{where{}, "UNIKRAFT_CLOUD_METRO=fra.lan UNIKRAFT_CLOUD_TOKEN=g:h", "api.fra.lan", false, "g"},
+		{where{}, "UKC_METRO=fra.lan UNIKRAFT_CLOUD_TOKEN=g:h", "api.fra.lan", false, "g"},
 		{where{}, "BERTH_HOST=registry.lan UKC_TOKEN=c:d", "registry.lan", false, "c"},
 		{where{}, "BERTH_HOST=registry.lan UKC_METRO=fra.lan UKC_TOKEN=c:d", "registry.lan", false, ""},
 	} {

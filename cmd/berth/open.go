@@ -96,7 +96,7 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	b.shed = server.NewShed(metrics)
 	b.memory = newMemory(c, metrics, b.shed)
 	b.cursorKey = access.DeriveKey([]byte(secret), "cursors of the images API")
-	return b.openRegistry(ctx, c, log, registry.Options{
+	return b.openRegistry(ctx, c, metrics, log, registry.Options{
 		Section: section, Secret: hex.EncodeToString(access.DeriveKey([]byte(secret), "state of uploads")),
 	})
 }
@@ -134,17 +134,20 @@ func (b *berth) openCatalog(ctx context.Context, c *config.Config, metrics *prom
 }
 
 // openRegistry starts the registry; o has its section and its secret.
-func (b *berth) openRegistry(ctx context.Context, c *config.Config, log *slog.Logger, o registry.Options) (err error) {
+func (b *berth) openRegistry(ctx context.Context, c *config.Config, metrics *prometheus.Registry, log *slog.Logger, o registry.Options) (err error) {
 	o.Store, o.Catalog, o.Accounts, o.Audit, o.Memory = b.store, b.catalog, b.accounts, b.audit, b.memory
 	o.PublicURL, o.ReadOnly, o.MissingLayers = c.HTTP.PublicURL, c.ReadOnly(), c.Registry.MissingLayers
 	o.Begin = func(ctx context.Context, repository string) (registry.Tx, error) {
 		return b.catalog.Begin(ctx, repository)
 	}
 	o.Referrers, o.RequestID, o.Log = b.catalog.Referrers, server.RequestID, log
+	o.OpenUploads, o.Uncollected = c.Limits.OpenUploads, int64(c.Limits.Uncollected)
+	o.Refused = countRefusals(metrics)
 	if b.registry, err = registry.New(context.WithoutCancel(ctx), o); err != nil {
 		return err
 	}
 	b.closers = append(b.closers, b.registry.Close)
+	server.CountUploads(metrics, b.registry.OpenUploads)
 	return nil
 }
 

@@ -48,10 +48,31 @@ func IsName(name string) bool {
 	if len(name) > MaxName {
 		return false
 	}
+	if isPlain(name) {
+		return true
+	}
 	// The library takes a host for the first part of a name, with capitals and
 	// a port. Behind one, there is only the plain name.
 	_, err := reference.WithName("host:1/" + name)
 	return err == nil
+}
+
+// isPlain reports whether a name is made of small letters and digits with single
+// separators in between, as almost all are: that it is a name is then clear
+// without the regular expression.
+func isPlain(name string) bool {
+	between := true // the next must be a letter or a digit
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9':
+			between = false
+		case between || c != '/' && c != '-' && c != '.' && c != '_':
+			return false
+		default:
+			between = true
+		}
+	}
+	return !between
 }
 
 // IsComponent reports whether s can be one part of a repository's name. A

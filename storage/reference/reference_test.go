@@ -188,3 +188,33 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestPlainNames compares the short way to say that something is a name with the
+// library's, on all short texts of what matters.
+func TestPlainNames(t *testing.T) {
+	const letters = "a7/-._AZ:"
+	var try func(text string, left int)
+	plain := 0
+	try = func(text string, left int) {
+		if isPlain(text) {
+			plain++
+			if _, err := reference.WithName("host:1/" + text); err != nil {
+				t.Errorf("%q is no name: %v", text, err)
+			}
+		}
+		for _, c := range letters {
+			if left > 0 {
+				try(text+string(c), left-1)
+			}
+		}
+	}
+	try("", 6)
+	if plain < 1000 {
+		t.Errorf("only %d are plain", plain)
+	}
+	for _, name := range []string{"alice/app", "official/utils/tunnel", "a-b.c_d/7"} {
+		if !isPlain(name) {
+			t.Errorf("%s is not plain", name)
+		}
+	}
+}

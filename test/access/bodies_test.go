@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -102,15 +103,20 @@ func TestQuotaBeforeTheBody(t *testing.T) {
 	c := alice.On(b)
 	kept := harness.NewSizedImage("wire", "kept", 1000)
 	c.PutImage(t, "alice/kept", "v1", kept)
+	used := counted(once("alice/kept", kept))
 	for _, test := range []struct {
 		name, method string
 		length       int64
 		header       []string
 	}{
 		{"PUT", http.MethodPut, 1 << 40, nil},
-		{"PUT of one byte too much", http.MethodPut, 256<<10 - bytesOf(kept) + 1, nil},
+		{"PUT of one byte too much", http.MethodPut, 256<<10 - used + 1, nil},
 		{"PUT that waits to be told", http.MethodPut, 1 << 30, []string{"Expect: 100-continue"}},
 		{"POST of all at once", http.MethodPost, 1 << 30, nil},
+		{"PUT of more than there is anywhere", http.MethodPut, math.MaxInt64, nil},
+		{"POST of more than there is anywhere", http.MethodPost, math.MaxInt64, nil},
+		{"PATCH of more than there is anywhere", http.MethodPatch, math.MaxInt64, nil},
+		{"PATCH of a range without a length", http.MethodPatch, -1, []string{"Content-Range: 0-999999999999999998"}},
 		{"PATCH", http.MethodPatch, 1 << 30, nil},
 		{"PATCH with a range", http.MethodPatch, 1 << 30, []string{"Content-Range: 0-1073741823"}},
 	} {
@@ -127,7 +133,7 @@ func TestQuotaBeforeTheBody(t *testing.T) {
 			}
 			wire := wireTo(t, b, alice, test.method, target, test.length, test.header...)
 			wantExceeded(t, test.name, wire.answer(time.Minute), "256.0 KiB")
-			wantUsed(t, b, alice, bytesOf(kept), 256<<10, 1)
+			wantUsed(t, b, alice, used, 256<<10, 1)
 			if left := uploadsLeft(t, b); len(left) > 0 {
 				t.Errorf("uploads are left: %v", left)
 			}
@@ -137,11 +143,11 @@ func TestQuotaBeforeTheBody(t *testing.T) {
 		})
 	}
 	// The last byte fits.
-	rest := make([]byte, 256<<10-bytesOf(kept))
+	rest := make([]byte, 256<<10-used)
 	if err := c.PushBlob("alice/app", rest); err != nil {
 		t.Error(err)
 	}
-	wantUsed(t, b, alice, bytesOf(kept), 256<<10, 1) // no manifest refers to it
+	wantUsed(t, b, alice, 256<<10, 256<<10, 1, int64(len(rest))) // no manifest refers to it
 }
 
 // TestQuotaWithoutLength sends bodies that declare no length and do not

@@ -43,65 +43,70 @@ func wantRefused(t *testing.T, b *harness.Berth, says string, args ...string) {
 func TestPurge(t *testing.T) {
 	t.Parallel()
 	for _, running := range []bool{true, false} {
-		audit := filepath.Join(t.TempDir(), "audit.jsonl")
-		b := harness.Start(t, harness.WithEnv("BERTH_AUDIT_FILE="+audit))
-		root, alice := harness.AddAccount(t, b, "root", "--admin"), harness.AddAccount(t, b, "alice")
-		bob := harness.AddAccount(t, b, "bob")
-		shared := harness.NewImage("purge", "shared")
-		alice.On(b).PutImage(t, "alice/app", "v1", shared)
-		alice.On(b).PutImage(t, "alice/app", "v2", harness.NewImage("purge", "two"))
-		alice.On(b).PutImage(t, "alice/deep/er/app", "v1", shared)
-		kept := bob.On(b).PutImage(t, "bob/app", "v1", shared)
-		beside := root.On(b).PutImage(t, "alice-x/app", "v1", shared)
-		harness.AccountCommand(t, b, nil, "grant", "bob", "write", "alice/app")
-		harness.AccountCommand(t, b, nil, "publish", "alice/app", "bob/app")
+		purge(t, running)
+	}
+}
 
-		wantRefused(t, b, "--purge deletes images for good, and nobody can be asked here: --yes says that it is meant", "remove", "alice", "--purge")
-		wantRefused(t, b, "With it goes every image in 2 repositories: alice/app, alice/deep/er/app.", "remove", "alice", "--purge")
-		wantRefused(t, b, `there is no account "alcie"; did you mean alice?`, "remove", "alcie", "--purge", "--yes")
-		harness.WantOnly(t, alice.On(b), "alice/app@"+harness.Digest(shared.Index), "alice/app@"+harness.Digest(harness.NewImage("purge", "two").Index),
-			"alice/deep/er/app@"+harness.Digest(shared.Index), "bob/app@"+kept)
+func purge(t *testing.T, running bool) {
+	t.Helper()
+	audit := filepath.Join(t.TempDir(), "audit.jsonl")
+	b := harness.Start(t, harness.WithEnv("BERTH_AUDIT_FILE="+audit))
+	root, alice := harness.AddAccount(t, b, "root", "--admin"), harness.AddAccount(t, b, "alice")
+	bob := harness.AddAccount(t, b, "bob")
+	shared := harness.NewImage("purge", "shared")
+	alice.On(b).PutImage(t, "alice/app", "v1", shared)
+	alice.On(b).PutImage(t, "alice/app", "v2", harness.NewImage("purge", "two"))
+	alice.On(b).PutImage(t, "alice/deep/er/app", "v1", shared)
+	kept := bob.On(b).PutImage(t, "bob/app", "v1", shared)
+	beside := root.On(b).PutImage(t, "alice-x/app", "v1", shared)
+	harness.AccountCommand(t, b, nil, "grant", "bob", "write", "alice/app")
+	harness.AccountCommand(t, b, nil, "publish", "alice/app", "bob/app")
 
-		if !running {
-			b.Stop()
-		}
-		stderr := wantDone(t, b, "Removed the account alice and the images in 2 repositories.\nNo longer public: alice/app.\nNo longer granted anything in its namespace: bob.\n", "remove", "alice", "--purge", "--yes")
-		if stderr != "With it goes every image in 2 repositories: alice/app, alice/deep/er/app.\n" {
-			t.Errorf("said %s", stderr)
-		}
-		if !running {
-			b.Restart()
-		}
-		harness.WantOnly(t, root.On(b), "alice-x/app@"+beside, "bob/app@"+kept)
-		wantStatus(t, alice.On(b), http.StatusUnauthorized, http.MethodGet, "/v2/", nil)
-		wantStatus(t, root.On(b), http.StatusNotFound, http.MethodGet, "/v2/alice/app/manifests/v1", nil)
-		again := harness.AddAccount(t, b, "alice")
-		harness.WantOnly(t, again.On(b), "bob/app@"+kept)
-		wantStatus(t, bob.On(b), http.StatusForbidden, http.MethodPost, "/v2/alice/app/blobs/uploads/", nil)
-		var gone struct{ Purged []string }
-		harness.AccountCommandSaying(t, b, &gone, "It holds no images.\n", "remove", "alice", "--purge", "--yes")
-		if gone.Purged == nil || len(gone.Purged) > 0 {
-			t.Errorf("got %v", gone.Purged)
-		}
+	wantRefused(t, b, "--purge deletes images for good, and nobody can be asked here: --yes says that it is meant", "remove", "alice", "--purge")
+	wantRefused(t, b, "With it goes every image in 2 repositories: alice/app, alice/deep/er/app.", "remove", "alice", "--purge")
+	wantRefused(t, b, `there is no account "alcie"; did you mean alice?`, "remove", "alcie", "--purge", "--yes")
+	harness.WantOnly(t, alice.On(b), "alice/app@"+harness.Digest(shared.Index), "alice/app@"+harness.Digest(harness.NewImage("purge", "two").Index),
+		"alice/deep/er/app@"+harness.Digest(shared.Index), "bob/app@"+kept)
 
-		// It is gone from storage, not only from the index.
+	if !running {
 		b.Stop()
-		harness.RemoveIndex(t, b)
+	}
+	stderr := wantDone(t, b, "Removed the account alice and the images in 2 repositories.\nNo longer public: alice/app.\nNo longer granted anything in its namespace: bob.\n", "remove", "alice", "--purge", "--yes")
+	if stderr != "With it goes every image in 2 repositories: alice/app, alice/deep/er/app.\n" {
+		t.Errorf("said %s", stderr)
+	}
+	if !running {
 		b.Restart()
-		harness.WantOnly(t, root.On(b), "alice-x/app@"+beside, "bob/app@"+kept)
-		text, err := os.ReadFile(audit)
-		if err != nil {
-			t.Fatal(err)
+	}
+	harness.WantOnly(t, root.On(b), "alice-x/app@"+beside, "bob/app@"+kept)
+	wantStatus(t, alice.On(b), http.StatusUnauthorized, http.MethodGet, "/v2/", nil)
+	wantStatus(t, root.On(b), http.StatusNotFound, http.MethodGet, "/v2/alice/app/manifests/v1", nil)
+	again := harness.AddAccount(t, b, "alice")
+	harness.WantOnly(t, again.On(b), "bob/app@"+kept)
+	wantStatus(t, bob.On(b), http.StatusForbidden, http.MethodPost, "/v2/alice/app/blobs/uploads/", nil)
+	var gone struct{ Purged []string }
+	harness.AccountCommandSaying(t, b, &gone, "It holds no images.\n", "remove", "alice", "--purge", "--yes")
+	if gone.Purged == nil || len(gone.Purged) > 0 {
+		t.Errorf("got %v", gone.Purged)
+	}
+
+	// It is gone from storage, not only from the index.
+	b.Stop()
+	harness.RemoveIndex(t, b)
+	b.Restart()
+	harness.WantOnly(t, root.On(b), "alice-x/app@"+beside, "bob/app@"+kept)
+	text, err := os.ReadFile(audit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"action":"account remove","detail":"alice --purge"`, `"repository":"alice/app","status":200,"detail":"all of the repository"`,
+	} {
+		if !running {
+			want = strings.Replace(want, `"status":200,`, "", 1)
 		}
-		for _, want := range []string{
-			`"action":"account remove","detail":"alice --purge"`, `"repository":"alice/app","status":200,"detail":"all of the repository"`,
-		} {
-			if !running {
-				want = strings.Replace(want, `"status":200,`, "", 1)
-			}
-			if !strings.Contains(string(text), want) {
-				t.Errorf("the audit log lacks %s:\n%s", want, text)
-			}
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the audit log lacks %s:\n%s", want, text)
 		}
 	}
 }
@@ -122,7 +127,12 @@ func TestPurgeRefused(t *testing.T) {
 	b.Env = append(b.Env, "BERTH_STORAGE_MAINTENANCE_READONLY_ENABLED=true")
 	b.Restart()
 	wantRefused(t, b, "the account alice is not removed, for its images could not all be deleted: alice/app: 405", "remove", "alice", "--purge", "--yes")
-	wantDone(t, b, "removal", "token", "list", "alice")
+	// Nobody pushes meanwhile: only the removal has a token.
+	stdout, _, _ := command(t, b, "token", "list", "alice")
+	if !strings.Contains(stdout, "removal") || strings.Contains(stdout, "default") {
+		t.Errorf("the tokens are %s", stdout)
+	}
+	wantStatus(t, alice.On(b), http.StatusUnauthorized, http.MethodGet, "/v2/", nil)
 	b.Stop()
 	b.Env = nil
 	b.Restart()
@@ -196,7 +206,7 @@ func wantShown(t *testing.T, b *harness.Berth, alice harness.Account, image harn
 		for _, a := range list.Accounts {
 			want := int64(0)
 			if a.Name == "alice" {
-				want = bytesOf(image)
+				want = counted(once("alice/app", image)) + least // and the link of alice/more to the kernel
 			}
 			if a.Used == nil || a.Used.Bytes != want || a.Used.Images != min(want, 1) {
 				t.Errorf("running %v: %s uses %+v, want %d", running, a.Name, a.Used, want)
@@ -217,6 +227,39 @@ func wantShown(t *testing.T, b *harness.Berth, alice harness.Account, image harn
 	harness.RemoveIndex(t, b)
 	if stderr := wantDone(t, b, "quota   none", "show", "alice"); !strings.Contains(stderr, "and there is no index in ") {
 		t.Errorf("said %s", stderr)
+	}
+}
+
+// TestCommandsAudited: each change of the accounts is written down, as it was given,
+// and a change that was refused is none.
+func TestCommandsAudited(t *testing.T) {
+	t.Parallel()
+	audit := filepath.Join(t.TempDir(), "audit.jsonl")
+	b := harness.Start(t, harness.WithEnv("BERTH_AUDIT_FILE="+audit))
+	alice := harness.AddAccount(t, b, "alice")
+	for _, args := range [][]string{
+		{"quota", "alice", "20GiB"}, {"publish", "alice/app", "team/x"}, {"unpublish", "team/x"}, {"rename", "alice", "alina"}, {"remove", "alina", "--yes"},
+	} {
+		if _, stderr, code := command(t, b, args...); code != 0 {
+			t.Fatalf("%q: %s", args, stderr)
+		}
+	}
+	wantRefused(t, b, "there is no account", "quota", "alice", "1GiB")
+	wantRefused(t, b, "is no repository", "publish", "alice")
+	text, err := os.ReadFile(audit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"action":"account add","detail":"alice"`, `"action":"account quota","detail":"alice 20GiB"`, `"action":"account publish","detail":"alice/app team/x"`,
+		`"action":"account unpublish","detail":"team/x"`, `"action":"account rename","detail":"alice alina"`, `"action":"account remove","detail":"alina"`,
+	} {
+		if strings.Count(string(text), want) != 1 {
+			t.Errorf("the audit log lacks %s:\n%s", want, text)
+		}
+	}
+	if strings.Contains(string(text), "1GiB") || strings.Count(string(text), "account publish") != 1 || strings.Contains(string(text), alice.Secret) {
+		t.Errorf("the audit log holds more:\n%s", text)
 	}
 }
 

@@ -25,19 +25,50 @@ func wantStatus(t testing.TB, c *harness.Client, status int, method, path string
 	return a
 }
 
-// bytesOf is what images store together, each blob counted once.
-func bytesOf(images ...harness.Image) (bytes int64) {
-	seen := map[string]bool{}
-	for _, image := range images {
-		for _, blob := range image.Blobs {
-			if d := harness.Digest(blob); !seen[d] {
-				seen[d] = true
-				bytes += int64(len(blob))
+// least is what everything that is kept counts at least, in bytes.
+const least = 4 << 10
+
+// placed is an image in a repository with so many tags.
+type placed struct {
+	repository string
+	image      harness.Image
+	tags       int64
+	bare       bool // the manifest without its index
+}
+
+// counted is what images of a namespace count together: each blob once, with
+// least for every further repository that has it, each manifest and each tag.
+func counted(all ...placed) (bytes int64) {
+	blobs, manifests := map[string]map[string]bool{}, map[string]bool{}
+	manifest := func(repository string, body []byte) {
+		if k := repository + harness.Digest(body); !manifests[k] {
+			manifests[k] = true
+			bytes += max(int64(len(body)), least)
+		}
+	}
+	for _, p := range all {
+		bytes += p.tags * least
+		manifest(p.repository, p.image.Manifest)
+		if !p.bare {
+			manifest(p.repository, p.image.Index)
+		}
+		for _, blob := range p.image.Blobs {
+			d := harness.Digest(blob)
+			if blobs[d] == nil {
+				blobs[d] = map[string]bool{}
+				bytes += max(int64(len(blob)), least) - least
+			}
+			if !blobs[d][p.repository] {
+				blobs[d][p.repository] = true
+				bytes += least
 			}
 		}
 	}
 	return bytes
 }
+
+// once is an image in a repository of its own, with a tag.
+func once(repository string, image harness.Image) placed { return placed{repository, image, 1, false} }
 
 // uploadsLeft are the uploads that are left in storage.
 func uploadsLeft(t testing.TB, b *harness.Berth) (left []string) {

@@ -36,18 +36,22 @@ func wantExceeded(t testing.TB, what string, a *harness.Answer, limit string) {
 	}
 }
 
-// storedBytes adds up the blobs of everything in a namespace that the images
-// API lists, each counted once, by the manifests alone.
+// storedBytes adds up what counts of everything in a namespace that the images
+// API lists, by the manifests and tags alone.
 func storedBytes(t testing.TB, c *harness.Client, namespace string) (bytes int64) {
 	t.Helper()
 	listed, err := c.Listed("?namespace="+namespace, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	blobs := map[string]int64{}
+	blobs, links, manifests := map[string]int64{}, map[string]bool{}, map[string]bool{}
 	var follow func(repository, digest string)
 	follow = func(repository, digest string) {
 		a := wantStatus(t, c, http.StatusOK, http.MethodGet, "/v2/"+repository+"/manifests/"+digest, nil, "Accept", harness.OCIIndex+", "+harness.OCIManifest)
+		if k := repository + "@" + digest; !manifests[k] {
+			manifests[k] = true
+			bytes += max(int64(len(a.Body)), least)
+		}
 		var m struct {
 			Config            *harness.Descriptor
 			Layers, Manifests []harness.Descriptor
@@ -62,26 +66,29 @@ func storedBytes(t testing.TB, c *harness.Client, namespace string) (bytes int64
 			m.Layers = append(m.Layers, *m.Config)
 		}
 		for _, d := range m.Layers {
-			blobs[d.Digest] = d.Size
+			blobs[d.Digest] = max(d.Size, least)
+			links[repository+"@"+d.Digest] = true
 		}
 	}
-	for name := range listed {
+	for name, tags := range listed {
 		repository, digest, _ := strings.Cut(name, "@")
 		follow(repository, digest)
+		bytes += int64(len(tags)) * least
 	}
 	for size := range maps.Values(blobs) {
 		bytes += size
 	}
-	return bytes
+	return bytes + int64(len(links)-len(blobs))*least
 }
 
-// wantUsed wants all that says how full a namespace is to say the same.
-func wantUsed(t testing.TB, b *harness.Berth, who harness.Account, used, hard, images int64) {
+// wantUsed wants all that says how full a namespace is to say the same. loose is
+// what counts although no image has it.
+func wantUsed(t testing.TB, b *harness.Berth, who harness.Account, used, hard, images int64, loose ...int64) {
 	t.Helper()
 	c := who.On(b)
-	got, id, err := askQuota(c)
-	if want := (figures{used, hard, images}); err != nil || got != want {
-		t.Errorf("the quotas are %+v (%v), want %+v", got, err, want)
+	asked, id, err := askQuota(c)
+	if want := (figures{used, hard, images}); err != nil || asked != want {
+		t.Errorf("the quotas are %+v (%v), want %+v", asked, err, want)
 	}
 	if _, again, _ := askQuota(c); id == "" || again != id {
 		t.Errorf("the quota has the UUIDs %q and %q", id, again)
@@ -94,8 +101,12 @@ func wantUsed(t testing.TB, b *harness.Berth, who harness.Account, used, hard, i
 			t.Errorf("Harbor says of %s %+v (%v), want %d of %d", project, got, err, used, hard)
 		}
 	}
-	if got := storedBytes(t, c, who.Name); got != used {
-		t.Errorf("what is listed comes to %d bytes, and %d count", got, used)
+	got, want := storedBytes(t, c, who.Name), used
+	for _, bytes := range loose {
+		want -= bytes
+	}
+	if got != want {
+		t.Errorf("what is listed comes to %d bytes, and %d count of it", got, want)
 	}
 	var shown struct {
 		Quota *int64
@@ -145,35 +156,80 @@ func TestQuotaRace(t *testing.T) {
 	close(stop)
 	watching.Wait()
 
-	var in []harness.Image
+	var in []placed
 	for i, err := range failed {
 		var refusal *harness.Refusal
 		switch {
 		case err == nil:
-			in = append(in, images[i])
+			in = append(in, once(fmt.Sprint("alice/app", i), images[i]))
 		case errors.As(err, &refusal):
 			wantExceeded(t, "a push that is too much", &refusal.Answer, "256.0 KiB")
 		default:
 			t.Errorf("push %d ended with %v", i, err)
 		}
 	}
-	// Four fit; pushes that are both under way may each see the other's bytes.
-	if len(in) < 1 || len(in) > 4 {
+	// Three fit; pushes that are both under way may each see the other's bytes.
+	if len(in) > 3 {
 		t.Errorf("%d pushes got in", len(in))
 	}
 	t.Logf("%d of %d got in", len(in), len(images))
-	wantUsed(t, b, alice, bytesOf(in...), hard, int64(len(in)))
 	if left := uploadsLeft(t, b); len(left) > 0 {
 		t.Errorf("uploads are left: %v", left)
 	}
-	// Nothing half-pushed is in the way: what fits one after the other gets in.
+	// What was half-pushed counts until it is deleted; then what fits one after
+	// the other gets in.
 	for i, err := range failed {
-		if err != nil && len(in) < 4 {
-			c.PutImage(t, fmt.Sprint("alice/app", i), "v1", images[i])
-			in = append(in, images[i])
+		if err != nil {
+			clear(t, c, fmt.Sprint("alice/app", i), images[i])
 		}
 	}
-	wantUsed(t, b, alice, bytesOf(in...), hard, int64(len(in)))
+	wantUsed(t, b, alice, counted(in...), hard, int64(len(in)))
+	for i, err := range failed {
+		if err != nil && len(in) < 3 {
+			c.PutImage(t, fmt.Sprint("alice/app", i), "v1", images[i])
+			in = append(in, once(fmt.Sprint("alice/app", i), images[i]))
+		}
+	}
+	wantUsed(t, b, alice, counted(in...), hard, int64(len(in)))
+}
+
+// clear deletes whatever of an image has come to a repository, and all its blobs.
+func clear(t testing.TB, c *harness.Client, repository string, image harness.Image) {
+	t.Helper()
+	gone := func(what, digest string) {
+		t.Helper()
+		a, err := c.Do(http.MethodDelete, "/v2/"+repository+"/"+what+"/"+digest, nil)
+		if err != nil || a.Status != http.StatusAccepted && a.Status != http.StatusNotFound {
+			t.Errorf("delete %s of %s: %+v, %v", digest, repository, a, err)
+		}
+	}
+	gone("manifests", harness.Digest(image.Index))
+	gone("manifests", harness.Digest(image.Manifest))
+	for _, blob := range image.Blobs {
+		gone("blobs", harness.Digest(blob))
+	}
+}
+
+// pushAsDocker pushes an image as docker does: what is there is not sent again,
+// and what another repository has is mounted.
+func pushAsDocker(c *harness.Client, repository, tag string, image harness.Image) error {
+	for _, blob := range image.Blobs {
+		d := harness.Digest(blob)
+		a, err := c.Do(http.MethodHead, "/v2/"+repository+"/blobs/"+d, nil)
+		if err != nil {
+			return err
+		}
+		if a.Status == http.StatusOK {
+			continue
+		}
+		if _, err := c.Want(http.StatusCreated, http.MethodPost, "/v2/"+repository+"/blobs/uploads/?mount="+d, nil); err != nil {
+			return err
+		}
+	}
+	if err := c.PushManifest(repository, harness.Digest(image.Manifest), harness.OCIManifest, image.Manifest); err != nil {
+		return err
+	}
+	return c.PushManifest(repository, tag, harness.OCIIndex, image.Index)
 }
 
 // TestQuotaOneAtATime deletes, shares and pushes again at a quota that
@@ -182,30 +238,43 @@ func TestQuotaOneAtATime(t *testing.T) {
 	t.Parallel()
 	b := harness.Start(t)
 	one, two, three := harness.NewSizedImage("a", "one", 50000), harness.NewSizedImage("a", "two", 60000), harness.NewSizedImage("a", "three", 70000)
-	hard := bytesOf(one, two)
+	atOne := placed{"alice/one", one, 2, false}
+	mounted := placed{"alice/mounted", two, 1, true}
+	full := []placed{atOne, once("alice/two", two), once("alice/deep/er", one), mounted}
+	hard := counted(full...)
 	alice := harness.AddAccount(t, b, "alice", "--quota", fmt.Sprint(hard))
 	bob := harness.AddAccount(t, b, "bob")
 	c := alice.On(b)
 	limit := fmt.Sprintf("%.1f KiB", float64(hard)/1024)
+	push := func(repository, tag string, image harness.Image) {
+		t.Helper()
+		if err := pushAsDocker(c, repository, tag, image); err != nil {
+			t.Error(err)
+		}
+	}
 
 	wantUsed(t, b, alice, 0, hard, 0)
 	first := c.PutImage(t, "alice/one", "v1", one)
-	wantUsed(t, b, alice, bytesOf(one), hard, 1)
+	wantUsed(t, b, alice, counted(once("alice/one", one)), hard, 1)
 	c.PutImage(t, "alice/two", "v1", two)
-	wantUsed(t, b, alice, hard, hard, 2)
+	wantUsed(t, b, alice, counted(once("alice/one", one), once("alice/two", two)), hard, 2)
 
-	// Everything that is there may come again: whole, to another repository of
-	// the namespace, with another tag, by a mount.
-	c.PutImage(t, "alice/one", "v1", one)
-	c.PutImage(t, "alice/one", "v2", one)
-	c.PutImage(t, "alice/deep/er", "v1", one)
-	wantUsed(t, b, alice, hard, hard, 3)
+	// What is there comes again: whole, to another repository of the namespace,
+	// with another tag, by a mount.
+	push("alice/one", "v2", one)
+	push("alice/deep/er", "v1", one)
+	wantUsed(t, b, alice, counted(atOne, once("alice/two", two), once("alice/deep/er", one)), hard, 3)
 	for _, blob := range two.Blobs {
 		wantStatus(t, c, http.StatusCreated, http.MethodPost, "/v2/alice/mounted/blobs/uploads/?from=alice/two&mount="+harness.Digest(blob), nil)
 	}
 	if err := c.PushManifest("alice/mounted", "v1", harness.OCIManifest, two.Manifest); err != nil {
 		t.Error(err)
 	}
+	wantUsed(t, b, alice, hard, hard, 4)
+	// It is full to the last byte, and everything that is there may come again.
+	push("alice/one", "v1", one)
+	push("alice/one", "v2", one)
+	push("alice/deep/er", "v1", one)
 	wantUsed(t, b, alice, hard, hard, 4)
 
 	// One byte more is too much, wherever it shows.
@@ -220,40 +289,49 @@ func TestQuotaOneAtATime(t *testing.T) {
 	}
 	refused("a third image", three)
 	refused("an image of a few bytes", harness.NewSizedImage("a", "four", 0))
-	// Of a namespace that has room, blobs can be mounted, but not kept.
-	bob.On(b).PutImage(t, "bob/three", "v1", three)
-	harness.AccountCommand(t, b, nil, "grant", "alice", "read", "bob")
-	for _, blob := range three.Blobs {
-		wantStatus(t, c, http.StatusCreated, http.MethodPost, "/v2/alice/three/blobs/uploads/?from=bob/three&mount="+harness.Digest(blob), nil)
-	}
-	wantUsed(t, b, alice, hard, hard, 4)
-	a, err := c.Do(http.MethodPut, "/v2/alice/three/manifests/v1", three.Manifest, "Content-Type", harness.OCIManifest)
+	a, err := c.Do(http.MethodPut, "/v2/alice/one/manifests/v3", one.Index, "Content-Type", harness.OCIIndex)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantExceeded(t, "a manifest of mounted blobs", a, limit)
+	wantExceeded(t, "one more tag", a, limit)
+	// Of a namespace that has room, blobs cannot be mounted either.
+	bob.On(b).PutImage(t, "bob/three", "v1", three)
+	harness.AccountCommand(t, b, nil, "grant", "alice", "read", "bob")
+	for _, blob := range three.Blobs {
+		a, err := c.Do(http.MethodPost, "/v2/alice/three/blobs/uploads/?from=bob/three&mount="+harness.Digest(blob), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantExceeded(t, "a mounted blob", a, limit)
+	}
 	wantStatus(t, c, http.StatusNotFound, http.MethodGet, "/v2/alice/three/manifests/v1", nil)
 	wantUsed(t, b, alice, hard, hard, 4)
 
 	// Deleting frees at once, but not what another repository still holds.
 	wantStatus(t, c, http.StatusAccepted, http.MethodDelete, "/v2/alice/one/manifests/"+first, nil)
-	wantUsed(t, b, alice, hard, hard, 3)
+	links := int64(len(one.Blobs)) * least // of alice/one, of blobs that count elsewhere
+	rest := []placed{once("alice/two", two), once("alice/deep/er", one), mounted}
+	wantUsed(t, b, alice, counted(rest...)+links, hard, 3, links)
 	wantStatus(t, c, http.StatusAccepted, http.MethodDelete, "/v2/alice/deep/er/manifests/"+first, nil)
-	wantUsed(t, b, alice, bytesOf(two), hard, 2)
+	rest = []placed{once("alice/two", two), mounted}
+	links = 2 * least // of the kernel, which one and two have
+	wantUsed(t, b, alice, counted(rest...)+links, hard, 2, links)
 	c.PutImage(t, "alice/one", "v1", one)
-	wantUsed(t, b, alice, hard, hard, 3)
+	rest = append(rest, once("alice/one", one))
+	links = int64(len(one.Blobs)) * least // of alice/deep/er
+	wantUsed(t, b, alice, counted(rest...)+links, hard, 3, links)
 
 	// Without its quota the account may push; with a smaller one it may not,
 	// and still pull and delete.
 	setQuota(t, b, alice, "")
 	c.PutImage(t, "alice/three", "v1", three)
-	wantUsed(t, b, alice, bytesOf(one, two, three), 0, 4)
+	wantUsed(t, b, alice, counted(append(rest, once("alice/three", three))...)+links, 0, 4, links)
 	setQuota(t, b, alice, fmt.Sprintf("    quota: %d\n", hard))
 	refused("over the quota already", harness.NewSizedImage("a", "five", 0))
-	wantUsed(t, b, alice, bytesOf(one, two, three), hard, 4)
+	wantUsed(t, b, alice, counted(append(rest, once("alice/three", three))...)+links, hard, 4, links)
 	wantStatus(t, c, http.StatusAccepted, http.MethodDelete, "/v2/alice/three/manifests/"+harness.Digest(three.Index), nil)
-	wantUsed(t, b, alice, hard, hard, 3)
-	wantUsed(t, b, bob, bytesOf(three), 0, 1)
+	wantUsed(t, b, alice, counted(rest...)+links+least, hard, 3, links+least) // and the kernel's in alice/three
+	wantUsed(t, b, bob, counted(once("bob/three", three)), 0, 1)
 	if left := uploadsLeft(t, b); len(left) > 0 {
 		t.Errorf("uploads are left: %v", left)
 	}
@@ -286,19 +364,20 @@ func TestQuotaRoomForTwo(t *testing.T) {
 	}
 	const part, whole = 10 << 10, 40 << 10
 	content := slices.Repeat([]byte{'x'}, whole)
+	image := harness.NewSizedImage("b", "two", 60<<10)
+	var before int64
 	for name, length := range map[string]int64{"with": whole, "without": -1} {
 		t.Run(name+" a declared length", func(t *testing.T) {
 			wire := wireTo(t, b, alice, http.MethodPut, harness.WithDigest(location, harness.Digest(content)), length)
 			wire.send(content[:part])
 			harness.Eventually(t, "nothing of the upload is counted", func() bool {
 				f, _, err := askQuota(c)
-				return err == nil && f.used > 0
+				return err == nil && f.used > before+least
 			})
 			// What is still in a buffer may count as well.
-			if f, _, err := askQuota(c); err != nil || f.used > part+64<<10 {
-				t.Errorf("of an upload of which %d bytes came, %d count (%v)", part, f.used, err)
+			if f, _, err := askQuota(c); err != nil || f.used > before+part+64<<10 {
+				t.Errorf("of an upload of which %d bytes came, %d count (%v)", part, f.used-before, err)
 			}
-			image := harness.NewSizedImage("b", "two", 60<<10)
 			if _, err := c.Push("alice/fast", "v1", image); err != nil {
 				t.Errorf("there is room, but: %v", err)
 			}
@@ -307,7 +386,8 @@ func TestQuotaRoomForTwo(t *testing.T) {
 			if a := wire.answer(time.Minute); a.Status != http.StatusCreated {
 				t.Errorf("the slow upload ended with %d %s", a.Status, a.Body)
 			}
-			wantUsed(t, b, alice, bytesOf(image), 256<<10, 1)
+			before = counted(once("alice/fast", image)) + whole
+			wantUsed(t, b, alice, before, 256<<10, 1, whole)
 			if location, err = c.Upload("alice/slow"); err != nil {
 				t.Fatal(err)
 			}

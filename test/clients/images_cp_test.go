@@ -248,7 +248,15 @@ func TestImagesHints(t *testing.T) {
 	digest := b.PutManifest(t, "alice/app", "merged", harness.OCIIndex, harness.IndexOf(lies))
 	wantImages(t, nil, done, "hint: the index says that "+lies.Digest+" has 32 bytes, and it has ", "show", b.Host+"/alice/app:merged")
 	wantImages(t, nil, done, digest, "cp", b.Host+"/alice/app:merged", b.Host+"/bob/app:merged")
-	wantImages(t, nil, wrongContent, "no OCI layout can hold that", "cp", b.Host+"/alice/app:merged", "oci:"+t.TempDir())
+	folder := t.TempDir()
+	wantImages(t, nil, done, digest, "cp", b.Host+"/alice/app:merged", "oci:"+folder)
+	wantImages(t, nil, done, digest, "cp", "oci:"+folder, b.Host+"/carol/app")
+	wantImages(t, nil, done, "5 parts copied", "cp", "oci:"+folder+":merged", "oci:"+t.TempDir()+":again")
+	multi := harness.FixtureNamed(t, "kraft-multi") // such a one
+	wantImages(t, nil, done, multi.Digest, "cp", "oci:"+multi.Dir(), b.Host+"/alice/multi:v1")
+	wantImages(t, nil, done, multi.Digest, "cp", b.Host+"/alice/multi:v1", "oci:"+folder)
+	wantImages(t, nil, usage, "there are 2 images", "cp", "oci:"+folder, b.Host+"/alice/which")
+	harness.WantFixture(t, b, multi, "alice/multi", "v1")
 
 	layer := gzipped(t, tarOf(t, "unikraft/bin/kernel", "kernel"))
 	config := []byte(`{"architecture":"x86_64","os":"kraftcloud","config":{"Cmd":["/app"]}}`)

@@ -182,8 +182,7 @@ func TestImagesUsage(t *testing.T) {
 	wantImages(t, nil, notFound, "is not there", "cp", "oci:"+harness.FixtureNamed(t, "kraft-hello").Dir()+":none", nobody+"/a/b")
 }
 
-// TestImagesTokens gives the token in each way, and wants no other host to be
-// shown it.
+// TestImagesTokens gives the token in each way.
 func TestImagesTokens(t *testing.T) {
 	t.Parallel()
 	b := harness.Start(t)
@@ -240,8 +239,16 @@ func TestImagesTokens(t *testing.T) {
 			}
 		})
 	}
+}
 
-	// What another registry asks for, it does not get: it challenges like berth.
+// TestImagesTokenStays: another registry than the one that a token is for does not
+// get it, whatever it asks for.
+func TestImagesTokenStays(t *testing.T) {
+	t.Parallel()
+	b := harness.Start(t)
+	alice := harness.AddAccount(t, b, "alice")
+	alice.On(b).PutImage(t, "alice/app", "v1", harness.NewImage("tokens", "stays"))
+	at := "BERTH_HOST=" + b.Host
 	seen := make(chan string, 100)
 	thief := faulty(t, b, func(w http.ResponseWriter, r *http.Request) bool {
 		seen <- fmt.Sprint(r.Header["Authorization"])

@@ -85,6 +85,7 @@ func TestConfiguration(t *testing.T) {
 // TestImagesAPI follows the document on the images API.
 func TestImagesAPI(t *testing.T) {
 	harness.Require(t, "skopeo")
+	harness.Needs(t, "openssl")
 	t.Parallel()
 	b := harness.Start(t)
 	const found, v1 = `/alice/hello@sha256:`, `"tags":["alice/hello:latest"]`
@@ -93,6 +94,7 @@ func TestImagesAPI(t *testing.T) {
 		{"/v1/images/list", []string{found, v1}, []string{"error"}},
 		{"tagged\"\n", []string{found, `"status":"success"`, `"status":"partial_success"`, `"error":8,"tag":"alice/none:v1"`}, []string{`"images":[]`}},
 		{"count=2&order=desc", []string{found}, []string{`"images":[]`, "error"}},
+		{"openssl req", []string{"Added the administrator root", "Added the account carol", "index_host: index.fra.lan", "certificate: metro/tls.crt"}, nil},
 	})
 }
 

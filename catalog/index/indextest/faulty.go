@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
@@ -181,12 +180,12 @@ func (f *Faulty) Usage(ctx context.Context, namespace string) (index.Usage, erro
 	return get(f, "Usage", func() (index.Usage, error) { return f.Index.Usage(ctx, namespace) })
 }
 
-func (f *Faulty) Unused(ctx context.Context, namespace string, blobs []digest.Digest) ([]digest.Digest, error) {
-	return get(f, "Unused", func() ([]digest.Digest, error) { return f.Index.Unused(ctx, namespace, blobs) })
+func (f *Faulty) Idle(ctx context.Context, namespace string, blobs []digest.Digest) (int64, error) {
+	return get(f, "Idle", func() (int64, error) { return f.Index.Idle(ctx, namespace, blobs) })
 }
 
-func (f *Faulty) InUse(ctx context.Context, namespace string, d digest.Digest) (int64, error) {
-	return get(f, "InUse", func() (int64, error) { return f.Index.InUse(ctx, namespace, d) })
+func (f *Faulty) Adds(ctx context.Context, repository string, blobs map[digest.Digest]int64) (int64, error) {
+	return get(f, "Adds", func() (int64, error) { return f.Index.Adds(ctx, repository, blobs) })
 }
 
 func (f *Faulty) Stats(ctx context.Context) (index.Stats, error) {
@@ -262,8 +261,8 @@ func (f *Faulty) Release(ctx context.Context, l index.Lease) error {
 	return errors.Join(f.do("Release", func() error { return nil }), released)
 }
 
-func (f *Faulty) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64) error {
-	return f.do("Link", func() error { return f.Index.Link(ctx, repository, blobs) })
+func (f *Faulty) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string) error {
+	return f.do("Link", func() error { return f.Index.Link(ctx, repository, blobs, reservation) })
 }
 
 func (f *Faulty) MarkDirty(ctx context.Context, repository string) error {
@@ -274,8 +273,8 @@ func (f *Faulty) ClearDirty(ctx context.Context, repositories []string) error {
 	return f.do("ClearDirty", func() error { return f.Index.ClearDirty(ctx, repositories) })
 }
 
-func (f *Faulty) Reserve(ctx context.Context, namespace, key string, bytes, limit int64, until time.Time) (int64, error) {
-	return get(f, "Reserve", func() (int64, error) { return f.Index.Reserve(ctx, namespace, key, bytes, limit, until) })
+func (f *Faulty) Reserve(ctx context.Context, namespace string, r storage.Reservation) (index.Usage, error) {
+	return get(f, "Reserve", func() (index.Usage, error) { return f.Index.Reserve(ctx, namespace, r) })
 }
 
 func (f *Faulty) Abandoned(ctx context.Context) iter.Seq2[storage.Intent, error] {

@@ -39,7 +39,10 @@ func Run(t *testing.T, o Options) {
 	t.Run("Revisions", func(t *testing.T) { testRevisions(t, o) })
 	t.Run("Links", func(t *testing.T) { testLinks(t, o) })
 	t.Run("Reservations", func(t *testing.T) { testReservations(t, o) })
+	t.Run("ReservationsAtATime", func(t *testing.T) { testReservationsAtATime(t, o) })
 	t.Run("ReservationsWhilePublishing", func(t *testing.T) { testReservationsWhilePublishing(t, o) })
+	t.Run("BlobStates", func(t *testing.T) { testBlobStates(t, o) })
+	t.Run("Recount", func(t *testing.T) { testRecount(t, o) })
 	t.Run("EveryCallFails", func(t *testing.T) { testEveryCallFails(t, o) })
 }
 

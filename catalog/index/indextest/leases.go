@@ -130,7 +130,7 @@ func testPrepared(t *testing.T, o Options) {
 	if found := abandoned(t, x); len(found) != 0 {
 		t.Errorf("abandoned by who is there: %+v", found)
 	}
-	if err := x.Link(ctx, "a/b", map[digest.Digest]int64{dgst("x"): 1}); err != nil {
+	if err := x.Link(ctx, "a/b", map[digest.Digest]int64{dgst("x"): 1}, ""); err != nil {
 		t.Fatal(err) // what happens to blobs meanwhile does not end it
 	}
 	release(t, x, l)
@@ -214,7 +214,7 @@ func testRevisions(t *testing.T, o Options) {
 func testLinks(t *testing.T, o Options) {
 	x, ctx := o.open(t), t.Context()
 	early, late := dgst("early"), dgst("late")
-	link := func(d digest.Digest) error { return x.Link(ctx, "a/b", map[digest.Digest]int64{d: 7}) }
+	link := func(d digest.Digest) error { return x.Link(ctx, "a/b", map[digest.Digest]int64{d: 7}, "") }
 	if err := link(early); err != nil {
 		t.Fatal(err)
 	}
@@ -239,13 +239,13 @@ func testLinks(t *testing.T, o Options) {
 	if size, found, err := x.Linked(ctx, "a/b", late); size != 7 || !found || err != nil {
 		t.Fatalf("linked: %d, %v, %v", size, found, err)
 	}
-	if u, err := x.Usage(ctx, "a"); err != nil || u.Bytes != 14 {
+	if u, err := x.Usage(ctx, "a"); err != nil || u.Bytes != 3*storage.MinCounted {
 		t.Fatalf("usage: %+v, %v", u, err)
 	}
 	gone := manifest(7, 0)
 	gone.Unlink = []digest.Digest{late}
 	publish(t, x, gone)
-	if u, err := x.Usage(ctx, "a"); err != nil || u.Bytes != 7 {
+	if u, err := x.Usage(ctx, "a"); err != nil || u.Bytes != 2*storage.MinCounted || u.Uncollected != storage.MinCounted {
 		t.Fatalf("usage after a blob went: %+v, %v", u, err)
 	}
 }

@@ -92,7 +92,7 @@ func (w *World) LinkUntold(repository string, content []byte) v1.Descriptor {
 // Upload stores a blob in a repository as a push does.
 func (w *World) Upload(repository string, content []byte) error {
 	w.t.Helper()
-	return w.Link(context.Background(), repository, func() (digest.Digest, error) {
+	return w.Link(context.Background(), repository, "", func() (digest.Digest, error) {
 		return w.LinkUntold(repository, content).Digest, nil
 	})
 }

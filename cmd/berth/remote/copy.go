@@ -2,12 +2,8 @@ package remote
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -15,7 +11,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content"
-	"oras.land/oras-go/v2/content/oci"
 )
 
 // CopyOptions are those of [Client.Copy].
@@ -53,14 +48,14 @@ func (c *Client) Copy(ctx context.Context, from, to Place, o CopyOptions) (Copie
 	if to.Digest != "" {
 		return Copied{}, fmt.Errorf("%w: %s: the digest of a copy is that of the image; name a tag, or none", ErrUsage, to)
 	}
-	source, err := c.source(ctx, &from)
+	source, err := c.source(&from)
 	if err != nil {
 		return Copied{}, err
 	}
 	if to.Tag == "" {
 		to.Tag = from.Tag
 	}
-	target, err := c.target(ctx, to)
+	target, err := c.target(to)
 	if err != nil {
 		return Copied{}, err
 	}
@@ -136,10 +131,6 @@ func (c *copying) successors(ctx context.Context, fetcher content.Fetcher, d oci
 			if err != nil {
 				return nil, err
 			}
-			if stored.Size != all[i].Size && c.to.Folder != "" {
-				return nil, kinded{fmt.Errorf("%w: the index says that %s has %d bytes, and it has %d: no OCI layout can hold that; push the image again with another tool than kraft",
-					ErrContent, all[i].Digest, all[i].Size, stored.Size), ErrContent}
-			}
 			all[i].Size = stored.Size
 		}
 		c.found(all[i])
@@ -162,38 +153,24 @@ func isIndex(mediaType string) bool {
 
 // source opens where an image comes from. In a layout with one image, or one that
 // has a tag, that is meant.
-func (c *Client) source(ctx context.Context, p *Place) (oras.ReadOnlyTarget, error) {
+func (c *Client) source(p *Place) (oras.ReadOnlyTarget, error) {
 	if p.Folder == "" {
 		return c.repository(*p)
 	}
-	text, err := os.ReadFile(filepath.Join(p.Folder, ocispec.ImageIndexFile))
-	if err != nil {
-		return nil, explained(err, "the OCI layout in "+p.Folder)
+	l, err := openLayout(p.Folder)
+	if err == nil && p.Tag == "" && p.Digest == "" {
+		var only ocispec.Descriptor
+		only, err = l.only()
+		p.Digest, p.Tag = only.Digest, only.Annotations[ocispec.AnnotationRefName]
 	}
-	if p.Tag == "" && p.Digest == "" {
-		var index ocispec.Index
-		if err := json.Unmarshal(text, &index); err != nil {
-			return nil, fmt.Errorf("%s: index.json: %w", p, err)
-		}
-		if tagged := slices.DeleteFunc(slices.Clone(index.Manifests), func(d ocispec.Descriptor) bool {
-			return d.Annotations[ocispec.AnnotationRefName] == ""
-		}); len(tagged) > 0 {
-			index.Manifests = tagged
-		}
-		if len(index.Manifests) != 1 {
-			return nil, fmt.Errorf("%w: there are %d images in %s: say which, by its tag or digest", ErrUsage, len(index.Manifests), p)
-		}
-		p.Digest, p.Tag = index.Manifests[0].Digest, index.Manifests[0].Annotations[ocispec.AnnotationRefName]
-	}
-	store, err := oci.NewFromFS(ctx, os.DirFS(p.Folder))
-	return store, explained(err, p.String())
+	return l, explained(err, "the OCI layout in "+p.Folder)
 }
 
 // target opens where an image goes to.
-func (c *Client) target(ctx context.Context, p Place) (oras.Target, error) {
+func (c *Client) target(p Place) (oras.Target, error) {
 	if p.Folder == "" {
 		return c.repository(p)
 	}
-	store, err := oci.NewWithContext(ctx, p.Folder)
-	return store, explained(err, p.String())
+	l, err := makeLayout(p.Folder)
+	return l, explained(err, p.String())
 }

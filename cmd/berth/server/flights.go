@@ -192,7 +192,7 @@ func (s *Server) limited(w http.ResponseWriter, r *http.Request, x *exchange, h 
 func turnAway(w http.ResponseWriter, r *http.Request, x *exchange, why reason) {
 	w.Header().Set("Retry-After", why.retryAfter())
 	if !x.complete.Load() {
-		w.Header().Set("Connection", "close") // the body is not read
+		x.closing(w.Header()) // the body is not read
 	}
 	answer(w, r, why.status(), why.message())
 }

@@ -51,6 +51,11 @@ func (c *Certificate) Register(reg *prometheus.Registry) {
 	})
 }
 
+// CountUploads registers a gauge of the uploads that are not finished.
+func CountUploads(reg *prometheus.Registry, open func() int) {
+	gauge(reg, "berth_open_uploads", "Uploads that are not finished.", nil, func() float64 { return float64(open()) })
+}
+
 // CountImages registers gauges of what the catalog holds.
 func CountImages(reg *prometheus.Registry, stats func(context.Context) (index.Stats, error)) {
 	reg.MustRegister(imageCollector{
@@ -60,18 +65,21 @@ func CountImages(reg *prometheus.Registry, stats func(context.Context) (index.St
 		repositories: prometheus.NewDesc("berth_repositories",
 			"Repositories, by kind: unikernel for those with an image in the list, or other.", []string{"kind"}, nil),
 		manifests: prometheus.NewDesc("berth_manifests", "Manifests stored, indexes and those of other kinds included.", nil, nil),
+		bytes: prometheus.NewDesc("berth_stored_bytes",
+			"Bytes stored for all namespaces as quotas count them, and uncollected ones, which nothing refers to any more.", []string{"kind"}, nil),
 	})
 }
 
 type imageCollector struct {
-	stats                           func(context.Context) (index.Stats, error)
-	images, repositories, manifests *prometheus.Desc
+	stats                                  func(context.Context) (index.Stats, error)
+	images, repositories, manifests, bytes *prometheus.Desc
 }
 
 func (c imageCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.images
 	ch <- c.repositories
 	ch <- c.manifests
+	ch <- c.bytes
 }
 
 func (c imageCollector) Collect(ch chan<- prometheus.Metric) {
@@ -88,4 +96,6 @@ func (c imageCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.repositories, s.ImageRepositories, "unikernel")
 	gauge(c.repositories, s.Repositories-s.ImageRepositories, "other")
 	gauge(c.manifests, s.Manifests)
+	gauge(c.bytes, s.Bytes, "counted")
+	gauge(c.bytes, s.Uncollected, "uncollected")
 }

@@ -35,5 +35,8 @@ func (l Limits) lobby() int { return max(4, min(l.Connections/20, 64)) }
 // maxStreams bounds the requests that one connection of HTTP/2 has in flight.
 func (l Limits) maxStreams() int { return max(8, min(l.Requests/4, 100)) }
 
+// scrapers is how many connections there may be on the address of the metrics.
+const scrapers = 16
+
 // usualFiles is how many files a process may have open where nobody says.
 const usualFiles = 1024

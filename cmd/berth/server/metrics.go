@@ -35,7 +35,7 @@ const (
 
 // maxRequestSeries bounds the series of berth_http_requests_total, whatever
 // clients ask: what comes after these is counted as other.
-const maxRequestSeries = 70
+const maxRequestSeries = 60
 
 // requestMetrics counts requests. Its labels have few values: never a
 // repository, a user, or anything else that a client chooses.
@@ -46,12 +46,12 @@ type requestMetrics struct {
 	sent     prometheus.Counter
 
 	mu   sync.Mutex
-	seen map[[3]string]struct{} // the labels of requests; guarded by mu
+	seen map[[3]string]prometheus.Counter // of requests, by their labels; guarded by mu
 }
 
 func newRequestMetrics(reg *prometheus.Registry) *requestMetrics {
 	m := &requestMetrics{
-		seen: map[[3]string]struct{}{},
+		seen: map[[3]string]prometheus.Counter{},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "berth_http_requests_total", Help: "Requests answered, by route, method and status.",
 		}, []string{"route", "method", "code"}),
@@ -73,8 +73,7 @@ func newRequestMetrics(reg *prometheus.Registry) *requestMetrics {
 }
 
 func (m *requestMetrics) record(route, method string, status int, took time.Duration, in, out int64) {
-	labels := m.labels(route, methodOf(method), codeOf(status))
-	m.requests.WithLabelValues(labels[:]...).Inc()
+	m.counter(route, methodOf(method), codeOf(status)).Inc()
 	if !probe(route) {
 		m.duration.WithLabelValues(route).Observe(took.Seconds())
 	}
@@ -82,17 +81,21 @@ func (m *requestMetrics) record(route, method string, status int, took time.Dura
 	m.sent.Add(float64(out))
 }
 
-// labels are those that a request is counted by. Once there are many, what was
-// not seen before is other, by its kind of status.
-func (m *requestMetrics) labels(route, method, code string) [3]string {
-	l := [3]string{route, method, code}
+// counter is what a request is counted by. Once there are many, what was not
+// seen before is other, by its kind of status.
+func (m *requestMetrics) counter(route, method, code string) prometheus.Counter {
+	labels := [3]string{route, method, code}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.seen[l]; !ok && len(m.seen) >= maxRequestSeries {
-		return [3]string{"other", "other", code[:1] + "xx"}
+	if c, ok := m.seen[labels]; ok {
+		return c
 	}
-	m.seen[l] = struct{}{}
-	return l
+	if len(m.seen) >= maxRequestSeries {
+		return m.requests.WithLabelValues("other", "other", code[:1]+"xx")
+	}
+	c := m.requests.WithLabelValues(labels[:]...)
+	m.seen[labels] = c
+	return c
 }
 
 // codeOf is the status of what clients and operators tell apart, and else its
@@ -173,15 +176,27 @@ func IndexMetrics(reg *prometheus.Registry) func(operation string, took time.Dur
 		Name: "berth_index_operation_duration_seconds", Help: "Time an operation on the index took, waiting included.",
 	}, []string{"operation"})
 	reg.MustRegister(operations, duration)
+	// Looking a series up by its labels costs more than counting in it.
+	type series struct {
+		ok   prometheus.Counter
+		took prometheus.Observer
+	}
+	var kinds sync.Map // of operations, to series
+	notFound, failed := operations.WithLabelValues("any", "not_found"), operations.WithLabelValues("any", "error")
 	return func(operation string, took time.Duration, err error) {
+		found, ok := kinds.Load(operation)
+		if !ok {
+			found, _ = kinds.LoadOrStore(operation, series{operations.WithLabelValues(operation, "ok"), duration.WithLabelValues(operation)})
+		}
+		kind := found.(series)
 		switch {
 		case errors.Is(err, index.ErrNotFound):
-			operations.WithLabelValues("any", "not_found").Inc()
+			notFound.Inc()
 		case err != nil:
-			operations.WithLabelValues("any", "error").Inc()
+			failed.Inc()
 		default:
-			operations.WithLabelValues(operation, "ok").Inc()
+			kind.ok.Inc()
 		}
-		duration.WithLabelValues(operation).Observe(took.Seconds())
+		kind.took.Observe(took.Seconds())
 	}
 }

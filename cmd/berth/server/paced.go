@@ -87,6 +87,14 @@ func (x *exchange) rest() {
 	}
 }
 
+// closing says in an answer that no more will be read of the connection. Over
+// HTTP/2 that is the stream's alone: others of the connection go on.
+func (x *exchange) closing(h http.Header) {
+	if !x.streams {
+		h.Set("Connection", "close")
+	}
+}
+
 func (x *exchange) read(op func() (int, error)) (int, error) {
 	_ = x.control.SetReadDeadline(x.in.begin(0))
 	n, err := op()
@@ -137,7 +145,7 @@ type pacedWriter struct {
 func (w *pacedWriter) WriteHeader(code int) {
 	if !w.wrote && code >= http.StatusBadRequest && w.x.late.Load() {
 		w.wrote, w.mute = true, true
-		w.Header().Set("Connection", "close")
+		w.x.closing(w.Header())
 		_, _ = w.x.write(0, func() (int64, error) {
 			answer(w.ResponseWriter, w.r, http.StatusRequestTimeout, "the body of the request did not come in time")
 			return 0, nil

@@ -43,12 +43,15 @@ func forwarded(r *http.Request) bool {
 // the scheme that a trusted proxy was asked by.
 func (s *Server) behindProxies(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given := make(map[string][]string, 3)
+		var given map[string][]string // mostly nothing
 		is := r.Header.Get("Via") != ""
 		for i, name := range forwarding {
-			if values := r.Header.Values(name); len(values) > 0 {
+			if values := r.Header[name]; len(values) > 0 { // as net/http writes it
 				is = true
 				if i < 3 {
+					if given == nil {
+						given = make(map[string][]string, 3)
+					}
 					given[name] = split(values)
 				}
 				r.Header.Del(name)

@@ -10,8 +10,8 @@ import (
 	"net/http"
 	"regexp"
 	"runtime/debug"
-	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -60,23 +60,30 @@ func (s *Server) observe(m *requestMetrics, next http.Handler) http.Handler {
 			took := time.Since(begin)
 			route := routeOf(r.URL.Path)
 			m.record(route, r.Method, rec.status(), took, body.n, rec.n)
-			if s.options.AccessLog {
-				attrs := []slog.Attr{
-					slog.String("method", shown(r.Method)), slog.String("path", shown(r.URL.Path)), slog.String("route", route),
-					slog.Int("status", rec.status()), slog.Int64("bytes_in", body.n), slog.Int64("bytes_out", rec.n),
-					slog.Float64("seconds", float64(took.Microseconds())/1e6),
-					slog.String("client", r.RemoteAddr), slog.String("agent", shown(r.UserAgent())),
-				}
-				if account := s.options.Account; account != nil {
-					if name := account(r); name != "" {
-						attrs = append(attrs, slog.String("account", name))
-					}
-				}
-				s.options.Log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
+			if s.options.AccessLog && s.options.Log.Enabled(r.Context(), slog.LevelInfo) {
+				s.log(r, route, rec, body, took)
 			}
 		}()
 		s.rescued(rec, r, next)
 	})
+}
+
+// log writes the line of a request. The record is made by hand: for each one a
+// Logger looks up the place in the code that it comes from, which here is always
+// the same and never shown.
+func (s *Server) log(r *http.Request, route string, rec *recorder, body *countingBody, took time.Duration) {
+	line := slog.NewRecord(time.Now(), slog.LevelInfo, "request", 0)
+	line.AddAttrs(
+		slog.String("method", shown(r.Method)), slog.String("path", shown(r.URL.Path)), slog.String("route", route),
+		slog.Int("status", rec.status()), slog.Int64("bytes_in", body.n), slog.Int64("bytes_out", rec.n),
+		slog.Float64("seconds", float64(took.Microseconds())/1e6),
+		slog.String("client", r.RemoteAddr), slog.String("agent", shown(r.UserAgent())))
+	if account := s.options.Account; account != nil {
+		if name := account(r); name != "" {
+			line.AddAttrs(slog.String("account", name))
+		}
+	}
+	_ = s.options.Log.Handler().Handle(r.Context(), line) // there is nowhere to tell of it
 }
 
 // rescued logs a panic of a handler, and answers for it if nothing was answered.
@@ -106,7 +113,7 @@ const mostShown = 256
 // shown is a value that a client chose, for the log: no more of it than fits,
 // and nothing that a log would write in many bytes for one.
 func shown(value string) string {
-	if len(value) <= mostShown && !slices.ContainsFunc([]rune(value), unprintable) {
+	if len(value) <= mostShown && !strings.ContainsFunc(value, unprintable) {
 		return value
 	}
 	quoted := strconv.QuoteToASCII(value[:min(len(value), mostShown)])

@@ -73,6 +73,7 @@ type Server struct {
 	metrics           *http.Server
 	debug             *http.Server
 	door              *door
+	metricsDoor       *door // nil without an address of its own
 	requests, uploads *flights
 	metered           *requestMetrics
 
@@ -100,6 +101,8 @@ func New(o Options) *Server {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metricsHandler())
 		s.metrics = s.httpServer(s.paced(mux))
+		s.metricsDoor = newDoor(Limits{Connections: scrapers, PerClient: scrapers}, nil, o.Shed.count)
+		s.metrics.ConnState, s.metrics.ConnContext = s.metricsDoor.note, s.metricsDoor.context
 	}
 	if o.Debug != nil {
 		s.debug = s.httpServer(debugHandler()) // a profile may take any time
@@ -194,7 +197,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		failed <- s.main.Serve(l)
 	}()
 	if s.metrics != nil {
-		go func() { failed <- s.metrics.Serve(s.options.MetricsListener) }()
+		l := newListener(s.options.MetricsListener, s.metricsDoor, false)
+		go func() { failed <- s.metrics.Serve(l) }()
 	}
 	if s.debug != nil {
 		go func() { failed <- s.debug.Serve(s.options.Debug) }()

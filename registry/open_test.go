@@ -1,0 +1,92 @@
+package registry
+
+import (
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
+
+	"github.com/berth-oci/berth/catalog"
+	"github.com/berth-oci/berth/catalog/bolt"
+	"github.com/berth-oci/berth/storage"
+)
+
+// watched is a registry that only watches uploads, with a catalog and a storage
+// of its own.
+func watched(t *testing.T) *Registry {
+	t.Helper()
+	store, err := storage.Open(t.Context(), "inmemory", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := bolt.Build(filepath.Join(t.TempDir(), "catalog.db"), "here", func(*bolt.Index) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := catalog.New(index, store, slog.New(slog.DiscardHandler))
+	t.Cleanup(func() {
+		if err := errors.Join(c.Close(), index.Close(), store.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	r := &Registry{store: store, log: slog.New(slog.DiscardHandler), quotas: newQuotas(Options{Catalog: c})}
+	r.quotas.limit = func(string) int64 { return 1 << 20 }
+	return r
+}
+
+// TestUploadsThatWereRemoved: what is open at the start counts, and goes on
+// counting, until it is removed by somebody who tells nobody.
+func TestUploadsThatWereRemoved(t *testing.T) {
+	r, ctx := watched(t), t.Context()
+	const purged, kept, written = "10000000-0000-0000-0000-000000000001", "10000000-0000-0000-0000-000000000002", "10000000-0000-0000-0000-000000000003"
+	folder := func(id string) string { return "/docker/registry/v2/repositories/alice/app/_uploads/" + id }
+	for _, id := range []string{purged, kept, written} {
+		for name, size := range map[string]int{"/startedat": 20, "/data": 10000} {
+			if err := r.store.Driver().PutContent(ctx, folder(id)+name, make([]byte, size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := func(step string, reserved, uploads int64) {
+		t.Helper()
+		u, err := r.quotas.catalog.Usage(ctx, "alice")
+		if err != nil || u.Reserved != reserved || u.Reservations != uploads || r.OpenUploads() != int(uploads) {
+			t.Fatalf("%s: %+v, %d open, %v; want %d bytes of %d", step, u, r.OpenUploads(), err, reserved, uploads)
+		}
+	}
+	if err := r.store.Uploads(ctx, func(u storage.Upload) error { return r.countUpload(ctx, u) }); err != nil {
+		t.Fatal(err)
+	}
+	want("found at the start", 30000, 3)
+	if err := r.quotas.receive(ctx, "alice/app", written, 10000, 5000); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.countUpload(ctx, storage.Upload{Repository: "alice/app", ID: written, Bytes: 10000}); err != nil {
+		t.Fatal(err)
+	}
+	want("one has come further", 35000, 3)
+
+	release, free := r.takeUpload(route{kind: kindUpload, name: "alice/app", upload: written})
+	if !free {
+		t.Fatal("nobody writes to it, and it is taken")
+	}
+	for _, id := range []string{purged, written} {
+		if err := r.store.Driver().Delete(ctx, folder(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.sweepUploads(ctx, time.Now().Add(-time.Hour))
+	want("none has rested", 35000, 3)
+	r.sweepUploads(ctx, time.Now().Add(time.Hour))
+	want("one was removed, and one is being written", 25000, 2)
+	release()
+	r.sweepUploads(ctx, time.Now().Add(time.Hour))
+	want("that one too", 10000, 1)
+	if err := r.quotas.ended(ctx, "alice/app", kept); err != nil {
+		t.Fatal(err)
+	}
+	want("all have ended", 0, 0)
+}
