@@ -174,6 +174,8 @@ func TestQuotasBoundStorage(t *testing.T) {
 	})
 	t.Run("one blob under other digests", func(t *testing.T) {
 		who := account(t, "512KiB")
+		// So that in the end a blob fits, and its other digest does not.
+		blobInto(t, who.On(b), who.Name+"/app", []byte("one by its own"))
 		untilFull(t, b, who, mib/2, 128, func(c *harness.Client, i int) *harness.Answer {
 			content := random(20)
 			return must(t, c, http.MethodPost, "/v2/"+who.Name+"/app/blobs/uploads/?digest="+"sha512:"+fmt.Sprintf("%x", sha512.Sum512(content)), content, "Content-Type", "application/octet-stream")
