@@ -111,11 +111,11 @@ type promises struct {
 	written map[string][]byte // by file: what was written and not synced
 	syncing map[string][]byte // by thread: what its sync will have made durable
 	journal map[string]bool   // records that are durable: what and where
-	staged  map[string]bool   // files whose content is
+	synced  map[string]bool   // files whose content is
 	asked   map[string]*asked // by connection
+	first   map[string][]byte // by connection: a byte that was read alone
 	stage   bool              // all names in the stage are durable
 	commits int               // of the index
-	changes int               // writes of the index that are not durable
 
 	answers    int // that promise something
 	syncs      int
@@ -131,7 +131,7 @@ type asked struct {
 func newPromises(root, index string) *promises {
 	return &promises{
 		root: root, index: index, written: map[string][]byte{}, syncing: map[string][]byte{}, journal: map[string]bool{},
-		staged: map[string]bool{}, asked: map[string]*asked{}, stage: true,
+		synced: map[string]bool{}, asked: map[string]*asked{}, first: map[string][]byte{}, stage: true,
 	}
 }
 
@@ -194,20 +194,24 @@ func (p *promises) end(c call) {
 	case "write", "pwrite64":
 		if strings.HasPrefix(file, p.root+"/.berth-journal-") {
 			p.written[file] = append(p.written[file], c.data()...)
-		} else if file == p.index {
-			p.changes++
 		}
+		delete(p.synced, file)
 	case "linkat":
-		p.stage = p.stage && !strings.Contains(c.arguments, p.root+"/.berth-staged")
+		if names := c.names(); len(names) == 2 && path.Dir(names[1]) == p.root+"/.berth-staged" {
+			p.stage = false
+			if !p.synced[names[0]] {
+				p.wrong("%s gets a name in the stage before its content is durable", names[0])
+			}
+		}
 	case "read":
 		p.request(c)
 	case "fdatasync", "fsync", "syncfs":
-		p.synced(c, file)
+		p.durableNow(c, file)
 	}
 }
 
-// synced takes up what a sync has made durable.
-func (p *promises) synced(c call, file string) {
+// durableNow takes up what a sync has made durable.
+func (p *promises) durableNow(c call, file string) {
 	p.syncs++
 	if c.result != "0" {
 		return
@@ -217,7 +221,6 @@ func (p *promises) synced(c call, file string) {
 		p.stage = true
 	case file == p.index:
 		p.commits++
-		p.changes = 0
 	case strings.HasPrefix(file, p.root+"/.berth-journal-"):
 		made := p.syncing[c.thread]
 		p.written[file] = p.written[file][min(len(made), len(p.written[file])):]
@@ -228,7 +231,7 @@ func (p *promises) synced(c call, file string) {
 			p.journal[map[byte]string{1: "put ", 2: "put ", 3: "delete "}[r.kind]+r.path] = true
 		}
 	default:
-		p.staged[file] = true
+		p.synced[file] = true
 	}
 }
 
@@ -271,7 +274,14 @@ func (p *promises) request(c call) {
 	if !strings.Contains(c.file(), "socket:") && !strings.Contains(c.file(), "TCP") {
 		return
 	}
-	if m := requestLine.FindSubmatch(c.data()); m != nil {
+	// While a request is served, the server already waits for the first byte of
+	// the next.
+	data := append(p.first[c.file()], c.data()...)
+	delete(p.first, c.file())
+	if len(data) == 1 {
+		p.first[c.file()] = data
+	}
+	if m := requestLine.FindSubmatch(data); m != nil {
 		p.asked[c.file()] = &asked{string(m[1]), string(m[2]), p.commits}
 	}
 }
@@ -340,7 +350,8 @@ func doctored(replace, by string) string {
 	group = append(group, make([]byte, 24)...)
 	group = append(binary.LittleEndian.AppendUint32(group, uint32(len(payload))), payload...)
 	lines := []string{
-		`7 read(9<socket:[1]>, "PUT /v2/a/app/blobs/uploads/1?digest=sha256:` + blob + ` HTTP/1.1\r\nHost: x", 4096) = 20`,
+		`7 read(9<socket:[1]>, "P", 1) = 1`,
+		`7 read(9<socket:[1]>, "UT /v2/a/app/blobs/uploads/1?digest=sha256:` + blob + ` HTTP/1.1\r\nHost: x", 4096) = 20`,
 		`7 pwrite64(5</data/storage/.berth-journal-1>, "` + octal(group) + `", 4096, 4096) = 4096`,
 		`7 fdatasync(5</data/storage/.berth-journal-1> <unfinished ...>`,
 		`8 read(10<socket:[2]>, "GET /", 4096) = 5`,
@@ -373,6 +384,7 @@ func TestTraceChecked(t *testing.T) {
 		{"with one that failed", "fdatasync resumed", "7 <... fdatasync resumed>) = -1 EIO (Input/output error)", 4},
 		{"with one of another file", "fdatasync(5", "7 fdatasync(5</data/storage/other> <unfinished ...>", 4},
 		{"without a record", "pwrite64", "", 4},
+		{"with a name for what is not durable", "startedat", `7 linkat(6</data/storage/docker>, "data", 7</data/storage/.berth-staged>, "x", 0) = 0`, 1},
 		{"with something gone", "startedat", `7 unlinkat(6</data/storage/docker/registry/v2/blobs/sha256/bb/b>, "data", 0) = 0`, 1},
 	} {
 		p := newPromises("/data/storage", "/data/catalog.db")

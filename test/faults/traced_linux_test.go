@@ -94,7 +94,7 @@ func TestTracedDay(t *testing.T) {
 			t.Error(wrong)
 		}
 	}
-	if want := clients * rounds * 5; p.answers < want || p.commits == 0 {
+	if want := clients*rounds*6 + clients*(rounds/2); p.answers < want || p.commits == 0 {
 		t.Errorf("the trace has %d answers that promise something, and %d syncs of the index: want %d and some", p.answers, p.commits, want)
 	}
 	t.Logf("%d answers, %d syncs, %d violations", p.answers, p.syncs, len(p.violations))
