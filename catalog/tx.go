@@ -89,8 +89,7 @@ func (t *Tx) remove(ctx context.Context, intent storage.Intent) error {
 
 // complete does in storage whatever of an intent is not done yet, and publishes
 // it. Manifests and tags go off the index before they go out of storage, so that
-// whatever is shown is there; what refers to them is described again after, when
-// storage no longer has them.
+// whatever is shown is there.
 func (t *Tx) complete(ctx context.Context, intent storage.Intent, pushed image.Manifest, reservation string) error {
 	err := t.unpublish(ctx, intent)
 	if err == nil {
@@ -107,7 +106,7 @@ func (t *Tx) complete(ctx context.Context, intent storage.Intent, pushed image.M
 func (t *Tx) publish(ctx context.Context, intent storage.Intent, pushed image.Manifest, reservation string) error {
 	rest := intent
 	rest.Untag, rest.Delete = nil, nil
-	p := publication{tx: t, pushed: pushed, update: updateOf(rest), gone: goneBy(intent), last: index.Update{Done: true}}
+	p := publication{tx: t, pushed: pushed, update: updateOf(rest), last: index.Update{Done: true}}
 	p.update.Reservation = reservation
 	return p.run(ctx, intent)
 }
@@ -172,20 +171,4 @@ func updateOf(intent storage.Intent) index.Update {
 		u.Tag[tag] = intent.Named()
 	}
 	return u
-}
-
-// goneBy are the digests that no longer name a manifest, or name another: the
-// indexes that refer to them have to be described again.
-func goneBy(intent storage.Intent) []digest.Digest {
-	var gone []digest.Digest
-	for _, d := range intent.Delete {
-		if d.Algorithm() == digest.Canonical {
-			gone = append(gone, d)
-		}
-	}
-	if intent.As != "" {
-		// An index may have named the manifest by this digest before it came.
-		gone = append(gone, intent.As)
-	}
-	return gone
 }

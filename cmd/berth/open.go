@@ -200,11 +200,17 @@ func (b *berth) lock(ctx context.Context, c *config.Config) error {
 	return nil
 }
 
-// openIndex opens the index, or makes it from storage if there is none.
+// openIndex opens the index, or makes it from storage if there is none, or one that
+// is damaged or of an older form.
 func openIndex(ctx context.Context, path string, store *storage.Store, log *slog.Logger, stderr io.Writer) (*bolt.Index, error) {
 	index, err := bolt.Open(path, store.Identity())
-	if !errors.Is(err, bolt.ErrNoIndex) {
+	switch {
+	case errors.Is(err, bolt.ErrDamaged):
+		log.Error("the index is built anew from storage", "cause", err)
+	case !errors.Is(err, bolt.ErrNoIndex):
 		return index, err
+	case err != bolt.ErrNoIndex: //nolint:errorlint // it says more than that
+		log.Info("the index is built anew from storage", "cause", err)
 	}
 	return buildIndex(ctx, path, store, log, stderr)
 }
