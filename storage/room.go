@@ -52,9 +52,6 @@ func (s *Store) FreeBytes() (free, size int64, ok bool) {
 	return free, size, err == nil
 }
 
-// Upload is what is left of one upload.
-type Upload struct{ Repository, ID string }
-
 // Uploads notes which uploads a request has written to. It is safe for
 // concurrent use.
 type Uploads struct {

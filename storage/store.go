@@ -29,10 +29,11 @@ type Store struct {
 	room  func() (free, size int64, err error) // nil where nobody knows
 	floor int64                                // see KeepFree
 
+	observing  bool // see Observing
 	guards     guards
 	pushes     pushes
 	verified   *verified
-	quarantine quarantine
+	quarantine *quarantine
 }
 
 // own are the drivers that berth has in place of distribution's, by the kind
@@ -48,7 +49,7 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 	if err != nil {
 		return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
 	}
-	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters), verified: newVerified()}
+	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters), verified: newVerified(), quarantine: &quarantine{}}
 	if closer, ok := driver.(io.Closer); ok && kind != OpenedDriver {
 		s.closer = closer
 	}

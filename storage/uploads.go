@@ -7,6 +7,9 @@ import (
 	"path"
 )
 
+// Upload names an upload.
+type Upload struct{ Repository, ID string }
+
 // OpenUpload is an upload that is not finished.
 type OpenUpload struct {
 	Upload
