@@ -191,7 +191,7 @@ func TestParents(t *testing.T) {
 		w.must(err)
 		defer tx.Close()
 		m := image.Manifest{Bytes: body, Parsed: image.Read(body)}
-		return tx.Put(t.Context(), storage.Intent{Put: d, Tags: tags}, m, "", func() error {
+		return tx.Put(t.Context(), storage.Intent{Put: d, Tags: tags}, m, "", func(context.Context) error {
 			w.Arrive(repository, d)
 			return nil
 		})

@@ -25,6 +25,7 @@ type Store struct {
 	content  Content
 	identity string
 	closer   io.Closer // nil for a driver that has nothing to close
+	joint    joint     // nil for a driver that makes each change by itself
 
 	room  func() (free, size int64, err error) // nil where nobody knows
 	floor int64                                // see KeepFree
@@ -56,6 +57,7 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 	if r, ok := driver.(roomy); ok {
 		s.room = r.Room
 	}
+	s.joint, _ = driver.(joint)
 	_, local := driver.(localFiles)
 	s.content = driverContent{s.driver, local}
 	return s, nil
