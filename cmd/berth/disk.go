@@ -13,7 +13,7 @@ import (
 func (b *berth) measure(c *config.Config, metrics *prometheus.Registry) {
 	metrics.MustRegister(
 		diskCollector{
-			folders: b.home.folders,
+			folders: b.home.folders[:min(len(b.home.folders), len(folderNames))],
 			free:    prometheus.NewDesc("berth_disk_free_bytes", "Bytes that berth can still write on the disk of a folder.", []string{"folder"}, nil),
 			size:    prometheus.NewDesc("berth_disk_size_bytes", "Size of the disk of a folder.", []string{"folder"}, nil),
 		},

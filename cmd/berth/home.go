@@ -21,8 +21,8 @@ type home struct {
 func enter(c *config.Config) (*home, error) {
 	h := &home{}
 	paths := []string{c.Data}
-	if root, ok := c.Storage.Parameters["rootdirectory"]; ok && c.Storage.Driver == "filesystem" {
-		paths = append(paths, fmt.Sprint(root))
+	if root := storageRoot(c); root != "" {
+		paths = append(paths, root)
 	}
 	for _, path := range paths {
 		if err := h.add(path); err != nil {
@@ -30,6 +30,14 @@ func enter(c *config.Config) (*home, error) {
 		}
 	}
 	return h, nil
+}
+
+// storageRoot is the folder of the storage, "" if that is not local.
+func storageRoot(c *config.Config) string {
+	if root, ok := c.Storage.Parameters["rootdirectory"]; ok && c.Storage.Driver == "filesystem" {
+		return fmt.Sprint(root)
+	}
+	return ""
 }
 
 // add opens one more folder, or a file in which something is kept.
