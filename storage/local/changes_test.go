@@ -1,0 +1,45 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"testing"
+)
+
+// TestOneChangeAtATime checks that a change waits for those of the same path, and
+// of what is above and below it, and for no other.
+func TestOneChangeAtATime(t *testing.T) {
+	for _, test := range []struct {
+		first, second []string
+		waits         bool
+	}{
+		{[]string{"a/b"}, []string{"a/b"}, true},
+		{[]string{"a/b/c"}, []string{"a/b"}, true},
+		{[]string{"a/b"}, []string{"a/b/c/d"}, true},
+		{[]string{"x", "a/b"}, []string{"y", "a/b"}, true},
+		{[]string{"a/b"}, []string{"a/bc"}, false},
+		{[]string{"a/bc"}, []string{"a/b"}, false},
+		{[]string{"a/b", "x"}, []string{"a/c", "y"}, false},
+	} {
+		c := newChanges()
+		first, err := c.begin(t.Context(), test.first...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended, end := context.WithCancel(t.Context())
+		end()
+		second, err := c.begin(ended, test.second...)
+		if got := errors.Is(err, context.Canceled); got != test.waits {
+			t.Errorf("%v waits for %v: %t, want %t", test.second, test.first, got, test.waits)
+		}
+		if err == nil {
+			c.end(second)
+		}
+		c.end(first)
+		if again, err := c.begin(t.Context(), test.second...); err != nil || len(c.open) != len(test.second) {
+			t.Errorf("%v cannot be changed after %v: %v", test.second, test.first, err)
+		} else {
+			c.end(again)
+		}
+	}
+}
