@@ -39,6 +39,7 @@ func TestSiege(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.ResetPeak()
+	cpu := b.CPU()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	begin := time.Now()
@@ -52,7 +53,8 @@ func TestSiege(t *testing.T) {
 			break
 		}
 	}
-	peak := b.Peak()
+	peak, lasted := b.Peak(), time.Since(begin)
+	cpu = b.CPU() - cpu
 	shed := harness.Metrics(t, b)
 	stop()
 	s.clients.Wait()
@@ -61,8 +63,8 @@ func TestSiege(t *testing.T) {
 		t.Logf("shed because of %s: %s", reason, shed[`berth_shed_requests_total{reason="`+reason+`"}`])
 	}
 	p50, p99, slowest := good.quantiles()
-	t.Logf("%d rounds, %d answers to the tenant: the median took %v, the 99th percentile %v, the slowest %v (%s); at most %d MB",
-		good.rounds, len(good.took), p50, p99, slowest, good.slowest, peak/1_000_000)
+	t.Logf("%d rounds, %d answers to the tenant: the median took %v, the 99th percentile %v, the slowest %v (%s); berth took %v of processor time in %v, and at most %d MB",
+		good.rounds, len(good.took), p50, p99, slowest, good.slowest, cpu, lasted.Round(time.Second), peak/1_000_000)
 	if peak > mostRSS {
 		t.Errorf("berth took %d MB, want %d at most", peak/1_000_000, mostRSS/1_000_000)
 	}
