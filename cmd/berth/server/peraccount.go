@@ -27,7 +27,7 @@ func (p *perAccount) flights(account string) *flights {
 	if f == nil {
 		f = newFlights(p.limit, p.full, p.shed)
 		// Who waits here has one of the places that all share.
-		f.lobby = max(1, p.limit/2)
+		f.lobby = max(1, p.limit/4)
 		p.of[account] = f
 	}
 	return f
