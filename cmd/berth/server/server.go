@@ -78,6 +78,7 @@ type Server struct {
 	metered           *requestMetrics
 
 	accountRequests, accountUploads *perAccount
+	anonymous                       *perAccount // of one, which is nobody
 }
 
 // New returns a server.
@@ -90,6 +91,7 @@ func New(o Options) *Server {
 	s.uploads = newFlights(o.Limits.Uploads, tooManyUploads, o.Shed.count)
 	s.accountRequests = newPerAccount(o.Limits.AccountRequests, tooManyAccountRequests, o.Shed.count)
 	s.accountUploads = newPerAccount(o.Limits.AccountUploads, tooManyAccountUploads, o.Shed.count)
+	s.anonymous = newPerAccount(o.Limits.AccountRequests, tooManyAnonymous, o.Shed.count)
 	s.door = newDoor(o.Limits, o.TrustedProxies, o.Shed.count)
 	s.main = s.httpServer(s.behindProxies(s.identify(s.observe(s.metered, s.paced(s.browsers(s.onlyWritable(s.routes())))))))
 	s.main.TLSConfig = o.TLS
@@ -135,6 +137,7 @@ func (s *Server) routes() http.Handler {
 		metrics = loopbackOnly(s.metricsHandler())
 	}
 	registry, images, harbor := s.gated(s.options.Registry), s.gated(s.options.Images), s.gated(s.options.Harbor)
+	token := s.ofAccount(s.options.Token) // before it is known whose
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
 		switch {
@@ -143,7 +146,7 @@ func (s *Server) routes() http.Handler {
 		case isImages(path):
 			images.ServeHTTP(w, r)
 		case path == "/token":
-			s.options.Token.ServeHTTP(w, r)
+			token.ServeHTTP(w, r)
 		case isHarbor(path):
 			harbor.ServeHTTP(w, r)
 		case path == "/healthz":
