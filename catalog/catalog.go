@@ -42,7 +42,6 @@ func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 		unsettled: make(map[string]*unsettled), damaged: make(map[digest.Digest]struct{}),
 		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
-	c.watchDamage()
 	go c.background(ctx)
 	return c
 }

@@ -111,5 +111,6 @@ func TestDirtyStays(t *testing.T) {
 		t.Errorf("the note is there %d times", found)
 	}
 	w.must(w.Restart())
+	w.must(w.Catalog.Close()) // while there is an index to write to
 	t.Cleanup(func() { _ = x.Close() })
 }

@@ -28,8 +28,10 @@ func (c *Catalog) watchDamage() {
 	})
 }
 
-// recoverDamage takes up what earlier processes knew of damage.
+// recoverDamage takes up what earlier processes knew of damage, and hears of what
+// comes. The catalog of an index that is only being built does neither.
 func (c *Catalog) recoverDamage(ctx context.Context) error {
+	c.watchDamage()
 	left, err := c.store.Unhealed(ctx)
 	if err != nil {
 		return err
@@ -127,7 +129,7 @@ func (c *Catalog) holdersOf(ctx context.Context, d digest.Digest) ([]string, err
 		}
 	}
 	if !known {
-		now, err := c.holding(ctx, d)
+		now, err := c.store.Holding(ctx, d)
 		if err != nil {
 			return nil, err
 		}
@@ -139,38 +141,4 @@ func (c *Catalog) holdersOf(ctx context.Context, d digest.Digest) ([]string, err
 		return holders, nil
 	}
 	return holders, c.store.NoteHolders(ctx, d, append([]string{}, holders...))
-}
-
-// holding returns the repositories that have a digest as the index knows it.
-func (c *Catalog) holding(ctx context.Context, d digest.Digest) ([]string, error) {
-	const batch = 1000
-	// One without manifests is on no list; of those, this is one. The others
-	// learn that the blob is back when they push it.
-	var holders []string
-	source, err := c.MountSource(ctx, d, nil)
-	if err == nil {
-		holders = append(holders, source)
-	} else if !notFound(err) {
-		return nil, err
-	}
-	for after := ""; ; {
-		names, err := c.Repositories(ctx, nil, after, batch)
-		if err != nil || len(names) == 0 {
-			return holders, err
-		}
-		for _, name := range names {
-			_, linked, err := c.Linked(ctx, name, d)
-			if err != nil {
-				return nil, err
-			}
-			_, err = c.Canonical(ctx, name, d)
-			if err != nil && !notFound(err) {
-				return nil, err
-			}
-			if linked || err == nil {
-				holders = append(holders, name)
-			}
-		}
-		after = names[len(names)-1]
-	}
 }

@@ -30,15 +30,6 @@ func (t *Tx) describe(ctx context.Context, d digest.Digest) (image.Description, 
 // content lets Describe read a repository in storage.
 type content struct{ repository storage.Repository }
 
-// Manifest implements image.Content.
-func (c content) Manifest(ctx context.Context, d digest.Digest) (image.Manifest, error) {
-	bytes, modified, err := c.repository.Manifest(ctx, d)
-	if errors.Is(err, storage.ErrTooLarge) {
-		err = storage.ErrNotFound // as a part of an index it is not readable
-	}
-	return image.Manifest{Digest: d, Bytes: bytes, Modified: modified}, err
-}
-
 // Size implements image.Content.
 func (c content) Size(ctx context.Context, d digest.Digest) (int64, error) {
 	return c.repository.Size(ctx, d)

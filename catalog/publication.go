@@ -18,8 +18,6 @@ type publication struct {
 	pushed image.Manifest // the one that came, empty if it is in storage only
 	update index.Update   // what the next transaction publishes
 	size   work           // what update.Put comes to
-	// gone are digests that no longer name a manifest, or name another.
-	gone []digest.Digest
 	// last is what only the last transaction publishes: the links that
 	// descriptions follow from, with what was set aside for them, and the end of
 	// the change.
@@ -69,38 +67,25 @@ func (p *publication) describePut(ctx context.Context, d digest.Digest) (image.D
 }
 
 // describeAll describes the manifests that are new, but for the one that has
-// been described already, and again every index above a manifest that came or
-// went, and publishes the rest.
+// been described already, and publishes the rest. What the indexes above them are
+// follows in the index by itself.
 func (p *publication) describeAll(ctx context.Context, added []digest.Digest, described digest.Digest) error {
-	leaving := make(map[digest.Digest]bool, len(p.gone))
-	for _, d := range p.gone {
-		leaving[d] = true
-	}
-	seen := make(map[digest.Digest]bool, len(added))
-	queue := append(append([]digest.Digest(nil), added...), p.gone...)
-	for i := 0; i < len(queue); i++ {
-		d := queue[i]
+	seen := map[digest.Digest]bool{described: true}
+	for _, d := range added {
 		if seen[d] {
 			continue
 		}
 		seen[d] = true
-		if !leaving[d] && d != described {
-			description, err := p.tx.describe(ctx, d)
-			if errors.Is(err, storage.ErrNotFound) {
-				continue // linked, but its bytes are not there: it cannot be pulled either
-			}
-			if err != nil {
-				return err
-			}
-			if err := p.add(ctx, description); err != nil {
-				return err
-			}
+		description, err := p.tx.describe(ctx, d)
+		if errors.Is(err, storage.ErrNotFound) {
+			continue // linked, but its bytes are not there: it cannot be pulled either
 		}
-		parents, err := p.tx.catalog.index.Parents(ctx, p.tx.lease.Repository, d)
 		if err != nil {
 			return err
 		}
-		queue = append(queue, parents...)
+		if err := p.add(ctx, description); err != nil {
+			return err
+		}
 	}
 	p.update.Link, p.update.Unlink, p.update.Done = p.last.Link, append(p.update.Unlink, p.last.Unlink...), p.last.Done
 	p.update.Reservation = cmp.Or(p.last.Reservation, p.update.Reservation)

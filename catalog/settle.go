@@ -29,8 +29,8 @@ type unsettled struct {
 	// refused is the fence of the change whose intent may be durable although
 	// its owner was told that it is not.
 	refused uint64
-	// whole says that the repository has to be read again from storage: an
-	// earlier process ended while its blobs were changing.
+	// whole says that all blobs of the repository have to be looked up by name: an
+	// earlier process ended while some were changing.
 	whole bool
 	// blobs have to be looked up again.
 	blobs map[digest.Digest]struct{}
@@ -92,9 +92,9 @@ func (t *Tx) settle(ctx context.Context) error {
 	}
 	err := t.settleLeft(ctx, u.refused)
 	if err == nil && u.whole {
-		if err = t.reconcile(ctx); err == nil {
+		if err = t.reconcileLinks(ctx); err == nil {
 			c.dirty.adopt(repository)
-			c.log.Info("repository read again after an unclean stop", "repository", repository)
+			c.log.Info("blobs of a repository looked up after an unclean stop", "repository", repository)
 		}
 	}
 	for d := range u.blobs {

@@ -49,23 +49,33 @@ func (t *Tx) Resolve(ctx context.Context, tag string) (digest.Digest, error) {
 // Put stores a manifest with its tags, as intent has them, and publishes it:
 // when it returns without an error, the next answer has it. m is the manifest as
 // it came, so that nobody reads it again; its Bytes may be nil. write stores the
-// bytes and links them, and is called once the intent is durable; reservation,
-// if it is not "", is what was set aside for it in the namespace (see
-// [index.Index] Reserve), and ends with it. An error of write is returned as it
-// is.
-func (t *Tx) Put(ctx context.Context, intent storage.Intent, m image.Manifest, reservation string, write func() error) error {
+// bytes and links them, with the context that it gets, and is called once the
+// intent is durable; reservation, if it is not "", is what was set aside for it in
+// the namespace (see [index.Index] Reserve), and ends with it. An error of write is
+// returned as it is.
+func (t *Tx) Put(ctx context.Context, intent storage.Intent, m image.Manifest, reservation string, write func(context.Context) error) error {
 	if err := t.fits(ctx, intent.Put, m); err != nil {
 		return err
 	}
 	if err := t.prepare(ctx, &intent); err != nil {
 		return err
 	}
-	if err := write(); err != nil {
+	var refused error
+	err := t.catalog.store.Together(ctx, func(ctx context.Context) error {
+		if refused = write(ctx); refused != nil {
+			return refused
+		}
+		return t.catalog.store.Complete(context.WithoutCancel(ctx), intent)
+	})
+	if refused != nil {
 		t.catalog.wakeUp()
-		return err
+		return refused
 	}
-	// What has happened in storage is published also if the client is gone.
-	return t.complete(context.WithoutCancel(ctx), intent, m, reservation)
+	if err == nil {
+		// What has happened in storage is published also if the client is gone.
+		err = t.publish(context.WithoutCancel(ctx), intent, m, reservation)
+	}
+	return t.completed(err)
 }
 
 // remove does an intent that only takes away.
@@ -79,25 +89,35 @@ func (t *Tx) remove(ctx context.Context, intent storage.Intent) error {
 
 // complete does in storage whatever of an intent is not done yet, and publishes
 // it. Manifests and tags go off the index before they go out of storage, so that
-// whatever is shown is there; what refers to them is described again after, when
-// storage no longer has them.
+// whatever is shown is there.
 func (t *Tx) complete(ctx context.Context, intent storage.Intent, pushed image.Manifest, reservation string) error {
 	err := t.unpublish(ctx, intent)
 	if err == nil {
-		err = t.catalog.store.Complete(ctx, intent)
+		err = t.catalog.store.Together(ctx, func(ctx context.Context) error { return t.catalog.store.Complete(ctx, intent) })
 	}
 	if err == nil {
-		rest := intent
-		rest.Untag, rest.Delete = nil, nil // they are off the index
-		p := publication{tx: t, pushed: pushed, update: updateOf(rest), gone: goneBy(intent), last: index.Update{Done: true}}
-		p.update.Reservation = reservation
-		err = p.run(ctx, intent)
+		err = t.publish(ctx, intent, pushed, reservation)
 	}
-	if err != nil {
-		t.catalog.wakeUp()
-		return failed("complete the change of", t.lease.Repository, err)
+	return t.completed(err)
+}
+
+// publish publishes an intent that is done in storage; what it deletes is off
+// the index already.
+func (t *Tx) publish(ctx context.Context, intent storage.Intent, pushed image.Manifest, reservation string) error {
+	rest := intent
+	rest.Untag, rest.Delete = nil, nil
+	p := publication{tx: t, pushed: pushed, update: updateOf(rest), last: index.Update{Done: true}}
+	p.update.Reservation = reservation
+	return p.run(ctx, intent)
+}
+
+// completed has a change that failed be completed later.
+func (t *Tx) completed(err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	t.catalog.wakeUp()
+	return failed("complete the change of", t.lease.Repository, err)
 }
 
 // unpublish takes off the index the tags and manifests that an intent is about to
@@ -151,20 +171,4 @@ func updateOf(intent storage.Intent) index.Update {
 		u.Tag[tag] = intent.Named()
 	}
 	return u
-}
-
-// goneBy are the digests that no longer name a manifest, or name another: the
-// indexes that refer to them have to be described again.
-func goneBy(intent storage.Intent) []digest.Digest {
-	var gone []digest.Digest
-	for _, d := range intent.Delete {
-		if d.Algorithm() == digest.Canonical {
-			gone = append(gone, d)
-		}
-	}
-	if intent.As != "" {
-		// An index may have named the manifest by this digest before it came.
-		gone = append(gone, intent.As)
-	}
-	return gone
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // An index has one writer for everybody, so what one write transaction does is
-// what others wait for. A change that does more, because hundreds of indexes
-// refer to a manifest that came, or an index goes with thousands of manifests, is
+// what others wait for. A change that does more, because hundreds of manifests
+// refer to a blob that came, or an index goes with thousands of manifests, is
 // published in several. The first has all but the rest of the descriptions, and
 // only the last ends the change, so that a crash between two of them leaves it to
 // be completed.
@@ -27,8 +27,8 @@ const (
 	maxBytes = 512 << 10 // of descriptions, each read and written
 )
 
-// maxParents is how many indexes of a repository may share a child: each is
-// described again when the child comes or goes.
+// maxParents is how many indexes of a repository may share a child: the place of
+// each in the lists is looked at when the child comes or goes.
 const maxParents = 1000
 
 // work is what an update makes an index do.

@@ -186,8 +186,8 @@ type Overall struct {
 	// means a quarter.
 	MemoryPerAccount Size
 	// OpenUploads is how many uploads a namespace may have that are not finished,
-	// and Uncollected how much that nothing refers to any more, before nothing can
-	// be pushed to it. 0 stands for any.
+	// and Uncollected how much one with a quota may have that nothing refers to any
+	// more, before nothing can be pushed to it. 0 stands for any.
 	OpenUploads int
 	Uncollected Size
 }

@@ -161,7 +161,7 @@ func (c *Config) otherSettings() []setting {
 		{path: "limits.open_uploads", field: &c.Limits.OpenUploads,
 			doc: "How many uploads a namespace may have that are not finished; one more is refused with 429. 0 means any number."},
 		{path: "limits.uncollected", field: &c.Limits.Uncollected,
-			doc: "How much may be stored for a namespace that nothing refers to any more, such as what it deleted, until it is collected. Beyond it pushes are refused with 429; pulling and deleting go on. 0 means any amount."},
+			doc: "How much may be stored for a namespace with a quota that nothing refers to any more, such as what it deleted, until it is collected. Beyond it pushes are refused with 429; pulling and deleting go on. 0 means any amount."},
 		{path: "audit.file", field: &c.Audit.File,
 			doc: "File to append who did what to, in lines of JSON. Empty: none."},
 		{path: "log.file", field: &c.Log.File,

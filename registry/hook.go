@@ -73,14 +73,15 @@ func (h hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 		return "", note(ctx, err)
 	}
 	pushed := image.Manifest{Bytes: payload, Parsed: in.document}
-	err = in.tx.Put(ctx, intent, pushed, in.key, func() error {
-		pushing, stored := registry.store.BeginPush(ctx)
-		defer stored.End()
-		if dgst, err = h.ManifestService.Put(pushing, manifest, options...); err != nil {
-			registry.undo(ctx, stored, name)
-		}
+	pushing, stored := registry.store.BeginPush(ctx)
+	defer stored.End()
+	err = in.tx.Put(pushing, intent, pushed, in.key, func(ctx context.Context) error {
+		dgst, err = h.ManifestService.Put(ctx, manifest, options...)
 		return err
 	})
+	if err != nil {
+		registry.undo(ctx, stored, name)
+	}
 	return dgst, note(ctx, err)
 }
 
@@ -232,7 +233,11 @@ func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 		var err error
 		pushing, stored := h.blobs.registry.store.BeginPush(ctx)
 		defer stored.End()
-		canonical, err = h.BlobWriter.Commit(pushing, provisional)
+		err = h.blobs.registry.store.Together(pushing, func(ctx context.Context) error {
+			var err error
+			canonical, err = h.BlobWriter.Commit(ctx, provisional)
+			return err
+		})
 		var wrong distribution.ErrBlobInvalidDigest
 		if errors.As(err, &wrong) {
 			// Refused before anything was stored. distribution wants to cancel

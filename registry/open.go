@@ -16,10 +16,8 @@ const sweepEvery = 15 * time.Minute
 // knows of them: what was begun or continued here, and what the start has found.
 type openUploads struct {
 	mu  sync.Mutex
-	all map[openUpload]progress // guarded by mu
+	all map[storage.Upload]progress // guarded by mu
 }
-
-type openUpload struct{ repository, id string }
 
 // progress is how far an upload has come, and when that was.
 type progress struct {
@@ -31,22 +29,22 @@ func (o *openUploads) note(repository, id string, bytes int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.all == nil {
-		o.all = make(map[openUpload]progress)
+		o.all = make(map[storage.Upload]progress)
 	}
-	o.all[openUpload{repository, id}] = progress{bytes, time.Now()}
+	o.all[storage.Upload{Repository: repository, ID: id}] = progress{bytes, time.Now()}
 }
 
 func (o *openUploads) forget(repository, id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.all, openUpload{repository, id})
+	delete(o.all, storage.Upload{Repository: repository, ID: id})
 }
 
 // bytes is how many an upload has received, if it is known.
 func (o *openUploads) bytes(repository, id string) (bytes int64, known bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	p, known := o.all[openUpload{repository, id}]
+	p, known := o.all[storage.Upload{Repository: repository, ID: id}]
 	return p.bytes, known
 }
 
@@ -57,7 +55,7 @@ func (o *openUploads) count() int {
 }
 
 // resting are those of which nothing was heard since before.
-func (o *openUploads) resting(before time.Time) (resting []openUpload) {
+func (o *openUploads) resting(before time.Time) (resting []storage.Upload) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for u, p := range o.all {
@@ -72,7 +70,7 @@ func (o *openUploads) resting(before time.Time) (resting []openUpload) {
 // stops counting those that were removed, until ctx ends.
 func (r *Registry) watchUploads(ctx context.Context) {
 	defer close(r.watched)
-	if err := r.store.Uploads(ctx, func(u storage.Upload) error { return r.countUpload(ctx, u) }); err != nil && ctx.Err() == nil {
+	if err := r.store.Uploads(ctx, func(u storage.OpenUpload) error { return r.countUpload(ctx, u) }); err != nil && ctx.Err() == nil {
 		r.log.Error("uploads that were open at the start count only once they go on", "error", err)
 	}
 	tick := time.NewTicker(sweepEvery)
@@ -89,14 +87,14 @@ func (r *Registry) watchUploads(ctx context.Context) {
 
 // countUpload counts an upload that was found in storage, unless it has gone on
 // meanwhile.
-func (r *Registry) countUpload(ctx context.Context, u storage.Upload) error {
+func (r *Registry) countUpload(ctx context.Context, u storage.OpenUpload) error {
 	if _, known := r.quotas.open.bytes(u.Repository, u.ID); known {
 		return nil
 	}
 	if err := r.quotas.resumed(ctx, u.Repository, u.ID, u.Bytes); err != nil {
 		return err
 	}
-	_, err := r.store.Upload(ctx, u.Repository, u.ID)
+	_, err := r.store.Upload(ctx, u.Upload)
 	if errors.Is(err, storage.ErrNotFound) {
 		return r.quotas.ended(ctx, u.Repository, u.ID)
 	}
@@ -111,20 +109,20 @@ func (r *Registry) sweepUploads(ctx context.Context, before time.Time) {
 		if ctx.Err() != nil {
 			return
 		}
-		release, free := r.takeUpload(route{kind: kindUpload, name: u.repository, upload: u.id})
+		release, free := r.takeUpload(route{kind: kindUpload, name: u.Repository, upload: u.ID})
 		if !free {
 			continue // somebody is writing to it
 		}
-		found, err := r.store.Upload(ctx, u.repository, u.id)
+		found, err := r.store.Upload(ctx, u)
 		switch {
 		case errors.Is(err, storage.ErrNotFound):
-			err = r.quotas.ended(ctx, u.repository, u.id)
+			err = r.quotas.ended(ctx, u.Repository, u.ID)
 		case err == nil:
-			err = r.quotas.resumed(ctx, u.repository, u.id, found.Bytes)
+			err = r.quotas.resumed(ctx, u.Repository, u.ID, found.Bytes)
 		}
 		release()
 		if err != nil {
-			r.log.Warn("an upload may count too long", "repository", u.repository, "upload", u.id, "error", err)
+			r.log.Warn("an upload may count too long", "repository", u.Repository, "upload", u.ID, "error", err)
 		}
 	}
 }

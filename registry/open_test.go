@@ -2,8 +2,11 @@ package registry
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,14 +60,14 @@ func TestUploadsThatWereRemoved(t *testing.T) {
 			t.Fatalf("%s: %+v, %d open, %v; want %d bytes of %d", step, u, r.OpenUploads(), err, reserved, uploads)
 		}
 	}
-	if err := r.store.Uploads(ctx, func(u storage.Upload) error { return r.countUpload(ctx, u) }); err != nil {
+	if err := r.store.Uploads(ctx, func(u storage.OpenUpload) error { return r.countUpload(ctx, u) }); err != nil {
 		t.Fatal(err)
 	}
 	want("found at the start", 30000, 3)
 	if err := r.quotas.receive(ctx, "alice/app", written, 10000, 5000); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.countUpload(ctx, storage.Upload{Repository: "alice/app", ID: written, Bytes: 10000}); err != nil {
+	if err := r.countUpload(ctx, storage.OpenUpload{Upload: storage.Upload{Repository: "alice/app", ID: written}, Bytes: 10000}); err != nil {
 		t.Fatal(err)
 	}
 	want("one has come further", 35000, 3)
@@ -89,4 +92,31 @@ func TestUploadsThatWereRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("all have ended", 0, 0)
+}
+
+// TestUploadsThatBeginAtOnce: of those that begin at the same time, no more are
+// let in than may be open.
+func TestUploadsThatBeginAtOnce(t *testing.T) {
+	r := watched(t)
+	const most = 5
+	r.quotas.uploads = most
+	var wg sync.WaitGroup
+	var let, refused atomic.Int64
+	for i := range 3 * most {
+		wg.Go(func() {
+			var later *tooMany
+			switch err := r.quotas.begin(t.Context(), "alice/app", fmt.Sprint(i)); {
+			case err == nil:
+				let.Add(1)
+			case errors.As(err, &later):
+				refused.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if let.Load() != most || refused.Load() != 2*most || r.OpenUploads() != most {
+		t.Errorf("%d were let in, %d refused, %d are open; want %d, %d and %d", let.Load(), refused.Load(), r.OpenUploads(), most, 2*most, most)
+	}
 }

@@ -26,7 +26,7 @@ type quotas struct {
 	limit   func(namespace string) int64 // in bytes; 0: none
 	catalog Catalog
 	// uploads is how many may be open in a namespace, and uncollected how many
-	// bytes; 0: any.
+	// bytes in one that has a quota; 0: any.
 	uploads     int64
 	uncollected int64
 	refused     func(Refusal)
@@ -92,13 +92,14 @@ func notNow(retryAfter, format string, args ...any) error {
 
 // pushable returns an error if nothing may be pushed to a namespace because too
 // much of what it deleted is not yet collected, or, for an upload that begins,
-// because too many are open.
+// because too many are open. The former is what makes a quota bound storage: where
+// there is none, it would only stop who may store any amount.
 func (q *quotas) pushable(ctx context.Context, namespace string, begins bool) error {
 	u, err := q.catalog.Usage(ctx, namespace)
 	switch {
 	case err != nil:
 		return err
-	case q.uncollected > 0 && u.Uncollected > q.uncollected:
+	case q.uncollected > 0 && q.limit(namespace) > 0 && u.Uncollected > q.uncollected:
 		q.refused(TooMuchToGo)
 		return notNow(collectionRetry,
 			"%s that nothing refers to any more in %s is not yet collected, and no more than %s may wait for that: until then nothing can be pushed; pulling and deleting go on",

@@ -28,9 +28,10 @@ type Tx interface {
 	Resolve(ctx context.Context, tag string) (digest.Digest, error)
 	// Put stores a manifest with its tags and publishes it: once it has returned
 	// without an error, the next answer has it. m is the manifest as it came;
-	// write stores its bytes, and an error of it is returned as it is. reservation is what was set aside for it, see
-	// Reserve; it ends with the change.
-	Put(ctx context.Context, intent storage.Intent, m image.Manifest, reservation string, write func() error) error
+	// write stores its bytes, with the context that it gets, and an error of it is
+	// returned as it is. reservation is what was set aside for it, see Reserve; it
+	// ends with the change.
+	Put(ctx context.Context, intent storage.Intent, m image.Manifest, reservation string, write func(context.Context) error) error
 	// Close ends the change, published or not.
 	Close()
 }

@@ -205,10 +205,14 @@ func (r *Registry) tellRange(w http.ResponseWriter, out *http.Request, a *reques
 // that of RFC 9110, and of numbers that fit.
 var rangePattern = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})$`)
 
-// discard removes what is left of an upload that was refused.
+// discard removes what is left of an upload that was refused. It counts as long as
+// it cannot be removed.
 func (r *Registry) discard(ctx context.Context, repository, id string) {
-	err := r.quotas.ended(ctx, repository, id)
-	if err := errors.Join(err, r.store.RemoveUpload(context.WithoutCancel(ctx), repository, id)); err != nil {
+	err := r.store.RemoveUpload(context.WithoutCancel(ctx), repository, id)
+	if err == nil {
+		err = r.quotas.ended(ctx, repository, id)
+	}
+	if err != nil {
 		r.log.WarnContext(ctx, "a refused upload stays until storage lets it go", "error", err)
 		r.leftovers.add(storage.Upload{Repository: repository, ID: id})
 	}

@@ -49,6 +49,8 @@ func (s *Store) ExamineWith(ctx context.Context, d digest.Digest, by By, pace fu
 	switch {
 	case err != nil:
 		return 0, err
+	case reason != "" && s.observing:
+		return 0, fmt.Errorf("%s: %s: %w", d, reason, ErrDamaged)
 	case reason != "":
 		s.verified.forget(d)
 		if err := s.isolate(context.WithoutCancel(ctx), Finding{Digest: d, Size: size, Reason: reason, By: by}); err != nil {
@@ -74,6 +76,10 @@ func (s *Store) hash(ctx context.Context, d digest.Digest, pace func(int) error)
 		return 0, "", err
 	}
 	defer f.Close()
+	return hash(ctx, d, f, info, pace)
+}
+
+func hash(ctx context.Context, d digest.Digest, f io.Reader, info Info, pace func(int) error) (size int64, reason string, err error) {
 	verifier := d.Verifier()
 	var slow io.Writer = verifier
 	if pace != nil {

@@ -46,7 +46,7 @@ func (p pushDriver) Stat(ctx context.Context, at string) (storagedriver.FileInfo
 		if err := push.rely(ctx, d); err != nil {
 			return nil, err
 		}
-		if _, err := p.store.Examine(ctx, d, ByPush); err != nil && CodeOf(err) != NotFound && CodeOf(err) != Damaged {
+		if _, err := p.store.Examine(byItself(ctx), d, ByPush); err != nil && CodeOf(err) != NotFound && CodeOf(err) != Damaged {
 			return nil, err
 		}
 	}
@@ -89,7 +89,7 @@ func (p pushDriver) arrived(ctx context.Context, path string, err error) error {
 		push.brought(d) // also if it failed: it may be there all the same
 	}
 	if err == nil {
-		p.store.arrived(ctx, d)
+		onceDurable(ctx, func(ctx context.Context) { p.store.arrived(ctx, d) })
 	}
 	return err
 }

@@ -107,7 +107,7 @@ func (s *Store) Quarantined(d digest.Digest) bool {
 // Missing is how many digests are in quarantine without anything else having
 // come.
 func (s *Store) Missing() int {
-	q := &s.quarantine
+	q := s.quarantine
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := 0
@@ -137,7 +137,7 @@ func (s *Store) Unhealed(ctx context.Context) ([]Finding, error) {
 	if err := s.loadQuarantine(ctx); err != nil {
 		return nil, err
 	}
-	q := &s.quarantine
+	q := s.quarantine
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var all []Finding
@@ -206,7 +206,7 @@ func (s *Store) quarantinedOf(ctx context.Context, d digest.Digest, fn func(Find
 
 // loadQuarantine reads what earlier processes left, once.
 func (s *Store) loadQuarantine(ctx context.Context) error {
-	q := &s.quarantine
+	q := s.quarantine
 	if q.loaded.Load() {
 		return nil
 	}
@@ -284,7 +284,7 @@ func (s *Store) writeNote(ctx context.Context, f Finding) error {
 // NoteHolders notes for whom a digest in quarantine matters; when it returns
 // without an error that survives a crash.
 func (s *Store) NoteHolders(ctx context.Context, d digest.Digest, holders []string) error {
-	q := &s.quarantine
+	q := s.quarantine
 	q.mu.Lock()
 	var notes []Finding
 	for _, f := range q.open[d] {
@@ -305,7 +305,7 @@ func (s *Store) NoteHolders(ctx context.Context, d digest.Digest, holders []stri
 // NoteHealed notes that the right bytes are stored again and every holder knows.
 // Nothing is noted while they are not stored.
 func (s *Store) NoteHealed(ctx context.Context, d digest.Digest) error {
-	q := &s.quarantine
+	q := s.quarantine
 	q.mu.Lock()
 	var healed []*Finding
 	for _, f := range q.open[d] {
@@ -338,7 +338,7 @@ func (s *Store) arrived(ctx context.Context, d digest.Digest) {
 	if !s.Quarantined(d) {
 		return
 	}
-	q := &s.quarantine
+	q := s.quarantine
 	q.mu.Lock()
 	var last Finding
 	for _, f := range q.open[d] {

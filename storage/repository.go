@@ -216,8 +216,35 @@ func (r Repository) Blobs(ctx context.Context) (map[digest.Digest]int64, error) 
 	return sizes, nil
 }
 
+// BlobNames returns the digests under which the repository links blobs, or has
+// linked some: whether the links are there is not looked at, which would take as
+// many reads.
+func (r Repository) BlobNames(ctx context.Context) ([]digest.Digest, error) {
+	return r.named(ctx, layersPath(r.name))
+}
+
 // linked lists the digests that have a link below path/<algorithm>/<hex>/.
 func (r Repository) linked(ctx context.Context, path string, link func(digest.Digest) string) ([]digest.Digest, error) {
+	named, err := r.named(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	digests := named[:0]
+	for _, d := range named {
+		// A deletion removes the link and leaves its folder.
+		there, err := r.store.isFile(ctx, link(d))
+		if err != nil {
+			return nil, fmt.Errorf("read link of %s: %w", d, err)
+		}
+		if there {
+			digests = append(digests, d)
+		}
+	}
+	return digests, nil
+}
+
+// named lists the digests that have a folder path/<algorithm>/<hex>.
+func (r Repository) named(ctx context.Context, path string) ([]digest.Digest, error) {
 	found, err := r.store.list(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", path, err)
@@ -232,16 +259,7 @@ func (r Repository) linked(ctx context.Context, path string, link func(digest.Di
 			return nil, fmt.Errorf("list %s: %w", path, err)
 		}
 		for _, hex := range encoded {
-			d := digest.NewDigestFromEncoded(digest.Algorithm(algorithm), hex)
-			if d.Validate() != nil {
-				continue
-			}
-			// A deletion removes the link and leaves its folder.
-			there, err := r.store.isFile(ctx, link(d))
-			if err != nil {
-				return nil, fmt.Errorf("read link of %s: %w", d, err)
-			}
-			if there {
+			if d := digest.NewDigestFromEncoded(digest.Algorithm(algorithm), hex); d.Validate() == nil {
 				digests = append(digests, d)
 			}
 		}

@@ -52,8 +52,8 @@ func (s *Store) FreeBytes() (free, size int64, ok bool) {
 	return free, size, err == nil
 }
 
-// Uploads notes which uploads a request has written to, but not how much. It is
-// safe for concurrent use.
+// Uploads notes which uploads a request has written to. It is safe for
+// concurrent use.
 type Uploads struct {
 	mu   sync.Mutex
 	seen map[Upload]struct{} // guarded by mu
@@ -95,7 +95,7 @@ func noteUpload(ctx context.Context, p string) {
 	if u.seen == nil {
 		u.seen = make(map[Upload]struct{})
 	}
-	u.seen[Upload{Repository: repository, ID: id}] = struct{}{}
+	u.seen[Upload{repository, id}] = struct{}{}
 }
 
 // Writer implements storagedriver.StorageDriver. It stops where the floor is.

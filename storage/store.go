@@ -25,14 +25,16 @@ type Store struct {
 	content  Content
 	identity string
 	closer   io.Closer // nil for a driver that has nothing to close
+	joint    joint     // nil for a driver that makes each change by itself
 
 	room  func() (free, size int64, err error) // nil where nobody knows
 	floor int64                                // see KeepFree
 
+	observing  bool // see Observing
 	guards     guards
 	pushes     pushes
 	verified   *verified
-	quarantine quarantine
+	quarantine *quarantine
 }
 
 // own are the drivers that berth has in place of distribution's, by the kind
@@ -48,13 +50,14 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 	if err != nil {
 		return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
 	}
-	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters), verified: newVerified()}
+	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters), verified: newVerified(), quarantine: &quarantine{}}
 	if closer, ok := driver.(io.Closer); ok && kind != OpenedDriver {
 		s.closer = closer
 	}
 	if r, ok := driver.(roomy); ok {
 		s.room = r.Room
 	}
+	s.joint, _ = driver.(joint)
 	_, local := driver.(localFiles)
 	s.content = driverContent{s.driver, local}
 	return s, nil

@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"registry/access":   {"config/nearest", "config/node", "config/size", "storage/fsync", "storage/reference"},
 	"catalog":           {"catalog/image", "catalog/index", "storage"},
 	"catalog/bolt":      {"catalog/image", "catalog/index", "storage", "storage/fsync", "storage/reference"},
+	"catalog/fsck":      {"catalog", "catalog/image", "catalog/index", "storage", "storage/reference"},
 	"catalog/image":     {"storage"},
 	"catalog/images":    {"catalog/image", "catalog/index", "registry/access", "registry/budget", "storage", "storage/reference"},
 	"catalog/index":     {"catalog/image", "storage", "storage/reference"},

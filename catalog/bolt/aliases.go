@@ -2,9 +2,9 @@ package bolt
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/opencontainers/go-digest"
-	bbolt "go.etcd.io/bbolt"
 
 	"github.com/berth-oci/berth/catalog/index"
 )
@@ -16,20 +16,26 @@ import (
 // canonical is the digest under which a manifest is kept: itself for one that
 // is no alias.
 func (r *repoTx) canonical(d digest.Digest) digest.Digest {
-	if target := r.tx.Bucket(bucketAliases).Get(r.key(d.String())); target != nil {
-		return digest.Digest(target)
+	if r.plain {
+		return d
+	}
+	if value := r.data().Get(r.by(kindAlias, d)); value != nil {
+		target, err := restDigest(value)
+		if err != nil {
+			panic(fmt.Errorf("alias %s of %s: %w", d, r.repository, err)) // see guard
+		}
+		return target
 	}
 	return d
 }
 
 // names are all digests of a manifest, the canonical one first.
-func (r *repoTx) names(canonical digest.Digest) []digest.Digest {
-	all := []digest.Digest{canonical}
-	_ = below(r.tx.Bucket(bucketNames), prefix(r.repository, canonical.String()), func(alias string, _ []byte) error {
-		all = append(all, digest.Digest(alias))
-		return nil
-	})
-	return all
+func (r *repoTx) names(canonical digest.Digest) ([]digest.Digest, error) {
+	if r.plain {
+		return []digest.Digest{canonical}, nil
+	}
+	aliases, err := digestsBelow(r.data(), r.by(kindOther, canonical))
+	return append([]digest.Digest{canonical}, aliases...), err
 }
 
 // rename takes aliases away and adds others. A tag that points to an alias is
@@ -50,80 +56,86 @@ func (r *repoTx) rename(add map[digest.Digest]digest.Digest, remove []digest.Dig
 
 // retag makes an alias stand for target, or for nothing, and its tags with it.
 func (r *repoTx) retag(alias, target digest.Digest) error {
-	var tags []string
 	before := r.canonical(alias)
-	tagged, byTag := r.tx.Bucket(bucketTagged), r.tx.Bucket(bucketTags)
-	for _, tag := range r.tagsOf(before) {
-		if string(byTag.Get(r.key(tag))) == string(alias) {
-			tags = append(tags, tag)
-			if err := tagged.Delete(r.key(before.String(), tag)); err != nil {
-				return err
-			}
-		}
-	}
-	r.affected[before] = true
-	var more int64
-	if target != "" {
-		more++
-	}
-	if before != alias {
-		more--
-	}
-	if err := r.countName(more); err != nil {
+	tags, err := r.untagAs(before, alias)
+	if err != nil {
 		return err
 	}
-	aliases, names := r.tx.Bucket(bucketAliases), r.tx.Bucket(bucketNames)
+	r.affected[before] = true
+	r.plain = false
+	if target != "" {
+		r.countAliases(+1)
+	}
 	if before != alias {
-		if err := names.Delete(r.key(before.String(), alias.String())); err != nil {
+		r.countAliases(-1)
+		if err := r.data().Delete(r.by(kindOther, before, alias)); err != nil {
 			return err
 		}
 	}
-	after, repositories := alias, r.tx.Bucket(bucketDigests)
+	after := alias
 	if target == "" {
-		if err := aliases.Delete(r.key(alias.String())); err != nil {
+		if err := r.data().Delete(r.by(kindAlias, alias)); err != nil {
 			return err
 		}
-		if err := repositories.Delete(key(alias.String(), r.repository)); err != nil {
+		if err := r.forget(tableDigests, alias); err != nil {
 			return err
 		}
 	} else {
-		if err := repositories.Put(key(alias.String(), r.repository), nil); err != nil {
-			return err
-		}
 		after = target
-		if err := aliases.Put(r.key(alias.String()), []byte(target)); err != nil {
+		if err := r.at(tableDigests).Put(shortKey(alias, r.repository), nil); err != nil {
 			return err
 		}
-		if err := names.Put(r.key(target.String(), alias.String()), nil); err != nil {
+		if err := r.data().Put(r.by(kindAlias, alias), digestKey(target)); err != nil {
+			return err
+		}
+		if err := r.data().Put(r.by(kindOther, target, alias), nil); err != nil {
 			return err
 		}
 	}
 	r.affected[after] = true
 	for _, tag := range tags {
-		if err := tagged.Put(r.key(after.String(), tag), nil); err != nil {
+		if err := r.data().Put(append(r.by(kindTagged, after), tag...), nil); err != nil {
 			return err
 		}
 	}
-	return nil
+	// An index that names the manifest so lists another one from now on.
+	return r.tellOther(alias)
+}
+
+// untagAs takes the tags that name a manifest by one of its digests off it.
+func (r *repoTx) untagAs(canonical, alias digest.Digest) (tags []string, err error) {
+	for _, tag := range r.tagsOf(canonical) {
+		pointed, err := r.tagged(tag)
+		if err != nil {
+			return nil, err
+		}
+		if pointed != alias {
+			continue
+		}
+		tags = append(tags, tag)
+		if err := r.data().Delete(append(r.by(kindTagged, canonical), tag...)); err != nil {
+			return nil, err
+		}
+	}
+	return tags, nil
 }
 
 // isChild reports whether an index of the repository refers to a manifest, by any
 // of its digests.
-func (r *repoTx) isChild(canonical digest.Digest) bool {
-	for _, name := range r.names(canonical) {
-		if anyBelow(r.tx.Bucket(bucketParents), prefix(r.repository, name.String())) {
-			return true
+func (r *repoTx) isChild(canonical digest.Digest) (bool, error) {
+	names, err := r.names(canonical)
+	for _, name := range names {
+		if anyBelow(r.data(), r.by(kindParent, name)) {
+			return true, nil
 		}
 	}
-	return false
+	return false, err
 }
 
 // Canonical implements index.Reader.
 func (i *Index) Canonical(ctx context.Context, repository string, d digest.Digest) (canonical digest.Digest, err error) {
-	err = i.view(ctx, "canonical", func(tx *bbolt.Tx) error {
-		t := repoTx{tx: tx, repository: repository}
-		canonical = t.canonical(d)
-		if tx.Bucket(bucketManifests).Get(t.key(canonical.String())) == nil {
+	err = i.read(ctx, "canonical", repository, func(r *repoTx) error {
+		if canonical = r.canonical(d); !r.has(canonical) {
 			return index.ErrNotFound
 		}
 		return nil
@@ -133,10 +145,10 @@ func (i *Index) Canonical(ctx context.Context, repository string, d digest.Diges
 
 // Aliases implements index.Planner.
 func (i *Index) Aliases(ctx context.Context, repository string, canonical digest.Digest) (aliases []digest.Digest, err error) {
-	err = i.view(ctx, "aliases", func(tx *bbolt.Tx) error {
-		t := repoTx{tx: tx, repository: repository}
-		aliases = t.names(canonical)[1:]
-		return nil
+	err = i.read(ctx, "aliases", repository, func(r *repoTx) error {
+		names, err := r.names(canonical)
+		aliases = names[1:]
+		return err
 	})
 	return aliases, err
 }

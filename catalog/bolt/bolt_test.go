@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,7 +77,9 @@ func setSchema(t *testing.T, path, version string) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keySchema, []byte(version)) })
+	err = db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(tableNamesInFile[tableMeta]).Put(keySchema, []byte(version))
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,11 +154,11 @@ func TestGroup(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 100 {
 		wg.Go(func() {
-			err := x.update("test", func(tx *bbolt.Tx) error {
+			err := x.update("test", func(s *session) error {
 				if i%7 == 0 {
 					return boom
 				}
-				return tx.Bucket(bucketDirty).Put(fmt.Append(nil, i), nil)
+				return s.at(tableDirty).Put(fmt.Append(nil, i), nil)
 			})
 			if failed := errors.Is(err, boom); failed != (i%7 == 0) || !failed && err != nil {
 				t.Errorf("update %d: %v", i, err)
@@ -169,29 +170,4 @@ func TestGroup(t *testing.T) {
 	if err != nil || len(got) != 85 {
 		t.Fatalf("%d of 85 updates are there, %v", len(got), err)
 	}
-}
-
-// dump prints all that does not tell of the past.
-func dump(t testing.TB, x index.Index) string {
-	t.Helper()
-	var b strings.Builder
-	err := x.(*Index).db.View(func(tx *bbolt.Tx) error {
-		for _, name := range buckets {
-			if slices.Contains([]string{"moves", "pending", "touched", "remains"}, string(name)) {
-				continue
-			}
-			err := tx.Bucket(name).ForEach(func(k, v []byte) error {
-				fmt.Fprintf(&b, "%s %q %q\n", name, k, v)
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
 }

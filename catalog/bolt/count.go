@@ -1,67 +1,201 @@
 package bolt
 
 import (
-	"bytes"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	bbolt "go.etcd.io/bbolt"
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
-	"github.com/berth-oci/berth/storage/reference"
 )
 
-// repository is what the index counts of a repository.
-type repository struct {
-	Manifests int64 `json:"manifests"`
-	Images    int64 `json:"images"` // listed ones
+// change is what an update of a repository has come to so far.
+type change struct {
+	// affected are the manifests that may have become an entry of the list, or
+	// ceased to be one.
+	affected map[digest.Digest]bool
+	// unlisted are the images taken off the list, with the creation time that
+	// they had there.
+	unlisted map[digest.Digest]time.Time
+	// followed counts the indexes whose place was looked for again; queued is
+	// set if there are more.
+	followed int
+	queued   bool
+	// delta is what the counts change by.
+	delta struct {
+		manifests, unikernels, roms, links, aliases, bytes, idle, remains int64
+	}
 }
 
-func (r *repoTx) countImage(image *image.Image, n int64) error {
-	return r.count(func(s *index.Stats, repo *repository, ns *sums) {
-		if image.Kernel || image.Initrd {
-			s.Unikernels += n
-		} else {
-			s.ROMs += n
-		}
-		repo.Images += n
-		ns.Images += n
-	})
+// change opens a repository to be written.
+func (s *session) change(name string) (*repoTx, error) {
+	r, err := s.open(name)
+	if err != nil {
+		return nil, err
+	}
+	r.affected, r.unlisted = make(map[digest.Digest]bool), make(map[digest.Digest]time.Time)
+	if r.known.number != 0 {
+		r.space, err = s.spaceOf(r.namespace())
+	}
+	r.setFill()
+	return r, err
 }
 
-// count changes the counters, and removes those of what is empty.
-func (r *repoTx) count(change func(*index.Stats, *repository, *sums)) error {
-	var (
-		stats index.Stats
-		repo  repository
-		space sums
-	)
-	meta, repos, spaces := r.tx.Bucket(bucketMeta), r.tx.Bucket(bucketRepositories), r.tx.Bucket(bucketNamespaces)
-	repoKey, spaceKey := []byte(r.repository), []byte(reference.Namespace(r.repository))
-	if _, err := get(meta, keyStats, &stats); err != nil {
+const (
+	// fillInOrder is how full a page is left where keys come in order: nobody
+	// comes to fill the rest.
+	fillInOrder = 0.9
+	// recent is how many repositories count as new.
+	recent = 64
+)
+
+// setFill says how full pages are left that are split. The keys of new
+// repositories come in order, since their numbers grow; others come anywhere.
+func (r *repoTx) setFill() {
+	fill := bbolt.DefaultFillPercent
+	if r.known.number == 0 || uint64(r.known.number)+recent > r.at(tableNames).Sequence() {
+		fill = fillInOrder
+	}
+	r.data().FillPercent = fill
+}
+
+// create makes the repository if it is not there.
+func (r *repoTx) create() (err error) {
+	if r.known.number != 0 {
+		return nil
+	}
+	if r.space, err = r.spaceOf(r.namespace()); err != nil {
 		return err
 	}
-	if _, err := get(repos, repoKey, &repo); err != nil {
-		return err
-	}
-	if _, err := get(spaces, spaceKey, &space); err != nil {
-		return err
-	}
-	before := repo
-	change(&stats, &repo, &space)
-	stats.Repositories += present(repo.Manifests) - present(before.Manifests)
-	stats.ImageRepositories += present(repo.Images) - present(before.Images)
-	if err := put(meta, keyStats, stats); err != nil {
-		return err
-	}
-	if repo == (repository{}) {
-		if err := repos.Delete(repoKey); err != nil {
+	if r.space.number == 0 {
+		if r.space.number, err = nextNumber(r.at(tableSpaces)); err != nil {
 			return err
 		}
-	} else if err := put(repos, repoKey, repo); err != nil {
+	}
+	if r.known.number, err = nextNumber(r.at(tableNames)); err != nil {
 		return err
 	}
-	if space == (sums{}) {
-		return spaces.Delete(spaceKey)
+	r.space.repositories++
+	if err := r.putSpace(); err != nil {
+		return err
 	}
-	return put(spaces, bytes.Clone(spaceKey), space)
+	if err := r.at(tableNames).Put([]byte(r.repository), r.known.encode()); err != nil {
+		return err
+	}
+	return r.data().Put(r.key(kindName), []byte(r.repository))
+}
+
+var errNumbers = errors.New("the index has given out all numbers that repositories can have: delete its file, and berth makes it again from storage")
+
+// nextNumber is one that nobody has had.
+func nextNumber(b *bbolt.Bucket) (uint32, error) {
+	n, err := b.NextSequence()
+	if err == nil && n > math.MaxUint32 {
+		err = errNumbers
+	}
+	return uint32(n), err //nolint:gosec // bounded above
+}
+
+func (r *repoTx) countImage(s image.Standing, n int64) {
+	if s.Kernel || s.Initrd {
+		r.delta.unikernels += n
+	} else {
+		r.delta.roms += n
+	}
+}
+
+// count writes what the counts are now, and forgets a repository and a namespace
+// of which nothing is left.
+func (r *repoTx) count() error {
+	if r.known.number == 0 {
+		return nil
+	}
+	before := r.known
+	images := r.delta.unikernels + r.delta.roms
+	r.known.manifests += r.delta.manifests
+	r.known.images += images
+	r.known.links += r.delta.links
+	r.known.aliases += r.delta.aliases
+	r.space.images += images
+	r.space.bytes += r.delta.bytes
+	r.space.idle += r.delta.idle
+	r.space.remains += r.delta.remains
+	if err := r.countAll(before); err != nil {
+		return err
+	}
+	if r.isEmpty() {
+		return r.drop()
+	}
+	if r.known != before {
+		if err := r.at(tableNames).Put([]byte(r.repository), r.known.encode()); err != nil {
+			return err
+		}
+	}
+	if images != 0 || r.delta.bytes != 0 || r.delta.idle != 0 || r.delta.remains != 0 {
+		return r.putSpace()
+	}
+	return nil
+}
+
+func (r *repoTx) putSpace() error {
+	return r.at(tableSpaces).Put([]byte(r.namespace()), r.space.encode())
+}
+
+// countAll counts in what all of the index holds.
+func (r *repoTx) countAll(before repository) error {
+	was, err := r.stats()
+	if err != nil {
+		return err
+	}
+	now := was
+	now.Manifests += r.delta.manifests
+	now.Unikernels += r.delta.unikernels
+	now.ROMs += r.delta.roms
+	now.Repositories += present(r.known.manifests) - present(before.manifests)
+	now.ImageRepositories += present(r.known.images) - present(before.images)
+	now.Bytes += r.delta.bytes
+	now.Uncollected += r.delta.idle
+	if now != was {
+		if err := r.at(tableMeta).Put(keyStats, encodeStats(now)); err != nil {
+			return err
+		}
+	}
+	return r.countRemains()
+}
+
+func encodeStats(st index.Stats) []byte {
+	e := newEncoder()
+	for _, n := range statFields(&st) {
+		e.int(*n)
+	}
+	return e.b
+}
+
+// isEmpty reports whether nothing is known of the repository but its name.
+func (r *repoTx) isEmpty() bool {
+	if r.known.manifests != 0 || r.known.links != 0 {
+		return false
+	}
+	k, _ := r.data().Cursor().Seek(append(r.key(kindName), 0))
+	return k == nil || string(k[:numberLength]) != string(r.key(kindName)[:numberLength])
+}
+
+// drop forgets a repository, and the namespace if this was its last one and
+// nothing remains of it.
+func (r *repoTx) drop() error {
+	if err := r.at(tableNames).Delete([]byte(r.repository)); err != nil {
+		return err
+	}
+	if err := r.data().Delete(r.key(kindName)); err != nil {
+		return err
+	}
+	if r.space.repositories--; r.space.repositories > 0 || r.space.remains > 0 {
+		return r.putSpace()
+	}
+	return r.at(tableSpaces).Delete([]byte(r.namespace()))
 }
 
 func present(n int64) int64 {

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	bbolt "go.etcd.io/bbolt"
-
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
@@ -103,13 +101,13 @@ func (i *Index) Acquire(ctx context.Context, repository string) (index.Lease, er
 		return index.Lease{}, err
 	}
 	l := index.Lease{Repository: repository, Fence: fence}
-	err = i.view(ctx, "acquire", func(tx *bbolt.Tx) error {
-		var left index.Prepared
-		found, err := get(tx.Bucket(bucketPending), []byte(repository), &left)
-		if found {
-			l.Left = &left
+	err = i.view(ctx, "acquire", func(s *session) error {
+		value := s.at(tablePending).Get([]byte(repository))
+		if value == nil {
+			return nil
 		}
-		return err
+		l.Left = &index.Prepared{}
+		return json.Unmarshal(value, l.Left)
 	})
 	if err != nil {
 		i.leases.release(repository, fence)
@@ -131,27 +129,27 @@ func (i *Index) Prepare(_ context.Context, l index.Lease, intent storage.Intent)
 	if err != nil {
 		return err
 	}
-	return i.update("prepare", func(tx *bbolt.Tx) error {
+	return i.update("prepare", func(s *session) error {
 		if err := i.leases.check(l); err != nil {
 			return err
 		}
-		return tx.Bucket(bucketPending).Put([]byte(l.Repository), data)
+		return s.at(tablePending).Put([]byte(l.Repository), data)
 	})
 }
 
 // MarkDirty implements index.Index.
 func (i *Index) MarkDirty(_ context.Context, repository string) error {
 	i.dirty.Store(repository, nil)
-	return i.update("mark_dirty", func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketDirty).Put([]byte(repository), nil)
+	return i.update("mark_dirty", func(s *session) error {
+		return s.at(tableDirty).Put([]byte(repository), nil)
 	})
 }
 
 // ClearDirty implements index.Index.
 func (i *Index) ClearDirty(_ context.Context, repositories []string) error {
-	err := i.update("clear_dirty", func(tx *bbolt.Tx) error {
+	err := i.update("clear_dirty", func(s *session) error {
 		for _, repository := range repositories {
-			if err := tx.Bucket(bucketDirty).Delete([]byte(repository)); err != nil {
+			if err := s.at(tableDirty).Delete([]byte(repository)); err != nil {
 				return err
 			}
 		}
@@ -183,8 +181,8 @@ func (i *Index) Abandoned(ctx context.Context) iter.Seq2[storage.Intent, error] 
 
 // abandoned reads in one go what is in flight, which is little.
 func (i *Index) abandoned(ctx context.Context) (found []storage.Intent, err error) {
-	err = i.view(ctx, "abandoned", func(tx *bbolt.Tx) error {
-		err := tx.Bucket(bucketPending).ForEach(func(k, v []byte) error {
+	err = i.view(ctx, "abandoned", func(s *session) error {
+		err := s.at(tablePending).ForEach(func(k, v []byte) error {
 			var left index.Prepared
 			if err := json.Unmarshal(v, &left); err != nil {
 				return err
@@ -197,7 +195,7 @@ func (i *Index) abandoned(ctx context.Context) (found []storage.Intent, err erro
 		if err != nil {
 			return err
 		}
-		return tx.Bucket(bucketDirty).ForEach(func(k, _ []byte) error {
+		return s.at(tableDirty).ForEach(func(k, _ []byte) error {
 			if _, own := i.dirty.Load(string(k)); !own {
 				found = append(found, storage.Intent{Repository: string(k)})
 			}

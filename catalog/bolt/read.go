@@ -3,84 +3,83 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
-	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
-	bbolt "go.etcd.io/bbolt"
 
-	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
 )
 
+// read looks at one repository.
+func (i *Index) read(ctx context.Context, operation, repository string, fn func(*repoTx) error) error {
+	return i.view(ctx, operation, func(s *session) error {
+		r, err := s.open(repository)
+		if err != nil {
+			return err
+		}
+		return fn(r)
+	})
+}
+
 // Entry implements index.Reader.
 func (i *Index) Entry(ctx context.Context, repository string, d digest.Digest) (e index.Entry, err error) {
-	err = i.view(ctx, "entry", func(tx *bbolt.Tx) error {
-		e, _, err = entry(tx, repository, d)
+	err = i.read(ctx, "entry", repository, func(r *repoTx) error {
+		e, _, err = r.entry(d)
 		return err
 	})
 	return e, err
-}
-
-// entry reads an image, and says how many bytes it takes in the index.
-func entry(tx *bbolt.Tx, repository string, d digest.Digest) (e index.Entry, size int, err error) {
-	t := repoTx{tx: tx, repository: repository}
-	d = t.canonical(d)
-	var m image.Description
-	k := key(repository, d.String())
-	found, err := get(tx.Bucket(bucketManifests), k, &m)
-	if err != nil {
-		return index.Entry{}, 0, err
-	}
-	if !found || m.Image == nil {
-		return index.Entry{}, 0, index.ErrNotFound
-	}
-	e = index.Entry{Repository: repository, Digest: d, Aliases: t.names(d)[1:], Tags: t.tagsOf(d), Image: *m.Image}
-	size = len(tx.Bucket(bucketManifests).Get(k))
-	for _, tag := range e.Tags {
-		size += len(repository) + len(tag)
-	}
-	return e, size, nil
 }
 
 // Tagged implements index.Reader.
 func (i *Index) Tagged(ctx context.Context, repository, tag string) (e index.Entry, err error) {
-	err = i.view(ctx, "tagged", func(tx *bbolt.Tx) error {
-		v := tx.Bucket(bucketTags).Get(key(repository, tag))
-		if v == nil {
-			return index.ErrNotFound
+	err = i.read(ctx, "tagged", repository, func(r *repoTx) error {
+		d, err := r.resolve(tag)
+		if err == nil {
+			e, _, err = r.entry(d)
 		}
-		e, _, err = entry(tx, repository, digest.Digest(v))
 		return err
 	})
 	return e, err
 }
 
+// resolve is what a tag points to, or ErrNotFound.
+func (r *repoTx) resolve(tag string) (digest.Digest, error) {
+	d, err := r.tagged(tag)
+	if err == nil && d == "" {
+		err = index.ErrNotFound
+	}
+	return d, err
+}
+
 // Resolve implements index.Reader.
 func (i *Index) Resolve(ctx context.Context, repository, tag string) (d digest.Digest, err error) {
-	err = i.view(ctx, "resolve", func(tx *bbolt.Tx) error {
-		v := tx.Bucket(bucketTags).Get(key(repository, tag))
-		if v == nil {
-			return index.ErrNotFound
-		}
-		d = digest.Digest(v)
-		return nil
+	err = i.read(ctx, "resolve", repository, func(r *repoTx) error {
+		d, err = r.resolve(tag)
+		return err
 	})
 	return d, err
 }
 
 // ByUUID implements index.Reader.
 func (i *Index) ByUUID(ctx context.Context, id uuid.UUID, within []string) (e index.Entry, err error) {
-	err = i.view(ctx, "by_uuid", func(tx *bbolt.Tx) error {
+	err = i.view(ctx, "by_uuid", func(s *session) error {
 		// Up to the answer, the same is done for what is not there.
-		v := tx.Bucket(bucketUUIDs).Get(id[:])
-		name, encoded := split(v)
-		if may := index.Within(within, name); v == nil || !may {
+		value := s.at(tableUUIDs).Get(id[:])
+		var number uint32
+		if len(value) > numberLength {
+			number = binary.BigEndian.Uint32(value)
+		}
+		name := s.at(tableRepositories).Get(numbered(number, kindName))
+		if may := index.Within(within, string(name)); value == nil || !may {
 			return index.ErrNotFound
 		}
-		e, _, err = entry(tx, name, digest.Digest(encoded))
+		r, d, err := s.target(value, id)
+		if err == nil {
+			e, _, err = r.entry(d)
+		}
 		return err
 	})
 	return e, err
@@ -88,23 +87,28 @@ func (i *Index) ByUUID(ctx context.Context, id uuid.UUID, within []string) (e in
 
 // ByDigest implements index.Reader.
 func (i *Index) ByDigest(ctx context.Context, d digest.Digest, namespaces []string, after string, n int) (entries []index.Entry, err error) {
-	err = i.view(ctx, "by_digest", func(tx *bbolt.Tx) error {
-		start := string(prefix(d.String()))
-		m := namesIn(tx.Bucket(bucketDigests), start, namespaces, after)
-		bytes := 0
-		for s := m.least(); s != nil && len(entries) < n && bytes < index.BatchBytes; s = m.least() {
-			e, size, err := entry(tx, string(s.k[len(start):]), d)
-			s.advance()
+	err = i.view(ctx, "by_digest", func(s *session) error {
+		start := string(short(d))
+		m := namesIn(s.at(tableDigests), start, namespaces, after)
+		size := 0
+		for next := m.least(); next != nil && len(entries) < n && size < index.BatchBytes; next = m.least() {
+			r, err := s.open(string(next.k[len(start):]))
+			if err != nil {
+				return err
+			}
+			next.advance()
+			e, bytes, err := r.entry(d)
 			if errors.Is(err, index.ErrNotFound) {
 				// The same bytes are no unikernel in any repository that has
-				// the same layers, but one may lack them.
+				// the same layers, but one may lack them; or what is there has
+				// a digest that begins alike.
 				continue
 			}
 			if err != nil {
 				return err
 			}
 			entries = append(entries, e)
-			bytes += size
+			size += bytes
 		}
 		return nil
 	})
@@ -119,50 +123,54 @@ func (i *Index) State(ctx context.Context, repository string) (index.State, erro
 		Aliases:   make(map[digest.Digest]digest.Digest),
 		Links:     make(map[digest.Digest]int64),
 	}
-	start := prefix(repository)
-	err := i.view(ctx, "state", func(tx *bbolt.Tx) error {
-		err := below(tx.Bucket(bucketTags), start, func(tag string, v []byte) error {
-			s.Tags[tag] = digest.Digest(v)
-			return nil
-		})
-		if err != nil {
-			return err
+	err := i.read(ctx, "state", repository, func(r *repoTx) error {
+		for _, k := range []kind{kindTag, kindManifest, kindAlias, kindLink} {
+			if err := below(r.data(), r.key(k), func(rest, value []byte) error { return addTo(&s, k, rest, value) }); err != nil {
+				return err
+			}
 		}
-		err = below(tx.Bucket(bucketManifests), start, func(d string, _ []byte) error {
-			s.Manifests[digest.Digest(d)] = struct{}{}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		err = below(tx.Bucket(bucketAliases), start, func(alias string, v []byte) error {
-			s.Aliases[digest.Digest(alias)] = digest.Digest(v)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		return below(tx.Bucket(bucketLinks), start, func(d string, v []byte) error {
-			size, err := strconv.ParseInt(string(v), 10, 64)
-			s.Links[digest.Digest(d)] = size
-			return err
-		})
+		return nil
 	})
 	return s, err
 }
 
+// addTo takes a key into a state.
+func addTo(s *index.State, k kind, rest, value []byte) error {
+	if k == kindTag {
+		d := newDecoder(value)
+		s.Tags[string(rest)] = d.digest()
+		return d.err
+	}
+	dgst, err := restDigest(rest)
+	if err != nil {
+		return err
+	}
+	switch k {
+	case kindManifest:
+		s.Manifests[dgst] = struct{}{}
+	case kindAlias:
+		s.Aliases[dgst], err = restDigest(value)
+	case kindLink:
+		var l link
+		l, err = decodeLink(value)
+		s.Links[dgst] = l.size
+	}
+	return err
+}
+
 // Parents implements index.Planner.
 func (i *Index) Parents(ctx context.Context, repository string, d digest.Digest) (parents []digest.Digest, err error) {
-	err = i.view(ctx, "parents", func(tx *bbolt.Tx) error {
-		t := repoTx{tx: tx, repository: repository}
-		for _, name := range t.names(t.canonical(d)) {
-			err := below(tx.Bucket(bucketParents), prefix(repository, name.String()), func(parent string, _ []byte) error {
-				parents = append(parents, digest.Digest(parent))
-				return nil
-			})
+	err = i.read(ctx, "parents", repository, func(r *repoTx) error {
+		names, err := r.names(r.canonical(d))
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			found, err := digestsBelow(r.data(), r.by(kindParent, name))
 			if err != nil {
 				return err
 			}
+			parents = append(parents, found...)
 		}
 		return nil
 	})
@@ -171,15 +179,13 @@ func (i *Index) Parents(ctx context.Context, repository string, d digest.Digest)
 
 // Children implements index.Planner.
 func (i *Index) Children(ctx context.Context, repository string, d digest.Digest) (children []digest.Digest, err error) {
-	err = i.view(ctx, "children", func(tx *bbolt.Tx) error {
-		t := repoTx{tx: tx, repository: repository}
-		var m image.Description
-		if _, err := get(tx.Bucket(bucketManifests), key(repository, d.String()), &m); err != nil {
+	err = i.read(ctx, "children", repository, func(r *repoTx) error {
+		m, err := r.manifest(d)
+		if err != nil || m == nil {
 			return err
 		}
 		for _, child := range m.Children {
-			child = t.canonical(child)
-			if tx.Bucket(bucketManifests).Get(key(repository, child.String())) != nil {
+			if child = r.canonical(child); r.has(child) {
 				children = append(children, child)
 			}
 		}
@@ -190,9 +196,8 @@ func (i *Index) Children(ctx context.Context, repository string, d digest.Digest
 
 // Tags implements index.Planner.
 func (i *Index) Tags(ctx context.Context, repository string, d digest.Digest) (tags []string, err error) {
-	err = i.view(ctx, "tags", func(tx *bbolt.Tx) error {
-		t := repoTx{tx: tx, repository: repository}
-		tags = t.tagsOf(d)
+	err = i.read(ctx, "tags", repository, func(r *repoTx) error {
+		tags = r.tagsOf(d)
 		return nil
 	})
 	return tags, err
@@ -200,13 +205,10 @@ func (i *Index) Tags(ctx context.Context, repository string, d digest.Digest) (t
 
 // Linked implements index.Reader.
 func (i *Index) Linked(ctx context.Context, repository string, d digest.Digest) (size int64, found bool, err error) {
-	err = i.view(ctx, "linked", func(tx *bbolt.Tx) error {
-		v := tx.Bucket(bucketLinks).Get(key(repository, d.String()))
-		if v == nil {
-			return nil
-		}
-		found = true
-		size, err = strconv.ParseInt(string(v), 10, 64)
+	err = i.read(ctx, "linked", repository, func(r *repoTx) error {
+		var l link
+		l, found, err = r.link(d)
+		size = l.size
 		return err
 	})
 	return size, found, err
@@ -214,10 +216,11 @@ func (i *Index) Linked(ctx context.Context, repository string, d digest.Digest) 
 
 // Referring implements index.Planner.
 func (i *Index) Referring(ctx context.Context, repository string, d digest.Digest) (manifests []digest.Digest, err error) {
-	err = i.view(ctx, "referring", func(tx *bbolt.Tx) error {
-		return below(tx.Bucket(bucketReferences), prefix(repository, d.String()), func(manifest string, _ []byte) error {
-			manifests = append(manifests, digest.Digest(manifest))
-			return nil
+	err = i.read(ctx, "referring", repository, func(r *repoTx) error {
+		return below(r.data(), r.by(kindReference, d), func(short, _ []byte) error {
+			alike, err := r.startingWith(short)
+			manifests = append(manifests, alike...)
+			return err
 		})
 	})
 	return manifests, err
@@ -225,12 +228,11 @@ func (i *Index) Referring(ctx context.Context, repository string, d digest.Diges
 
 // TagNames implements index.Reader.
 func (i *Index) TagNames(ctx context.Context, repository, after string, n int) (tags []string, err error) {
-	err = i.view(ctx, "tag_names", func(tx *bbolt.Tx) error {
-		start := prefix(repository)
-		if tx.Bucket(bucketRepositories).Get([]byte(repository)) == nil && !anyBelow(tx.Bucket(bucketLinks), start) {
+	err = i.read(ctx, "tag_names", repository, func(r *repoTx) error {
+		if r.known.manifests == 0 && r.known.links == 0 {
 			return index.ErrNotFound
 		}
-		c := tx.Bucket(bucketTags).Cursor()
+		c, start := r.data().Cursor(), r.key(kindTag)
 		for k, _ := c.Seek(append(bytes.Clone(start), after...)); bytes.HasPrefix(k, start) && len(tags) < n; k, _ = c.Next() {
 			if tag := string(k[len(start):]); tag != after {
 				tags = append(tags, tag)
@@ -243,23 +245,42 @@ func (i *Index) TagNames(ctx context.Context, repository, after string, n int) (
 
 // MountSource implements index.Reader.
 func (i *Index) MountSource(ctx context.Context, d digest.Digest, namespaces []string) (repository string, err error) {
-	err = i.view(ctx, "mount_source", func(tx *bbolt.Tx) error {
-		c, start := tx.Bucket(bucketHolders).Cursor(), prefix(d.String())
-		first := func(name string, fits func(string) bool) bool {
-			k, _ := c.Seek(append(bytes.Clone(start), name...))
-			if !bytes.HasPrefix(k, start) || !fits(string(k[len(start):])) {
-				return false
+	err = i.view(ctx, "mount_source", func(s *session) error {
+		c, start := s.at(tableHolders).Cursor(), short(d)
+		// first looks at the repositories from a name on that fit.
+		first := func(from string, fits func(string) bool) (bool, error) {
+			for k, _ := c.Seek(append(bytes.Clone(start), from...)); bytes.HasPrefix(k, start); k, _ = c.Next() {
+				name := string(k[len(start):])
+				if !fits(name) {
+					return false, nil
+				}
+				r, err := s.open(name)
+				if err != nil {
+					return false, err
+				}
+				// Another digest may begin alike.
+				if _, found, err := r.link(d); err != nil || found {
+					repository = name
+					return found, err
+				}
 			}
-			repository = string(k[len(start):])
-			return true
+			return false, nil
 		}
-		if namespaces == nil && first("", func(string) bool { return true }) {
-			return nil
+		if namespaces == nil {
+			namespaces = []string{""}
 		}
 		for _, ns := range namespaces {
-			if first(ns, func(name string) bool { return name == ns }) ||
-				first(ns+"/", func(name string) bool { return strings.HasPrefix(name, ns+"/") }) {
-				return nil
+			spans := map[string]func(string) bool{"": func(string) bool { return true }}
+			if ns != "" {
+				spans = map[string]func(string) bool{
+					ns:       func(name string) bool { return name == ns },
+					ns + "/": func(name string) bool { return strings.HasPrefix(name, ns+"/") },
+				}
+			}
+			for from, fits := range spans {
+				if found, err := first(from, fits); err != nil || found {
+					return err
+				}
 			}
 		}
 		return index.ErrNotFound

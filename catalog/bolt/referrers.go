@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 
 	"github.com/opencontainers/go-digest"
-	bbolt "go.etcd.io/bbolt"
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
@@ -16,18 +15,32 @@ import (
 // the answer shows it or not. What may be large, the annotations, lies apart
 // from it.
 type referrer struct {
-	MediaType    string `json:"media_type,omitempty"`
-	Size         int64  `json:"size"` // in bytes
-	ArtifactType string `json:"artifact_type,omitempty"`
+	mediaType    string
+	size         int64 // in bytes
+	artifactType string
+}
+
+func (f referrer) encode() []byte {
+	e := newEncoder()
+	e.string(f.mediaType)
+	e.uint(uint64(max(f.size, 0)))
+	e.string(f.artifactType)
+	return e.b
+}
+
+func decodeReferrer(value []byte) (referrer, error) {
+	d := newDecoder(value)
+	f := referrer{mediaType: d.string(), size: d.size(), artifactType: d.string()}
+	return f, d.err
 }
 
 // putReferrer notes that a manifest has a subject, deleteReferrer takes that
 // away again; both do nothing if it has none.
-func (r *repoTx) putReferrer(m image.Description) error {
+func (r *repoTx) putReferrer(m *image.Description) error {
 	if m.Subject == "" {
 		return nil
 	}
-	err := put(r.tx.Bucket(bucketReferrers), r.key(m.Subject.String(), m.Digest.String()), referrer{m.MediaType, m.Size, m.ArtifactType})
+	err := r.data().Put(r.by(kindReferrer, m.Subject, m.Digest), referrer{m.MediaType, m.Size, m.ArtifactType}.encode())
 	if err != nil || len(m.Annotations) == 0 {
 		return err
 	}
@@ -37,24 +50,26 @@ func (r *repoTx) putReferrer(m image.Description) error {
 	if err := enc.Encode(m.Annotations); err != nil {
 		return err
 	}
-	return r.tx.Bucket(bucketAnnotations).Put(r.key(m.Digest.String()), bytes.TrimSpace(text.Bytes()))
+	return r.data().Put(r.by(kindAnnotations, m.Digest), bytes.TrimSpace(text.Bytes()))
 }
 
-func (r *repoTx) deleteReferrer(m image.Description) error {
+func (r *repoTx) deleteReferrer(m *image.Description) error {
 	if m.Subject == "" {
 		return nil
 	}
-	if err := r.tx.Bucket(bucketReferrers).Delete(r.key(m.Subject.String(), m.Digest.String())); err != nil {
+	if err := r.data().Delete(r.by(kindReferrer, m.Subject, m.Digest)); err != nil {
 		return err
 	}
-	return r.tx.Bucket(bucketAnnotations).Delete(r.key(m.Digest.String()))
+	return r.data().Delete(r.by(kindAnnotations, m.Digest))
 }
 
 // Referrers implements index.Reader.
 func (i *Index) Referrers(ctx context.Context, repository string, subject digest.Digest, artifactType string, after digest.Digest, n int) (referrers []image.Referrer, next digest.Digest, err error) {
-	err = i.view(ctx, "referrers", func(tx *bbolt.Tx) error {
-		t := repoTx{tx: tx, repository: repository}
-		m := t.referrersOf(subject, after)
+	err = i.read(ctx, "referrers", repository, func(r *repoTx) error {
+		m, err := r.referrersOf(subject, after)
+		if err != nil {
+			return err
+		}
 		size := 0
 		for scanned := 0; ; scanned++ {
 			s := m.least()
@@ -65,20 +80,22 @@ func (i *Index) Referrers(ctx context.Context, repository string, subject digest
 			if len(referrers) >= n || size >= index.BatchBytes || scanned == maxScanned {
 				return nil
 			}
-			next = digest.Digest(s.k[s.strip:])
-			var found referrer
-			if err := json.Unmarshal(s.v, &found); err != nil {
+			if next, err = restDigest(s.k[s.strip:]); err != nil {
+				return err
+			}
+			found, err := decodeReferrer(s.v)
+			if err != nil {
 				return err
 			}
 			s.advance()
-			if artifactType != "" && artifactType != found.ArtifactType {
+			if artifactType != "" && artifactType != found.artifactType {
 				continue
 			}
 			// What a bucket returns is gone with the transaction.
-			annotations := bytes.Clone(tx.Bucket(bucketAnnotations).Get(t.key(next.String())))
+			annotations := bytes.Clone(r.data().Get(r.by(kindAnnotations, next)))
 			size += len(annotations)
 			referrers = append(referrers, image.Referrer{
-				MediaType: found.MediaType, Digest: next, Size: found.Size, ArtifactType: found.ArtifactType, Annotations: annotations,
+				MediaType: found.mediaType, Digest: next, Size: found.size, ArtifactType: found.artifactType, Annotations: annotations,
 			})
 		}
 	})
@@ -87,15 +104,20 @@ func (i *Index) Referrers(ctx context.Context, repository string, subject digest
 
 // referrersOf reads the manifests that have a subject, by any of its digests, in
 // the order of their own that come after one.
-func (r *repoTx) referrersOf(subject, after digest.Digest) merge {
+func (r *repoTx) referrersOf(subject, after digest.Digest) (merge, error) {
 	m := merge{}
-	for _, name := range r.names(r.canonical(subject)) {
-		p := prefix(r.repository, name.String())
-		s := &span{cursor: r.tx.Bucket(bucketReferrers).Cursor(), prefix: p, strip: len(p), place: bytes.Clone}
-		if s.seek(append(bytes.Clone(p), after...)); after != "" && s.k != nil && string(s.k[len(p):]) == string(after) {
+	names, err := r.names(r.canonical(subject))
+	for _, name := range names {
+		p := r.by(kindReferrer, name)
+		s := &span{cursor: r.data().Cursor(), prefix: p, strip: len(p)}
+		from := bytes.Clone(p)
+		if after != "" {
+			from = appendDigest(from, after)
+		}
+		if s.seek(from); after != "" && bytes.Equal(s.k, from) {
 			s.advance()
 		}
 		m = append(m, s)
 	}
-	return m
+	return m, err
 }

@@ -1,11 +1,7 @@
 package bolt
 
 import (
-	"fmt"
-	"strconv"
-
 	"github.com/opencontainers/go-digest"
-	bbolt "go.etcd.io/bbolt"
 
 	"github.com/berth-oci/berth/storage"
 )
@@ -14,85 +10,91 @@ import (
 // collected: it is among the remains of the namespace that had it last. An index
 // that is built anew does not know whose it was.
 
-// keyAllRemains is where the sum over all namespaces is.
-var keyAllRemains = []byte(separator)
-
-// setRemains notes that something of so many bytes is held again, or no longer,
-// as a blob. Only what has the canonical digest has bytes of its own.
-func (r *repoTx) setRemains(d digest.Digest, held bool, size int64) error {
-	switch {
-	case held:
-		return r.putRemains(d, 0)
-	case d.Algorithm() != digest.Canonical || r.hasManifest(d):
+// leaveBlob notes that something of so many bytes is held again, or no longer, as
+// a blob. Only what has the canonical digest has bytes of its own.
+func (r *repoTx) leaveBlob(d digest.Digest, held bool, size int64) error {
+	if held {
+		return r.setRemains(d, 0)
+	}
+	if d.Algorithm() != digest.Canonical {
 		return nil
 	}
-	return r.putRemains(d, storage.Counted(size))
-}
-
-// takeManifest notes that a manifest is about to come to the repository.
-func (r *repoTx) takeManifest(d digest.Digest, found bool) error {
-	if found {
-		return nil
+	if held, err := r.hasManifest(d); err != nil || held {
+		return err
 	}
-	return r.putRemains(d, 0)
+	return r.setRemains(d, storage.Counted(size))
 }
 
 // leaveManifest notes that a manifest has left the repository.
 func (r *repoTx) leaveManifest(d digest.Digest, size int64) error {
-	var u use
-	if _, err := get(r.tx.Bucket(bucketUses), key(r.namespace(), d.String()), &u); err != nil {
+	u, err := r.useOf(r.space.number, d)
+	if err != nil || u.there() {
 		return err
 	}
-	if u.there() || r.hasManifest(d) {
-		return nil
+	if held, err := r.hasManifest(d); err != nil || held {
+		return err
 	}
-	return r.putRemains(d, storage.Counted(size))
+	return r.setRemains(d, storage.Counted(size))
 }
 
 // hasManifest reports whether a repository of the namespace holds a manifest.
-func (r *repoTx) hasManifest(d digest.Digest) bool {
-	b := r.tx.Bucket(bucketDigests)
-	k, _ := b.Cursor().Seek(key(d.String(), r.namespace()))
-	return string(k) == string(key(d.String(), r.namespace())) || anyBelow(b, key(d.String(), r.namespace()+"/"))
-}
-
-// putRemains sets what is left of something, 0 for nothing.
-func (r *repoTx) putRemains(d digest.Digest, bytes int64) error {
-	b, k := r.tx.Bucket(bucketRemains), key(r.namespace(), d.String())
-	before, err := readSum(r.tx, k)
-	if err != nil || before == bytes {
-		return err
-	}
-	if err := writeSum(b, k, bytes); err != nil {
-		return err
-	}
-	for _, of := range [][]byte{[]byte(r.namespace()), keyAllRemains} {
-		sum, err := readSum(r.tx, of)
-		if err != nil {
-			return err
+func (r *repoTx) hasManifest(d digest.Digest) (bool, error) {
+	m := namesIn(r.at(tableDigests), string(short(d)), []string{r.namespace()}, "")
+	for s := m.least(); s != nil; s = m.least() {
+		other, err := r.open(string(s.k[len(short(d)):]))
+		if err != nil || other.has(d) {
+			return err == nil, err
 		}
-		if err := writeSum(b, of, sum+bytes-before); err != nil {
-			return err
+		s.advance()
+	}
+	return false, nil
+}
+
+// setRemains sets what is left of something, 0 for nothing.
+func (r *repoTx) setRemains(d digest.Digest, bytes int64) error {
+	b, k := r.at(tableNamespaces), spaceKey(r.space.number, kindGone, d)
+	value := b.Get(k)
+	if value == nil && bytes == 0 {
+		return nil
+	}
+	var before int64
+	if value != nil {
+		old := newDecoder(value)
+		if before = old.size(); old.err != nil {
+			return old.err
 		}
 	}
-	return nil
-}
-
-func readSum(tx *bbolt.Tx, k []byte) (int64, error) {
-	v := tx.Bucket(bucketRemains).Get(k)
-	if v == nil {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(string(v), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("value of %q: %w", k, err)
-	}
-	return n, nil
-}
-
-func writeSum(b *bbolt.Bucket, k []byte, n int64) error {
-	if n == 0 {
+	r.delta.remains += bytes - before
+	if bytes == 0 {
 		return b.Delete(k)
 	}
-	return b.Put(k, strconv.AppendInt(nil, n, 10))
+	return b.Put(k, encodeSize(bytes))
+}
+
+func encodeSize(n int64) []byte {
+	e := newEncoder()
+	e.uint(uint64(max(n, 0)))
+	return e.b
+}
+
+// remains is what is left in all namespaces.
+func (s *session) remains() (int64, error) {
+	value := s.at(tableMeta).Get(keyRemains)
+	if value == nil {
+		return 0, nil
+	}
+	d := newDecoder(value)
+	return d.size(), d.err
+}
+
+// countRemains counts what is left in all namespaces.
+func (r *repoTx) countRemains() error {
+	if r.delta.remains == 0 {
+		return nil
+	}
+	before, err := r.remains()
+	if err != nil {
+		return err
+	}
+	return r.at(tableMeta).Put(keyRemains, encodeSize(before+r.delta.remains))
 }

@@ -2,16 +2,18 @@ package bolt
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	bbolt "go.etcd.io/bbolt"
 
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // A list is read in batches, each in a transaction of its own. Images that come
@@ -33,12 +35,26 @@ type listed struct {
 // reorder is a change of an image's place in the lists.
 type reorder struct {
 	listed
-	From time.Time `json:"from"`
-	To   time.Time `json:"to"`
+	From, To time.Time
 }
 
-func recordReorder(tx *bbolt.Tx, m reorder) error {
-	b := tx.Bucket(bucketReorders)
+func (m reorder) encode() []byte {
+	e := newEncoder()
+	e.string(m.Repository)
+	e.digest(m.Digest)
+	e.time(m.From)
+	e.time(m.To)
+	return e.b
+}
+
+func decodeReorder(value []byte) (reorder, error) {
+	d := newDecoder(value)
+	m := reorder{listed: listed{Repository: d.string(), Digest: d.digest()}, From: d.time(), To: d.time()}
+	return m, d.err
+}
+
+func (s *session) recordReorder(m reorder) error {
+	b := s.at(tableReorders)
 	n, err := b.NextSequence()
 	if err != nil {
 		return err
@@ -48,7 +64,7 @@ func recordReorder(tx *bbolt.Tx, m reorder) error {
 			return err
 		}
 	}
-	return put(b, sequenceKey(n), m)
+	return b.Put(sequenceKey(n), m.encode())
 }
 
 func sequenceKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
@@ -81,9 +97,9 @@ func (p *place) skip(i listed) bool {
 }
 
 // resume goes on with a list after a cursor, and makes up for the reorders since.
-func resume(tx *bbolt.Tx, q index.Query, after index.Cursor) (*list, error) {
-	l := &list{tx: tx, query: q}
-	reorders := tx.Bucket(bucketReorders)
+func resume(s *session, q index.Query, after index.Cursor) (*list, error) {
+	l := &list{session: s, query: q}
+	reorders := s.at(tableReorders)
 	if after == "" {
 		l.at.Sequence = reorders.Sequence()
 		return l, nil
@@ -93,13 +109,13 @@ func resume(tx *bbolt.Tx, q index.Query, after index.Cursor) (*list, error) {
 	}
 	l.extra, l.at.Extra = l.at.Extra, nil
 	for ; l.at.Sequence < reorders.Sequence(); l.at.Sequence++ {
-		var m reorder
-		found, err := get(reorders, sequenceKey(l.at.Sequence+1), &m)
+		value := reorders.Get(sequenceKey(l.at.Sequence + 1))
+		if value == nil {
+			return nil, index.ErrCursor
+		}
+		m, err := decodeReorder(value)
 		if err != nil {
 			return nil, err
-		}
-		if !found {
-			return nil, index.ErrCursor
 		}
 		l.follow(m)
 	}
@@ -125,17 +141,22 @@ func (l *list) follow(m reorder) {
 // ahead reports whether an image with a creation time has a place that the list
 // has not come to.
 func (l *list) ahead(i listed, created time.Time) bool {
+	if l.at.Position == nil {
+		return true
+	}
 	if l.query.ByTime {
-		key := byTimeKey("", created, index.ImageUUID(i.Repository, i.Digest))[len(separator):]
-		c := bytes.Compare(key, l.at.Position)
+		c := bytes.Compare(byTimeKey(created, index.ImageUUID(i.Repository, i.Digest)), l.at.Position)
 		if l.query.Descending {
 			c = -c
 		}
 		return c > 0
 	}
-	key, at := string(byNameKey(i.Repository, created, i.Digest)), string(l.at.Position)
-	if a, b := inOrder(key), inOrder(at); a != b {
-		return a > b
-	}
-	return len(key) > len(at) // of equals the bare name comes first
+	name, rest := cutPosition(l.at.Position)
+	here := appendDigest(invert(timeKey(created)), i.Digest)
+	c := cmp.Or(
+		strings.Compare(reference.Short(i.Repository), reference.Short(name)),
+		bytes.Compare(here, rest),
+		len(i.Repository)-len(name), // of equals the bare name comes first
+	)
+	return c > 0
 }

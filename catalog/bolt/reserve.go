@@ -78,29 +78,29 @@ func (r *reservations) end(namespace, key string) {
 
 // ending runs fn in an update, which adds what the reservation of key was for,
 // and ends it; without a key it only runs fn.
-func (i *Index) ending(namespace, key, operation string, fn func(*bbolt.Tx) error) error {
+func (i *Index) ending(namespace, key, operation string, fn func(*session) error) error {
 	if key == "" {
 		return i.update(operation, fn)
 	}
-	s, leave := i.reservations.enter(namespace)
+	set, leave := i.reservations.enter(namespace)
 	defer leave()
-	err := i.update(operation, func(tx *bbolt.Tx) error {
-		if err := fn(tx); err != nil {
+	err := i.update(operation, func(s *session) error {
+		if err := fn(s); err != nil {
 			return err
 		}
-		n, err := i.reservations.number(tx.Bucket(bucketRemains))
+		n, err := i.reservations.number(s.at(tableNamespaces))
 		if err == nil {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.ending[key] = n
+			set.mu.Lock()
+			defer set.mu.Unlock()
+			set.ending[key] = n
 		}
 		return err
 	})
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.ending, key)
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	delete(set.ending, key)
 	if err == nil {
-		s.set(key, reservation{})
+		set.set(key, reservation{})
 	}
 	return err
 }

@@ -2,10 +2,8 @@ package bolt
 
 import (
 	"context"
-	"strconv"
 
 	"github.com/opencontainers/go-digest"
-	bbolt "go.etcd.io/bbolt"
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
@@ -13,40 +11,58 @@ import (
 	"github.com/berth-oci/berth/storage/reference"
 )
 
-// sums are what the index counts of a namespace, in bytes but for the images.
-type sums struct {
-	Images int64 `json:"images"`
-	Bytes  int64 `json:"bytes"`
-	Idle   int64 `json:"idle,omitempty"` // of blobs that are idle; what is gone is in remains
-}
-
 // use is a blob that repositories of a namespace link, or its manifests refer to.
 type use struct {
-	Size  int64 `json:"size"` // in bytes, 0 if that is not known
-	Links int64 `json:"links,omitempty"`
-	// Manifests counts those that refer to it and found it stored, Missing
+	size  int64 // in bytes, 0 if that is not known
+	links int64
+	// manifests counts those that refer to it and found it stored, missing
 	// those that did not, over all repositories.
-	Manifests int64 `json:"manifests,omitempty"`
-	Missing   int64 `json:"missing,omitempty"`
-	// Fresh says that no manifest has referred to it since it was linked.
-	Fresh bool `json:"fresh,omitempty"`
+	manifests, missing int64
+	// fresh says that no manifest has referred to it since it was linked.
+	fresh bool
+}
+
+const useFresh = 1
+
+func (u use) encode() []byte {
+	e := newEncoder()
+	for _, n := range []int64{u.size, u.links, u.manifests, u.missing} {
+		e.int(n)
+	}
+	if u.fresh {
+		e.uint(useFresh)
+	}
+	return e.b
+}
+
+func (s *session) useOf(space uint32, dgst digest.Digest) (use, error) {
+	value := s.at(tableNamespaces).Get(spaceKey(space, kindUse, dgst))
+	if value == nil {
+		return use{}, nil
+	}
+	d := newDecoder(value)
+	return use{size: d.int(), links: d.int(), manifests: d.int(), missing: d.int(), fresh: d.uint()&useFresh != 0}, d.err
+}
+
+func spaceKey(space uint32, k kind, d digest.Digest) []byte {
+	return appendDigest(numbered(space, k), d)
 }
 
 // there reports whether something holds the blob.
-func (u use) there() bool { return u.Links+u.Manifests > 0 }
+func (u use) there() bool { return u.links+u.manifests > 0 }
 
 // inUse reports whether a manifest refers to the blob. Of one without a byte
 // every manifest says that it found nothing.
-func (u use) inUse() bool { return u.Manifests > 0 || u.Missing > 0 && u.Links > 0 && u.Size == 0 }
+func (u use) inUse() bool { return u.manifests > 0 || u.missing > 0 && u.links > 0 && u.size == 0 }
 
 // amounts are what the blob counts, and what it comes to if it is idle.
 func (u use) amounts(d digest.Digest) (bytes, idle int64) {
 	if !u.there() {
 		return 0, 0
 	}
-	n := storage.MinCounted * max(u.Links-1, 0)
-	n += ownBytes(d, u.Size)
-	if u.inUse() || u.Fresh {
+	n := storage.MinCounted * max(u.links-1, 0)
+	n += ownBytes(d, u.size)
+	if u.inUse() || u.fresh {
 		return n, 0
 	}
 	return 0, n
@@ -63,93 +79,74 @@ func ownBytes(d digest.Digest, size int64) int64 {
 
 func (r *repoTx) namespace() string { return reference.Namespace(r.repository) }
 
-// add changes the sums of the namespace, and those of all.
-func (r *repoTx) add(bytes, idle int64) error {
-	if bytes == 0 && idle == 0 {
-		return nil
-	}
-	return r.count(func(s *index.Stats, _ *repository, ns *sums) {
-		s.Bytes += bytes
-		s.Uncollected += idle
-		ns.Bytes += bytes
-		ns.Idle += idle
-	})
-}
-
 // countManifest counts a manifest of so many bytes that came or went.
-func (r *repoTx) countManifest(size, n int64) error {
-	bytes := n * storage.Counted(size)
-	return r.count(func(s *index.Stats, repo *repository, ns *sums) {
-		s.Manifests += n
-		repo.Manifests += n
-		s.Bytes += bytes
-		ns.Bytes += bytes
-	})
+func (r *repoTx) countManifest(size, n int64) {
+	r.delta.manifests += n
+	r.delta.bytes += n * storage.Counted(size)
 }
 
-// countName counts tags, or other digests of manifests, that came or went.
-func (r *repoTx) countName(n int64) error { return r.add(n*storage.MinCounted, 0) }
+// countTags counts tags that came or went.
+func (r *repoTx) countTags(n int64) { r.delta.bytes += n * storage.MinCounted }
 
-// changeUse changes what is known of a blob, and returns by how much that
-// changes the sums.
-func (r *repoTx) changeUse(d digest.Digest, change func(*use)) (bytes, idle int64, err error) {
-	bucket, k := r.tx.Bucket(bucketUses), key(r.namespace(), d.String())
-	var u use
-	if _, err := get(bucket, k, &u); err != nil {
-		return 0, 0, err
+// countAliases counts other digests of manifests that came or went.
+func (r *repoTx) countAliases(n int64) {
+	r.delta.aliases += n
+	r.delta.bytes += n * storage.MinCounted
+}
+
+// changeUse changes what is known of a blob, and counts what that changes.
+func (r *repoTx) changeUse(d digest.Digest, change func(*use)) error {
+	old, err := r.useOf(r.space.number, d)
+	if err != nil {
+		return err
 	}
-	old := u
+	u := old
 	change(&u)
 	if !u.there() {
-		u.Size = 0
+		u.size = 0
 	}
-	if u.Links == 0 || u.inUse() {
-		u.Fresh = false
+	if u.links == 0 || u.inUse() {
+		u.fresh = false
 	}
 	if u == old {
-		return 0, 0, nil
+		return nil
 	}
-	if u == (use{}) {
-		err = bucket.Delete(k)
+	if k := spaceKey(r.space.number, kindUse, d); u == (use{}) {
+		err = r.at(tableNamespaces).Delete(k)
 	} else {
-		err = put(bucket, k, u)
+		err = r.at(tableNamespaces).Put(k, u.encode())
 	}
 	if err == nil && u.there() != old.there() {
-		err = r.setRemains(d, u.there(), old.Size)
-	}
-	if err != nil {
-		return 0, 0, err
+		err = r.leaveBlob(d, u.there(), old.size)
 	}
 	bytesBefore, idleBefore := old.amounts(d)
-	bytes, idle = u.amounts(d)
-	return bytes - bytesBefore, idle - idleBefore, nil
+	bytes, idle := u.amounts(d)
+	r.delta.bytes += bytes - bytesBefore
+	r.delta.idle += idle - idleBefore
+	return err
 }
 
 // use counts the blobs of a manifest that came or went.
 func (r *repoTx) use(blobs []image.Blob, n int64) error {
-	var bytes, idle int64
 	for _, blob := range blobs {
-		b, i, err := r.changeUse(blob.Digest, func(u *use) {
+		err := r.changeUse(blob.Digest, func(u *use) {
 			if blob.Size > 0 {
-				u.Size = blob.Size
-				u.Manifests += n
+				u.size = blob.Size
+				u.manifests += n
 			} else {
-				u.Missing += n
+				u.missing += n
 			}
 		})
 		if err != nil {
 			return err
 		}
-		bytes, idle = bytes+b, idle+i
 	}
-	return r.add(bytes, idle)
+	return nil
 }
 
 // reuse counts a manifest again, and those of its blobs whose sizes have changed.
-func (r *repoTx) reuse(before, now image.Description) error {
-	if err := r.add(storage.Counted(now.Size)-storage.Counted(before.Size), 0); err != nil {
-		return err
-	}
+func (r *repoTx) reuse(before, now *image.Description) error {
+	r.delta.bytes += storage.Counted(now.Size) - storage.Counted(before.Size)
 	var gone, come []image.Blob
 	for i := range now.Blobs {
 		if before.Blobs[i].Size != now.Blobs[i].Size {
@@ -162,54 +159,31 @@ func (r *repoTx) reuse(before, now image.Description) error {
 	return r.use(gone, -1)
 }
 
-// linked reports whether the repository links a blob.
-func (r *repoTx) linked(d digest.Digest) bool {
-	return r.tx.Bucket(bucketLinks).Get(r.key(d.String())) != nil
-}
-
-// linkedWith reports whether it does, with that size.
-func (r *repoTx) linkedWith(d digest.Digest, size int64) bool {
-	return string(r.tx.Bucket(bucketLinks).Get(r.key(d.String()))) == strconv.FormatInt(size, 10)
-}
-
-// link counts a link of the repository that is about to be written.
-func (r *repoTx) link(d digest.Digest, size int64) error {
-	linked := r.linked(d)
-	bytes, idle, err := r.changeUse(d, func(u *use) {
+// countLink counts a link of the repository that is about to be written.
+func (r *repoTx) countLink(d digest.Digest, size int64, linked bool) error {
+	if !linked {
+		r.delta.links++
+	}
+	return r.changeUse(d, func(u *use) {
 		if size > 0 {
-			u.Size = size
+			u.size = size
 		}
 		if !linked {
-			u.Links++
+			u.links++
 		}
 	})
-	if err != nil {
-		return err
-	}
-	return r.add(bytes, idle)
 }
 
-// unlink counts a link of the repository that is about to be deleted, if there
-// is one.
-func (r *repoTx) unlink(d digest.Digest) error {
-	if !r.linked(d) {
-		return nil
-	}
-	bytes, idle, err := r.changeUse(d, func(u *use) { u.Links-- })
-	if err != nil {
-		return err
-	}
-	return r.add(bytes, idle)
+// countUnlink counts a link that is about to be deleted.
+func (r *repoTx) countUnlink(d digest.Digest) error {
+	r.delta.links--
+	return r.changeUse(d, func(u *use) { u.links-- })
 }
 
 // refresh makes fresh what a client has linked, unless a manifest refers to it.
 func (r *repoTx) refresh(blobs map[digest.Digest]int64) error {
 	for d := range blobs {
-		bytes, idle, err := r.changeUse(d, func(u *use) { u.Fresh = true })
-		if err == nil {
-			err = r.add(bytes, idle)
-		}
-		if err != nil {
+		if err := r.changeUse(d, func(u *use) { u.fresh = true }); err != nil {
 			return err
 		}
 	}
@@ -219,14 +193,17 @@ func (r *repoTx) refresh(blobs map[digest.Digest]int64) error {
 // counts reports whether a repository links the blobs already, and each of them
 // counts: then there is nothing to write down when they come again.
 func (i *Index) counts(ctx context.Context, repository string, blobs map[digest.Digest]int64) (all bool, err error) {
-	err = i.view(ctx, "linked", func(tx *bbolt.Tx) error {
-		r := repoTx{tx: tx, repository: repository}
+	err = i.read(ctx, "linked", repository, func(r *repoTx) error {
+		known, err := r.spaceOf(r.namespace())
+		if err != nil {
+			return err
+		}
 		for d, size := range blobs {
-			if !r.linkedWith(d, size) {
-				return nil
+			if l, found, err := r.link(d); err != nil || !found || l.size != size {
+				return err
 			}
-			var u use
-			if _, err := get(tx.Bucket(bucketUses), key(r.namespace(), d.String()), &u); err != nil {
+			u, err := r.useOf(known.number, d)
+			if err != nil {
 				return err
 			}
 			if _, idle := u.amounts(d); idle > 0 {
@@ -241,10 +218,14 @@ func (i *Index) counts(ctx context.Context, repository string, blobs map[digest.
 
 // Idle implements index.Reader.
 func (i *Index) Idle(ctx context.Context, namespace string, blobs []digest.Digest) (bytes int64, err error) {
-	err = i.view(ctx, "idle", func(tx *bbolt.Tx) error {
+	err = i.view(ctx, "idle", func(s *session) error {
+		known, err := s.spaceOf(namespace)
+		if err != nil {
+			return err
+		}
 		for _, d := range blobs {
-			var u use
-			if _, err := get(tx.Bucket(bucketUses), key(namespace, d.String()), &u); err != nil {
+			u, err := s.useOf(known.number, d)
+			if err != nil {
 				return err
 			}
 			_, idle := u.amounts(d)
@@ -257,21 +238,28 @@ func (i *Index) Idle(ctx context.Context, namespace string, blobs []digest.Diges
 
 // Adds implements index.Reader.
 func (i *Index) Adds(ctx context.Context, repository string, blobs map[digest.Digest]int64) (more int64, err error) {
-	err = i.view(ctx, "adds", func(tx *bbolt.Tx) error {
-		r := repoTx{tx: tx, repository: repository}
+	err = i.read(ctx, "adds", repository, func(r *repoTx) error {
+		known, err := r.spaceOf(r.namespace())
+		if err != nil {
+			return err
+		}
 		for d, size := range blobs {
-			var u use
-			if _, err := get(tx.Bucket(bucketUses), key(r.namespace(), d.String()), &u); err != nil {
+			u, err := r.useOf(known.number, d)
+			if err != nil {
 				return err
 			}
 			before, _ := u.amounts(d)
-			if !r.linked(d) {
-				u.Links++
+			_, linked, err := r.link(d)
+			if err != nil {
+				return err
+			}
+			if !linked {
+				u.links++
 			}
 			if size > 0 {
-				u.Size = size
+				u.size = size
 			}
-			u.Fresh = true
+			u.fresh = true
 			after, _ := u.amounts(d)
 			more += after - before
 		}
@@ -281,29 +269,28 @@ func (i *Index) Adds(ctx context.Context, repository string, blobs map[digest.Di
 }
 
 // Stats implements index.Reader.
-func (i *Index) Stats(ctx context.Context) (s index.Stats, err error) {
-	err = i.view(ctx, "stats", func(tx *bbolt.Tx) error {
-		if _, err := get(tx.Bucket(bucketMeta), keyStats, &s); err != nil {
+func (i *Index) Stats(ctx context.Context) (st index.Stats, err error) {
+	if err := i.health.error(); err != nil {
+		return st, err // so that it is seen that berth is not ready
+	}
+	err = i.view(ctx, "stats", func(s *session) error {
+		if st, err = s.stats(); err != nil {
 			return err
 		}
-		remains, err := readSum(tx, keyAllRemains)
-		s.Uncollected += remains
+		remains, err := s.remains()
+		st.Uncollected += remains
 		return err
 	})
-	return s, err
+	return st, err
 }
 
 // stored is what a namespace stores, without what is set aside, and how far
 // reservations had been ended then.
 func (i *Index) stored(ctx context.Context, namespace string) (u index.Usage, ended uint64, err error) {
-	err = i.view(ctx, "usage", func(tx *bbolt.Tx) error {
-		var s sums
-		if _, err := get(tx.Bucket(bucketNamespaces), []byte(namespace), &s); err != nil {
-			return err
-		}
-		remains, err := readSum(tx, []byte(namespace))
-		u = index.Usage{Images: s.Images, Bytes: s.Bytes, Uncollected: s.Idle + remains}
-		ended = tx.Bucket(bucketRemains).Sequence()
+	err = i.view(ctx, "usage", func(s *session) error {
+		known, err := s.spaceOf(namespace)
+		u = index.Usage{Images: known.images, Bytes: known.bytes, Uncollected: known.idle + known.remains}
+		ended = s.at(tableNamespaces).Sequence()
 		return err
 	})
 	return u, ended, err

@@ -1,11 +1,8 @@
 package bolt
 
 import (
-	"bytes"
 	"context"
 	"slices"
-	"strconv"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
@@ -15,10 +12,10 @@ import (
 	"github.com/berth-oci/berth/storage/reference"
 )
 
-// Recall implements image.Memory.
+// Recall implements image.LayerCache.
 func (i *Index) Recall(d digest.Digest) (parts image.Parts, found bool) {
-	_ = i.view(context.Background(), "recall", func(tx *bbolt.Tx) error {
-		if v := tx.Bucket(bucketLayers).Get([]byte(d)); len(v) == 1 {
+	_ = i.view(context.Background(), "recall", func(s *session) error {
+		if v := s.at(tableLayers).Get(digestKey(d)); len(v) == 1 {
 			parts, found = image.Parts(v[0]), true
 		}
 		return nil
@@ -26,76 +23,44 @@ func (i *Index) Recall(d digest.Digest) (parts image.Parts, found bool) {
 	return parts, found
 }
 
-// Remember implements image.Memory. It does not wait for the write, which
+// Remember implements image.LayerCache. It does not wait for the write, which
 // then shares the sync of the push it belongs to; that it is lost costs no more
 // than looking into the layer again.
 func (i *Index) Remember(d digest.Digest, parts image.Parts) {
 	i.w.later(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketLayers).Put([]byte(d), []byte{byte(parts)})
+		s := session{tx: tx}
+		return s.at(tableLayers).Put(digestKey(d), []byte{byte(parts)})
 	})
 }
 
 // Publish implements index.Index.
 func (i *Index) Publish(_ context.Context, l index.Lease, u index.Update) (revision index.Revision, err error) {
-	err = i.ending(reference.Namespace(l.Repository), u.Reservation, "publish", func(tx *bbolt.Tx) error {
+	queued := false
+	err = i.ending(reference.Namespace(l.Repository), u.Reservation, "publish", func(s *session) error {
 		if err := i.leases.check(l); err != nil {
 			return err
 		}
-		t := newRepoTx(tx, l.Repository)
-		if err := t.checkMissing(u); err != nil {
+		r, err := s.change(l.Repository)
+		if err != nil {
+			return err
+		}
+		if err := r.checkMissing(u); err != nil {
 			return err
 		}
 		// The number is taken here, since this may run again.
-		n, err := tx.Bucket(bucketMeta).NextSequence()
+		n, err := s.at(tableMeta).NextSequence()
 		if err != nil {
 			return err
 		}
 		revision = index.Revision(n)
-		return t.publish(u)
-	})
-	return revision, err
-}
-
-// Link implements index.Index.
-func (i *Index) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string) error {
-	namespace := reference.Namespace(repository)
-	if there, err := i.counts(ctx, repository, blobs); there || err != nil {
-		if err == nil {
-			i.reservations.end(namespace, reservation)
-		}
+		err = r.publish(u)
+		queued = r.queued
 		return err
-	}
-	return i.ending(namespace, reservation, "link", func(tx *bbolt.Tx) error {
-		t := newRepoTx(tx, repository)
-		for d, size := range blobs {
-			if !t.linkedWith(d, size) && anyBelow(tx.Bucket(bucketReferences), prefix(repository, d.String())) {
-				return index.ErrReferenced
-			}
-		}
-		if err := t.relink(blobs, nil); err != nil {
-			return err
-		}
-		return t.refresh(blobs)
 	})
-}
-
-// repoTx is one update of one repository in a transaction.
-type repoTx struct {
-	tx         *bbolt.Tx
-	repository string
-	// affected are the manifests that may have become an entry of the list, or
-	// ceased to be one.
-	affected map[digest.Digest]bool
-	// unlisted are the images taken off the list, with the creation time that
-	// they had there.
-	unlisted map[digest.Digest]time.Time
-}
-
-func newRepoTx(tx *bbolt.Tx, repository string) *repoTx {
-	return &repoTx{
-		tx: tx, repository: repository,
-		affected: make(map[digest.Digest]bool), unlisted: make(map[digest.Digest]time.Time),
+	if err == nil && queued {
+		err = i.workOff(l.Repository)
 	}
+	return revision, err
 }
 
 // checkMissing returns ErrLinked if a description says that a blob is missing
@@ -107,15 +72,30 @@ func (r *repoTx) checkMissing(u index.Update) error {
 			if blob.Size > 0 || slices.Contains(u.Unlink, blob.Digest) {
 				continue
 			}
-			if v := r.tx.Bucket(bucketLinks).Get(r.key(blob.Digest.String())); v != nil && string(v) != "0" {
-				return index.ErrLinked
+			if l, found, err := r.link(blob.Digest); err != nil || found && l.size != 0 {
+				return cmpErr(err, index.ErrLinked)
 			}
 		}
 	}
 	return nil
 }
 
+// cmpErr is the first error that is one.
+func cmpErr(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (r *repoTx) publish(u index.Update) error {
+	if len(u.Put)+len(u.Tag)+len(u.Alias)+len(u.Link) > 0 {
+		if err := r.create(); err != nil {
+			return err
+		}
+	}
 	for _, d := range u.Delete {
 		if err := r.removeManifest(d); err != nil {
 			return err
@@ -139,84 +119,112 @@ func (r *repoTx) publish(u index.Update) error {
 			return err
 		}
 	}
-	for d := range r.affected {
-		if err := r.relist(d); err != nil {
-			return err
-		}
+	if err := r.relistAll(); err != nil {
+		return err
 	}
 	if err := r.relink(u.Link, u.Unlink); err != nil {
 		return err
 	}
 	if u.Done {
-		return r.tx.Bucket(bucketPending).Delete([]byte(r.repository))
+		if err := r.at(tablePending).Delete([]byte(r.repository)); err != nil {
+			return err
+		}
 	}
-	return nil
-}
-
-func (r *repoTx) key(parts ...string) []byte {
-	return key(append([]string{r.repository}, parts...)...)
+	return r.count()
 }
 
 // putManifest writes a description. The bytes of a digest never change, so what
 // a manifest refers to is written once, however often it is described again.
-func (r *repoTx) putManifest(m image.Description) error {
-	var old image.Description
-	found, err := get(r.tx.Bucket(bucketManifests), r.key(m.Digest.String()), &old)
+func (r *repoTx) putManifest(d image.Description) error {
+	old, err := r.manifest(d.Digest)
 	if err != nil {
 		return err
 	}
-	old.Digest = m.Digest
-	if found {
+	if old != nil {
 		if err := r.unlist(old); err != nil {
 			return err
 		}
 	}
-	if err := put(r.tx.Bucket(bucketManifests), r.key(m.Digest.String()), m); err != nil {
-		return err
-	}
-	r.affected[m.Digest] = true
-	if err := r.setUUID(m); err != nil {
-		return err
-	}
-	if err := r.takeManifest(m.Digest, found); err != nil {
-		return err
-	}
-	if found && sameReferences(old, m) {
-		return r.reuse(old, m)
-	}
-	if found {
-		if err := r.unrefer(old); err != nil {
+	m := newRecord(d)
+	if m.composed {
+		if m.standing, err = image.Stand(&m.Description, r.find); err != nil {
 			return err
 		}
 	}
-	return r.refer(m)
+	if err := r.store(m, old); err != nil {
+		return err
+	}
+	if err := r.setUUID(m); err != nil {
+		return err
+	}
+	if old == nil {
+		if err := r.setRemains(d.Digest, 0); err != nil {
+			return err
+		}
+	}
+	switch {
+	case old != nil && sameReferences(old.Description, d):
+		err = r.reuse(&old.Description, &d)
+	case old != nil:
+		if err = r.unrefer(&old.Description); err == nil {
+			err = r.refer(&m.Description)
+		}
+	default:
+		err = r.refer(&m.Description)
+	}
+	if err != nil {
+		return err
+	}
+	return r.tell(m)
+}
+
+// store writes the value of a manifest, and what lies apart from it; old is what
+// was there, nil for nothing.
+func (r *repoTx) store(m, old *record) error {
+	r.affected[m.Digest] = true
+	if m.isApart() {
+		e := newEncoder()
+		m.encodeLists(e)
+		if err := r.data().Put(r.by(kindMembers, m.Digest), e.b); err != nil {
+			return err
+		}
+	} else if old != nil && old.isApart() {
+		if err := r.data().Delete(r.by(kindMembers, m.Digest)); err != nil {
+			return err
+		}
+	}
+	return r.data().Put(r.by(kindManifest, m.Digest), m.encode())
 }
 
 // setUUID makes a manifest found by its UUID if, and only if, it is an image.
-func (r *repoTx) setUUID(m image.Description) error {
+func (r *repoTx) setUUID(m *record) error {
 	id := index.ImageUUID(r.repository, m.Digest)
-	if m.Image == nil {
-		return r.tx.Bucket(bucketUUIDs).Delete(id[:])
+	if !m.standing.Found {
+		return r.at(tableUUIDs).Delete(id[:])
 	}
-	return r.tx.Bucket(bucketUUIDs).Put(id[:], r.key(m.Digest.String()))
+	return r.at(tableUUIDs).Put(id[:], target(r.known.number, m.Digest))
 }
 
 // sameReferences reports whether two descriptions of the same bytes refer to
 // the same things, as they do unless berth has learned to read more of them.
 func sameReferences(a, b image.Description) bool {
-	return a.Subject == b.Subject && slices.Equal(a.Children, b.Children) &&
+	return a.Subject == b.Subject && slices.Equal(a.Children, b.Children) && slices.Equal(a.Members, b.Members) &&
 		slices.EqualFunc(a.Blobs, b.Blobs, func(x, y image.Blob) bool { return x.Digest == y.Digest })
 }
 
 // refer writes what a manifest refers to, and counts it; unrefer takes that
 // away again.
-func (r *repoTx) refer(m image.Description) error {
-	if err := r.tx.Bucket(bucketDigests).Put(key(m.Digest.String(), r.repository), nil); err != nil {
+func (r *repoTx) refer(m *image.Description) error {
+	if err := r.at(tableDigests).Put(shortKey(m.Digest, r.repository), nil); err != nil {
 		return err
 	}
-	err := r.references(m, func(b *bbolt.Bucket, k []byte) error { return b.Put(k, nil) })
-	if err != nil {
+	if err := r.putChildren(m); err != nil {
 		return err
+	}
+	for _, blob := range m.Blobs {
+		if err := r.data().Put(append(r.by(kindReference, blob.Digest), short(m.Digest)...), nil); err != nil {
+			return err
+		}
 	}
 	if err := r.putReferrer(m); err != nil {
 		return err
@@ -224,14 +232,21 @@ func (r *repoTx) refer(m image.Description) error {
 	if err := r.use(m.Blobs, +1); err != nil {
 		return err
 	}
-	return r.countManifest(m.Size, +1)
+	r.countManifest(m.Size, +1)
+	return nil
 }
 
-func (r *repoTx) unrefer(m image.Description) error {
-	if err := r.tx.Bucket(bucketDigests).Delete(key(m.Digest.String(), r.repository)); err != nil {
+func (r *repoTx) unrefer(m *image.Description) error {
+	if err := r.forget(tableDigests, m.Digest); err != nil {
 		return err
 	}
-	if err := r.references(m, (*bbolt.Bucket).Delete); err != nil {
+	for _, child := range m.Children {
+		if err := r.data().Delete(r.by(kindParent, child, m.Digest)); err != nil {
+			return err
+		}
+		r.affected[r.canonical(child)] = true
+	}
+	if err := r.unreferBlobs(m); err != nil {
 		return err
 	}
 	if err := r.deleteReferrer(m); err != nil {
@@ -240,24 +255,58 @@ func (r *repoTx) unrefer(m image.Description) error {
 	if err := r.use(m.Blobs, -1); err != nil {
 		return err
 	}
-	return r.countManifest(m.Size, -1)
+	r.countManifest(m.Size, -1)
+	return nil
 }
 
-// references calls fn with the key of everything that a manifest refers to, but
-// for its subject.
-func (r *repoTx) references(m image.Description, fn func(*bbolt.Bucket, []byte) error) error {
-	for _, child := range m.Children {
-		if err := fn(r.tx.Bucket(bucketParents), r.key(child.String(), m.Digest.String())); err != nil {
+// unreferBlobs takes away that a manifest refers to its blobs. A reference that
+// another manifest has too, whose digest begins alike, stays.
+func (r *repoTx) unreferBlobs(m *image.Description) error {
+	if len(m.Blobs) == 0 {
+		return nil
+	}
+	alike, err := r.startingWith(short(m.Digest))
+	if err != nil {
+		return err
+	}
+	kept := make(map[digest.Digest]bool)
+	for _, d := range alike {
+		if d == m.Digest {
+			continue
+		}
+		other, err := r.manifest(d)
+		if err != nil {
 			return err
 		}
-		r.affected[r.canonical(child)] = true
+		for _, blob := range other.Blobs {
+			kept[blob.Digest] = true
+		}
 	}
 	for _, blob := range m.Blobs {
-		if err := fn(r.tx.Bucket(bucketReferences), r.key(blob.Digest.String(), m.Digest.String())); err != nil {
+		if kept[blob.Digest] {
+			continue
+		}
+		if err := r.data().Delete(append(r.by(kindReference, blob.Digest), short(m.Digest)...)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// forget takes away that the repository has something with a digest, unless it
+// has something else whose digest begins alike.
+func (r *repoTx) forget(t table, d digest.Digest) error {
+	kinds := []kind{kindManifest, kindAlias}
+	if t == tableHolders {
+		kinds = []kind{kindLink}
+	}
+	for _, k := range kinds {
+		alike, err := digestsBelow(r.data(), r.key(k), short(d)...)
+		if err != nil || slices.ContainsFunc(alike, func(other digest.Digest) bool { return other != d }) {
+			return err
+		}
+	}
+	return r.at(t).Delete(shortKey(d, r.repository))
 }
 
 // removeManifest takes a manifest out for good, if it is there, and with it the
@@ -268,91 +317,30 @@ func (r *repoTx) removeManifest(d digest.Digest) error {
 			return err
 		}
 	}
-	var old image.Description
-	found, err := get(r.tx.Bucket(bucketManifests), r.key(d.String()), &old)
-	if err != nil || !found {
+	old, err := r.manifest(d)
+	if err != nil || old == nil {
 		return err
 	}
-	old.Digest = d
 	if err := r.unlist(old); err != nil {
 		return err
 	}
 	id := index.ImageUUID(r.repository, d)
-	if err := r.tx.Bucket(bucketUUIDs).Delete(id[:]); err != nil {
+	if err := r.at(tableUUIDs).Delete(id[:]); err != nil {
 		return err
 	}
-	if err := r.tx.Bucket(bucketManifests).Delete(r.key(d.String())); err != nil {
+	if err := r.unrefer(&old.Description); err != nil {
 		return err
 	}
-	if err := r.unrefer(old); err != nil {
-		return err
-	}
-	return r.leaveManifest(d, old.Size)
-}
-
-func (r *repoTx) tagsOf(d digest.Digest) (tags []string) {
-	_ = below(r.tx.Bucket(bucketTagged), prefix(r.repository, d.String()), func(tag string, _ []byte) error {
-		tags = append(tags, tag)
-		return nil
-	})
-	return tags
-}
-
-func (r *repoTx) tag(tag string, d digest.Digest) error {
-	if err := r.untag(tag); err != nil {
-		return err
-	}
-	canonical := r.canonical(d)
-	r.affected[canonical] = true
-	if err := r.tx.Bucket(bucketTags).Put(r.key(tag), []byte(d)); err != nil {
-		return err
-	}
-	if err := r.tx.Bucket(bucketTagged).Put(r.key(canonical.String(), tag), nil); err != nil {
-		return err
-	}
-	return r.countName(+1)
-}
-
-func (r *repoTx) untag(tag string) error {
-	tags := r.tx.Bucket(bucketTags)
-	old := bytes.Clone(tags.Get(r.key(tag)))
-	if old == nil {
-		return nil
-	}
-	canonical := r.canonical(digest.Digest(old))
-	r.affected[canonical] = true
-	if err := r.tx.Bucket(bucketTagged).Delete(r.key(canonical.String(), tag)); err != nil {
-		return err
-	}
-	if err := tags.Delete(r.key(tag)); err != nil {
-		return err
-	}
-	return r.countName(-1)
-}
-
-func (r *repoTx) relink(link map[digest.Digest]int64, unlink []digest.Digest) error {
-	links, holders := r.tx.Bucket(bucketLinks), r.tx.Bucket(bucketHolders)
-	for d, size := range link {
-		if err := r.link(d, size); err != nil {
-			return err
-		}
-		if err := links.Put(r.key(d.String()), strconv.AppendInt(nil, size, 10)); err != nil {
-			return err
-		}
-		if err := holders.Put(key(d.String(), r.repository), nil); err != nil {
+	if old.isApart() {
+		if err := r.data().Delete(r.by(kindMembers, d)); err != nil {
 			return err
 		}
 	}
-	for _, d := range unlink {
-		if err := r.unlink(d); err != nil {
-			return err
-		}
-		if err := links.Delete(r.key(d.String())); err != nil {
-			return err
-		}
-		if err := holders.Delete(key(d.String(), r.repository)); err != nil {
-			return err
-		}
+	if err := r.data().Delete(r.by(kindManifest, d)); err != nil {
+		return err
 	}
-	return nil
+	if err := r.leaveManifest(d, old.Size); err != nil {
+		return err
+	}
+	return r.tellGone(d)
 }

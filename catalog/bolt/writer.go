@@ -15,7 +15,12 @@ const maxGroup = 256
 // here the wait is the sync of the transaction before, and a lone update has
 // none.
 type writer struct {
-	db    *bbolt.DB
+	db     *bbolt.DB
+	path   string
+	health *health
+	// stuck is set once a transaction has panicked: bbolt may hold its locks.
+	// Read after done.
+	stuck bool
 	queue chan *update
 	done  chan struct{}
 
@@ -30,8 +35,8 @@ type update struct {
 
 var errClosed = errors.New("index is closed")
 
-func newWriter(db *bbolt.DB) *writer {
-	w := &writer{db: db, queue: make(chan *update, maxGroup), done: make(chan struct{})}
+func newWriter(db *bbolt.DB, path string, h *health) *writer {
+	w := &writer{db: db, path: path, health: h, queue: make(chan *update, maxGroup), done: make(chan struct{})}
 	go w.run()
 	return w
 }
@@ -87,15 +92,18 @@ func (w *writer) run() {
 func (w *writer) commit(group []*update) {
 	for len(group) > 0 {
 		failed := -1
-		err := w.db.Update(func(tx *bbolt.Tx) error {
-			for i, u := range group {
-				if err := u.fn(tx); err != nil {
-					failed = i
-					return err
+		err := w.health.error()
+		if err == nil {
+			err = w.health.met(w.update(func(tx *bbolt.Tx) error {
+				for i, u := range group {
+					if err := u.fn(tx); err != nil {
+						failed = i
+						return err
+					}
 				}
-			}
-			return nil
-		})
+				return nil
+			}))
+		}
 		if failed < 0 {
 			for _, u := range group {
 				u.result <- err
@@ -105,4 +113,16 @@ func (w *writer) commit(group []*update) {
 		group[failed].result <- err
 		group = append(group[:failed], group[failed+1:]...)
 	}
+}
+
+// update runs fn in a transaction, unless damage gets in the way.
+func (w *writer) update(fn func(*bbolt.Tx) error) error {
+	returned := false
+	err := guard(w.path, func() error {
+		err := w.db.Update(fn)
+		returned = true
+		return err
+	})
+	w.stuck = w.stuck || !returned
+	return err
 }

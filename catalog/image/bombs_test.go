@@ -198,7 +198,7 @@ func TestLayersOfBombs(t *testing.T) {
 	small := c.image(object{}, layers[len(layers)-1])
 	for range 2 {
 		for _, m := range []image.Manifest{m, small, m} {
-			d, err := image.Describe(t.Context(), m, c, memory)
+			d, err := whole(t.Context(), m, c, memory)
 			if err != nil {
 				t.Fatal(err)
 			}

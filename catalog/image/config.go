@@ -46,7 +46,7 @@ type imageConfig struct {
 // config reads a config. It is empty if it is not stored, too large, or not
 // JSON.
 func (d *describer) config(ctx context.Context, dgst digest.Digest) (imageConfig, error) {
-	if dgst.Validate() != nil || d.json <= 0 {
+	if dgst.Validate() != nil {
 		return imageConfig{}, nil
 	}
 	size, err := d.size(ctx, dgst)
@@ -60,9 +60,8 @@ func (d *describer) config(ctx context.Context, dgst digest.Digest) (imageConfig
 	if err != nil {
 		return imageConfig{}, fmt.Errorf("reading config %s: %w", dgst, err)
 	}
-	d.json -= int64(len(b))
 	var conf imageConfig
-	if len(b) > maxConfig || d.json < 0 || !decode(b, &conf) {
+	if len(b) > maxConfig || !decode(b, &conf) {
 		return imageConfig{}, nil
 	}
 	return conf, nil
@@ -144,9 +143,9 @@ func stringList(raw json.RawMessage) []string {
 	return list
 }
 
-// created is the first of the times that can be read, else the modification
-// time. Go's zero time is what tools write that mean none.
-func created(modified time.Time, times ...string) time.Time {
+// created is the first of the times that can be read, in UTC, else the zero
+// time, which is what tools write that mean none.
+func created(times ...string) time.Time {
 	for _, s := range times {
 		t, err := time.Parse(time.RFC3339, s)
 		t = t.UTC()
@@ -156,5 +155,5 @@ func created(modified time.Time, times ...string) time.Time {
 			return t
 		}
 	}
-	return modified.UTC()
+	return time.Time{}
 }

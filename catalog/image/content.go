@@ -30,8 +30,6 @@ func (m Manifest) document() Document {
 // wraps storage.ErrNotFound for what is not there; any other error means that
 // storage failed.
 type Content interface {
-	// Manifest reads a manifest of the repository, whole.
-	Manifest(ctx context.Context, dgst digest.Digest) (Manifest, error)
 	// Size is the size of a stored blob in bytes.
 	Size(ctx context.Context, dgst digest.Digest) (int64, error)
 	// Open reads a blob; the caller closes it. Seeking is cheap.
@@ -63,8 +61,22 @@ type Description struct {
 	MediaType string        `json:"media_type,omitempty"`
 	// Size is that of the manifest itself in bytes.
 	Size int64 `json:"size"`
-	// Image is nil where no layer is a kernel, an initrd or a ROM.
+	// Image is nil where no layer is a kernel, an initrd or a ROM, and of an
+	// index: see [Compose].
 	Image *Image `json:"image,omitempty"`
+	// Created is when the manifest says that it was made, or its config does,
+	// in UTC; the zero time where neither does. Of what is no unikernel and no
+	// index it is not looked for.
+	Created time.Time `json:"-"`
+	// Modified is when storage got the manifest, which stands for Created where
+	// that is unknown.
+	Modified time.Time `json:"-"`
+	// LayerBytes is the sum of the layers of a manifest, by the sizes of the
+	// stored blobs.
+	LayerBytes int64 `json:"-"`
+	// Members are what an index says of its manifests, in its order, the first
+	// 512 of them.
+	Members []Member `json:"-"`
 	// Children are the manifests that an index refers to, each once, whether
 	// they are stored or not.
 	Children []digest.Digest `json:"children,omitempty"`
@@ -78,6 +90,15 @@ type Description struct {
 	Subject      digest.Digest     `json:"subject,omitempty"`
 	ArtifactType string            `json:"-"`
 	Annotations  map[string]string `json:"-"`
+}
+
+// Member is what an index says of one of its manifests.
+type Member struct {
+	Digest digest.Digest
+	// OS and Architecture are "" where the index does not say.
+	OS, Architecture string
+	// Index reports whether it is said to be an index itself.
+	Index bool
 }
 
 // Blob is a blob and its size in bytes, 0 if it is not stored.

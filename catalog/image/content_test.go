@@ -229,11 +229,37 @@ func (m *memMemory) Remember(dgst digest.Digest, parts image.Parts) {
 // describe fails the test on an error.
 func describe(t testing.TB, c *memContent, m image.Manifest) image.Description {
 	t.Helper()
-	d, err := image.Describe(t.Context(), m, c, nil)
+	d, err := whole(t.Context(), m, c, nil)
 	if err != nil {
 		t.Fatalf("Describe: %v", err)
 	}
 	return d
+}
+
+// whole describes a manifest, and all below it, and composes what it is, as an
+// index does it that was told of each of them.
+func whole(ctx context.Context, m image.Manifest, c *memContent, memory image.LayerCache) (image.Description, error) {
+	told := make(map[digest.Digest]*image.Description)
+	top, err := image.Describe(ctx, m, c, memory)
+	if err != nil || top.Image != nil {
+		return top, err
+	}
+	top.Image, err = image.Compose(&top, func(dgst digest.Digest) (*image.Description, error) {
+		if d, ok := told[dgst]; ok {
+			return d, nil
+		}
+		m, err := c.Manifest(ctx, dgst)
+		if errors.Is(err, storage.ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		d, err := image.Describe(ctx, m, c, memory)
+		told[dgst] = &d
+		return &d, err
+	})
+	return top, err
 }
 
 // mustImage fails the test if m is not a unikernel.

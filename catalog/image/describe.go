@@ -10,35 +10,20 @@ import (
 	"github.com/berth-oci/berth/storage"
 )
 
-// Bounds of one Describe, all above what a real image needs. None of them
-// depends on what a [LayerCache] happens to hold: the same content gives the same
+// maxROMs is how many ROMs are listed of an image, over all its platforms. Like
+// every bound here it is above what a real image needs, and does not depend on
+// what a [LayerCache] happens to hold: the same content gives the same
 // description on an empty index and on a warm one.
-const (
-	// maxJSON is how many bytes of child manifests and configs are read.
-	maxJSON = 16 << 20
-	// maxChildren is how many manifests below an index are described.
-	maxChildren = 512
-	// maxDepth is how many indexes may stand inside each other, the first
-	// one included.
-	maxDepth = 4
-	// maxArgs is how many bytes of JSON the arguments of all platforms have.
-	// They are stored with the image, and many large configs cost little to
-	// push.
-	maxArgs = 1 << 20
-	// maxROMs is how many ROMs are listed of all platforms together.
-	maxROMs = 4096
-	// maxUnpackedTotal is how much is decompressed to look into layers.
-	maxUnpackedTotal = 1 << 30
-)
+const maxROMs = 4096
 
 // Describe reads a manifest and says all that the index keeps of it: which
 // manifests and blobs it refers to, and, where any of its layers is a kernel,
-// an initrd or a ROM, the unikernel image that it is.
+// an initrd or a ROM, the unikernel image that it is. What the manifests of an
+// index are is not looked at: [Compose] makes an image of their descriptions.
 //
 // The result depends on m and on what content holds, and on nothing else.
-// memory only saves work and may be nil. The caller bounds m.Bytes and the
-// manifests that content returns (4 MiB, as the registry does); every other
-// read is bounded here.
+// memory only saves work and may be nil. The caller bounds m.Bytes (4 MiB, as
+// the registry does); every other read is bounded here.
 //
 // Whatever is wrong with the bytes gives empty fields and never an error: they
 // are stored and served like any other content. Describe returns an error only
@@ -70,15 +55,10 @@ type describer struct {
 	content Content
 	memory  LayerCache
 
-	json     int64
-	args     int64
-	unpacked int64
-	children int
-	roms     int
+	roms int
 
 	sizes  map[digest.Digest]blobSize
 	looked map[digest.Digest]findings
-	found  []candidate
 }
 
 type blobSize struct {
@@ -88,15 +68,11 @@ type blobSize struct {
 
 func newDescriber(content Content, memory LayerCache) *describer {
 	return &describer{
-		content:  content,
-		memory:   memory,
-		json:     maxJSON,
-		args:     maxArgs,
-		unpacked: maxUnpackedTotal,
-		children: maxChildren,
-		roms:     maxROMs,
-		sizes:    make(map[digest.Digest]blobSize),
-		looked:   make(map[digest.Digest]findings),
+		content: content,
+		memory:  memory,
+		roms:    maxROMs,
+		sizes:   make(map[digest.Digest]blobSize),
+		looked:  make(map[digest.Digest]findings),
 	}
 }
 
@@ -117,9 +93,15 @@ func (d *describer) describe(ctx context.Context, m Manifest, doc Document, desc
 	if desc.Subject = doc.Subject; desc.Subject != "" {
 		desc.ArtifactType, desc.Annotations = doc.Referrer()
 	}
-	image, err := d.image(ctx, m, doc, kind)
-	desc.Image = image
-	return err
+	desc.Modified = m.Modified
+	switch kind {
+	case kindManifest:
+		return d.image(ctx, doc, desc)
+	case kindIndex:
+		desc.Created, desc.Members = created(doc.created), membersOf(doc)
+	case kindOther:
+	}
+	return nil
 }
 
 // blobs lists the config and the layers, each once.
@@ -153,28 +135,4 @@ func (d *describer) size(ctx context.Context, dgst digest.Digest) (blobSize, err
 	}
 	d.sizes[dgst] = size
 	return size, nil
-}
-
-// manifest reads a child manifest; ok is false if it is not stored, or if
-// enough has been read.
-func (d *describer) manifest(ctx context.Context, dgst digest.Digest) (doc Document, ok bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return Document{}, false, err
-	}
-	if d.json <= 0 {
-		return Document{}, false, nil
-	}
-	m, err := d.content.Manifest(ctx, dgst)
-	if errors.Is(err, storage.ErrNotFound) {
-		return Document{}, false, nil
-	}
-	if err != nil {
-		return Document{}, false, fmt.Errorf("reading manifest %s: %w", dgst, err)
-	}
-	d.json -= int64(len(m.Bytes))
-	if d.json < 0 {
-		return Document{}, false, nil
-	}
-	doc = m.document()
-	return doc, doc.object, nil
 }

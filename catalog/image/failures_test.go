@@ -44,7 +44,7 @@ func TestStorageFails(t *testing.T) {
 				return nil
 			}
 			memory := newMemory()
-			d, err := image.Describe(t.Context(), m, c, memory)
+			d, err := whole(t.Context(), m, c, memory)
 			if failure == errBroken && !errors.Is(err, errBroken) {
 				t.Errorf("call %d, %s failed: got %+v and error %v", n, op, d, err)
 			}
@@ -83,7 +83,7 @@ func TestContextEnds(t *testing.T) {
 		if n == 0 {
 			cancel()
 		}
-		if _, err := image.Describe(ctx, m, c, memory); !errors.Is(err, context.Canceled) && n < total-1 {
+		if _, err := whole(ctx, m, c, memory); !errors.Is(err, context.Canceled) && n < total-1 {
 			t.Errorf("ended at call %d: error %v", n, err)
 		}
 		cancel()
@@ -106,7 +106,7 @@ func TestContextEnds(t *testing.T) {
 		return nil
 	}
 	start := time.Now()
-	if _, err := image.Describe(ctx, m, c, nil); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := whole(ctx, m, c, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 	if reads < 2 || late > 0 {

@@ -53,7 +53,7 @@ func checkDescription(t *testing.T, c *memContent, m image.Manifest) {
 	}
 	memory := newMemory()
 	for range 2 {
-		again, err := image.Describe(t.Context(), m, c, memory)
+		again, err := whole(t.Context(), m, c, memory)
 		if b, _ := json.Marshal(again); err != nil || !bytes.Equal(b, first) {
 			t.Errorf("first %s\nthen %s, %v", first, b, err)
 		}

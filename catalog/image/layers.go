@@ -81,7 +81,7 @@ func (d *describer) lookInto(ctx context.Context, layers []Descriptor, parts []P
 		if !tarTypes[layer.MediaType] {
 			continue
 		}
-		if opened == maxLayers || unpacked >= maxUnpacked || d.unpacked <= 0 {
+		if opened == maxLayers || unpacked >= maxUnpacked {
 			return nil
 		}
 		size, err := d.size(ctx, layer.Digest)
@@ -99,7 +99,6 @@ func (d *describer) lookInto(ctx context.Context, layers []Descriptor, parts []P
 		}
 		opened++
 		unpacked += f.cost()
-		d.unpacked -= f.cost()
 		parts[i] = f.parts() &^ PartOther
 		if f.parts()&PartOther != 0 {
 			return nil

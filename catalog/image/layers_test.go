@@ -265,7 +265,7 @@ func TestMemory(t *testing.T) {
 	m := c.image(object{}, desc(ociTar, both), desc(ociTar, shell))
 	var first image.Description
 	for i := range 3 {
-		d, err := image.Describe(t.Context(), m, c, memory)
+		d, err := whole(t.Context(), m, c, memory)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +291,7 @@ func TestMemoryOfOthers(t *testing.T) {
 	c, memory := newContent(), newMemory()
 	layer := digest.FromString("in another repository")
 	memory.Remember(layer, image.PartKernel)
-	d, err := image.Describe(t.Context(), c.image(object{}, desc(ociTar, layer)), c, memory)
+	d, err := whole(t.Context(), c.image(object{}, desc(ociTar, layer)), c, memory)
 	if err != nil || d.Image != nil {
 		t.Errorf("got %+v, %v; want no image", d.Image, err)
 	}

@@ -2,8 +2,6 @@ package image
 
 import (
 	"context"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // maxName bounds the names of operating systems and architectures, which come
@@ -11,97 +9,56 @@ import (
 // name.
 const maxName = 128
 
-// candidate is a manifest of an image, and what is needed of it should it be
-// the chosen one.
-type candidate struct {
-	platform Platform
-	config   digest.Digest
-	created  string
-}
+func (p Platform) bootable() bool { return p.Kernel != nil || p.Initrd != nil || len(p.ROMs) > 0 }
 
-func (c candidate) bootable() bool {
-	return c.platform.Kernel != nil || c.platform.Initrd != nil || len(c.platform.ROMs) > 0
-}
-
-// image reads the unikernel image that doc is; nil if it is none.
-func (d *describer) image(ctx context.Context, m Manifest, doc Document, kind kind) (*Image, error) {
-	var err error
-	switch kind {
-	case kindManifest:
-		err = d.add(ctx, doc, Platform{Digest: m.Digest})
-	case kindIndex:
-		err = d.walk(ctx, doc, 1)
-	case kindOther:
-	}
-	if err != nil || !d.bootable() {
-		return nil, err
-	}
-	return d.assemble(ctx, m, doc)
-}
-
-func (d *describer) bootable() bool {
-	for _, c := range d.found {
-		if c.bootable() {
-			return true
-		}
-	}
-	return false
-}
-
-// walk finds the manifests of an index, and those of the indexes inside it.
-func (d *describer) walk(ctx context.Context, index Document, depth int) error {
-	for _, child := range valid(index.Manifests) {
-		if d.children == 0 {
-			return nil
-		}
-		d.children--
-		doc, ok, err := d.manifest(ctx, child.Digest)
-		if err != nil {
-			return err
-		}
-		if err := d.child(ctx, child, doc, ok, depth); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// child adds what an index refers to, whether or not it could be read. An
-// index is followed and is no platform by itself.
-func (d *describer) child(ctx context.Context, desc Descriptor, doc Document, read bool, depth int) error {
-	if !read {
-		doc = Document{Stated: desc.MediaType}
-	}
-	p := Platform{
-		Digest:       desc.Digest,
-		OS:           name(desc.Machine.OS),
-		Architecture: name(desc.Machine.Architecture),
-	}
-	switch doc.kind() {
-	case kindManifest:
-		return d.add(ctx, doc, p)
-	case kindIndex:
-		if depth < maxDepth {
-			return d.walk(ctx, doc, depth+1)
-		}
-	case kindOther:
-		return d.add(ctx, Document{}, p)
-	}
-	return nil
-}
-
-// add appends a manifest to those found.
-func (d *describer) add(ctx context.Context, doc Document, p Platform) error {
-	layers := valid(doc.Layers)
-	parts, err := d.parts(ctx, layers)
+// image reads the unikernel image that a manifest is, if it is one. The config
+// comes last, so that it is not read for ordinary container images.
+func (d *describer) image(ctx context.Context, doc Document, desc *Description) error {
+	p, err := d.platform(ctx, doc)
 	if err != nil {
 		return err
 	}
-	p.ROMs = []Part{}
+	desc.LayerBytes = p.Size
+	if !p.bootable() {
+		return nil
+	}
+	conf, err := d.config(ctx, doc.Config.Digest)
+	if err != nil {
+		return err
+	}
+	p.Digest, p.OS, p.Architecture = desc.Digest, name(conf.OS), name(conf.Architecture)
+	p.Args, p.KernelArgs = splitArgs(conf.args())
+	desc.Created = created(conf.Created, doc.created)
+	desc.Image = imageOf(p)
+	desc.Image.Env, desc.Image.Labels = environment(conf.Config.Env), labels(conf.Config.Labels)
+	desc.Image.Platforms = []Platform{p}
+	desc.Image.Created = desc.Created
+	if desc.Created.IsZero() {
+		desc.Image.Created = desc.Modified.UTC()
+	}
+	return nil
+}
+
+// imageOf is an image for which a manifest stands, as far as its platform says.
+func imageOf(p Platform) *Image {
+	return &Image{
+		Size: p.Size, Kernel: p.Kernel != nil, Initrd: p.Initrd != nil, ROM: len(p.ROMs) > 0,
+		Args: p.Args, KernelArgs: p.KernelArgs,
+	}
+}
+
+// platform reads what a manifest boots from.
+func (d *describer) platform(ctx context.Context, doc Document) (Platform, error) {
+	p := Platform{ROMs: []Part{}}
+	layers := valid(doc.Layers)
+	parts, err := d.parts(ctx, layers)
+	if err != nil {
+		return p, err
+	}
 	for i, layer := range layers {
 		size, err := d.size(ctx, layer.Digest)
 		if err != nil {
-			return err
+			return p, err
 		}
 		p.Size += size.bytes
 		if parts[i]&PartROM != 0 && d.roms == 0 {
@@ -111,8 +68,7 @@ func (d *describer) add(ctx context.Context, doc Document, p Platform) error {
 		}
 		p.boot(Part{Digest: layer.Digest, Size: size.bytes, MediaType: layer.MediaType}, parts[i])
 	}
-	d.found = append(d.found, candidate{platform: p, config: doc.Config.Digest, created: doc.created})
-	return nil
+	return p, nil
 }
 
 // boot takes up a layer that holds parts.
@@ -128,47 +84,21 @@ func (p *Platform) boot(layer Part, parts Parts) {
 	}
 }
 
-// assemble reads the configs of all manifests found and makes an image of
-// them. It comes last, so that nothing is read for ordinary container images.
-func (d *describer) assemble(ctx context.Context, m Manifest, doc Document) (*Image, error) {
-	image := &Image{Platforms: make([]Platform, len(d.found))}
-	var chosen candidate
-	var config imageConfig
-	best := unranked
-	for i, c := range d.found {
-		conf, err := d.config(ctx, c.config)
-		if err != nil {
-			return nil, err
-		}
-		d.complete(&c.platform, conf)
-		image.Platforms[i] = c.platform
-		if r := rank(c.platform); c.bootable() && r < best {
-			best, chosen, config = r, c, conf
+// membersOf are what an index says of its manifests, as far as they are looked at.
+func membersOf(index Document) []Member {
+	listed := valid(index.Manifests)
+	listed = listed[:min(len(listed), maxMembers)]
+	if len(listed) == 0 {
+		return nil
+	}
+	members := make([]Member, len(listed))
+	for i, desc := range listed {
+		members[i] = Member{
+			Digest: desc.Digest, OS: name(desc.Machine.OS), Architecture: name(desc.Machine.Architecture),
+			Index: Document{Stated: desc.MediaType}.kind() == kindIndex,
 		}
 	}
-	p := chosen.platform
-	image.Size = p.Size
-	image.Kernel, image.Initrd, image.ROM = p.Kernel != nil, p.Initrd != nil, len(p.ROMs) > 0
-	image.Args, image.KernelArgs = p.Args, p.KernelArgs
-	image.Env = environment(config.Config.Env)
-	image.Labels = labels(config.Config.Labels)
-	image.Created = created(m.Modified, config.Created, chosen.created, doc.created)
-	return image, nil
-}
-
-// complete fills a platform from its config. What the index says of it goes
-// first.
-func (d *describer) complete(p *Platform, conf imageConfig) {
-	if p.OS == "" {
-		p.OS = name(conf.OS)
-	}
-	if p.Architecture == "" {
-		p.Architecture = name(conf.Architecture)
-	}
-	d.args -= int64(len(conf.Config.Entrypoint) + len(conf.Config.Cmd))
-	if d.args >= 0 {
-		p.Args, p.KernelArgs = splitArgs(conf.args())
-	}
+	return members
 }
 
 func name(s string) string {
@@ -183,10 +113,10 @@ const unranked = 6
 
 // rank orders the manifests of an image: the one with the lowest rank stands
 // for it, of equal ranks the first.
-func rank(p Platform) int {
-	switch p.OS {
+func rank(os, architecture string) int {
+	switch os {
 	case "kraftcloud":
-		if p.Architecture == "x86_64" {
+		if architecture == "x86_64" {
 			return 0
 		}
 		return 1

@@ -31,7 +31,8 @@
 // digest of a manifest [storage.MinCounted]. The bytes of a manifest that has
 // left the last repository of a namespace are gone too. A link by another digest
 // than the canonical one counts [storage.MinCounted], since the bytes are linked
-// by that one as well.
+// by that one as well, and has a state of its own: what refers to it does not refer
+// to the other.
 //
 // An index that is built from storage has nothing fresh and nothing gone; in
 // all else its sums are those of an index that was there all the time.

@@ -21,6 +21,10 @@ func main() {
 	err := newRoot().ExecuteContext(ctx)
 	stop()
 	if err != nil {
+		var left leftOver
+		if errors.As(err, &left) {
+			os.Exit(int(left))
+		}
 		if !errors.Is(err, errSilent) {
 			fmt.Fprintf(os.Stderr, "berth: %v\n", err)
 		}
@@ -53,7 +57,7 @@ client; ask its images API which exist and what each needs to boot.`,
 	root.SetVersionTemplate("berth {{.Version}}\n")
 	root.Version = version()
 	images := newImagesCommand()
-	root.AddCommand(newServe(), newConfig(), newHealthcheck(), newAccount(accountHooks{officialFolder: officialFolder, used: usedBy}), images, newVersion())
+	root.AddCommand(newServe(), newConfig(), newHealthcheck(), newAccount(accountHooks{officialFolder: officialFolder, used: usedBy}), images, newFsck(), newIndex(), newVersion())
 	refuseUnknown(root)
 	images.Args = usageOf(images.Args)
 	return root

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -38,12 +39,14 @@ type berth struct {
 	accounts *access.Accounts
 	audit    *access.Audit
 	gate     *access.Gate
+	index    *bolt.Index
 	catalog  *catalog.Catalog
 	registry *registry.Registry
 	memory   *budget.Memory
 	shed     *server.Shed
 	// cursorKey seals the cursors of the images API's pages.
 	cursorKey []byte
+	working   sync.WaitGroup // what commands have it do
 	closers   []func() error // run last to first
 }
 
@@ -128,6 +131,7 @@ func (b *berth) openCatalog(ctx context.Context, c *config.Config, metrics *prom
 	if err != nil {
 		return err
 	}
+	b.index = index
 	b.closers = append(b.closers, index.Close)
 	index.Observe(server.IndexMetrics(metrics))
 	b.catalog = catalog.New(index, b.store, log)
@@ -196,15 +200,27 @@ func (b *berth) lock(ctx context.Context, c *config.Config) error {
 	return nil
 }
 
-// openIndex opens the index, or makes it from storage if there is none.
+// openIndex opens the index, or makes it from storage if there is none, or one that
+// is damaged or of an older form.
 func openIndex(ctx context.Context, path string, store *storage.Store, log *slog.Logger, stderr io.Writer) (*bolt.Index, error) {
 	index, err := bolt.Open(path, store.Identity())
-	if !errors.Is(err, bolt.ErrNoIndex) {
+	switch {
+	case errors.Is(err, bolt.ErrDamaged):
+		log.Error("the index is built anew from storage", "cause", err)
+	case !errors.Is(err, bolt.ErrNoIndex):
 		return index, err
+	case err != bolt.ErrNoIndex: //nolint:errorlint // it says more than that
+		log.Info("the index is built anew from storage", "cause", err)
 	}
+	return buildIndex(ctx, path, store, log, stderr)
+}
+
+// buildIndex makes the index from storage, beside the one that is there, which it
+// replaces.
+func buildIndex(ctx context.Context, path string, store *storage.Store, log *slog.Logger, stderr io.Writer) (*bolt.Index, error) {
 	begin := time.Now()
 	progress, done := reportProgress(log, stderr)
-	index, err = bolt.Build(path, store.Identity(), func(x *bolt.Index) error {
+	index, err := bolt.Build(path, store.Identity(), func(x *bolt.Index) error {
 		c := catalog.New(x, store, log)
 		return errors.Join(c.Rebuild(ctx, progress), c.Close())
 	})

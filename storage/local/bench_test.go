@@ -14,17 +14,13 @@ import (
 )
 
 // BenchmarkPush does the driver's part of pushing a tiny blob, by one client and
-// by many, with each way to sync entries, alone and beside a writer of 100 MB/s.
+// by many, with each way to use a file system, alone and beside a writer of 100 MB/s.
 func BenchmarkPush(b *testing.B) {
 	for _, load := range []int{0, 100} {
 		for _, clients := range []int{1, 16} {
-			for name, grouped := range map[string]bool{"barrier": false, "folders": true} {
+			for name, opener := range openers {
 				b.Run(fmt.Sprintf("%s/clients=%d/beside=%dMBps", name, clients, load), func(b *testing.B) {
-					d := openLocal(b, b.TempDir())
-					if d.files.barrierFrom() == noBarrierAt {
-						b.Skip("skipped: there is no barrier here")
-					}
-					d.settler.barrierFrom = map[bool]int{true: noBarrierAt}[grouped]
+					d := openWith(b, opener, b.TempDir())
 					stop := writeBeside(b, d, load)
 					benchmarkPush(b, d, clients)
 					stop()

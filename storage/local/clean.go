@@ -27,7 +27,8 @@ func (d *Driver) temporary() string {
 
 // ours reports whether a name is one that only the driver itself uses.
 func ours(name string) bool {
-	return strings.HasPrefix(name, ".berth-") && (name == marker || temporaryForm.MatchString(name))
+	return strings.HasPrefix(name, ".berth-") &&
+		(name == marker || name == stage || name == generationName || temporaryForm.MatchString(name) || segmentForm.MatchString(name))
 }
 
 // mark leaves the marker, and reports whether there was one. Without one, it is
@@ -108,7 +109,7 @@ func (d *Driver) cleanFolder(c *cleaning, folder string) bool {
 			continue
 		}
 		// Files of the layout have no folders below them.
-		if found == "link" || found == "data" || found == marker || found == "startedat" {
+		if found == "link" || found == "data" || found == "startedat" || ours(found) {
 			continue
 		}
 		all = d.cleanFolder(c, path.Join(folder, found)) && all

@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -56,6 +57,8 @@ type Options struct {
 	// MaxThreads bounds how many calls of the file system run at once: the
 	// parameter "maxthreads", 100 if it is 0, and never less than 25.
 	MaxThreads int
+
+	segment, small int // for tests: not 0 in place of what they are else, in bytes
 }
 
 // layout are the folders that every store has, to where one folder per
@@ -64,19 +67,34 @@ var layout = []string{
 	"docker", "docker/registry", "docker/registry/v2", "docker/registry/v2/blobs", "docker/registry/v2/repositories",
 }
 
+// small is up to how many bytes content is written to the journal.
+const small = 128 << 10
+
 // Driver stores files below a folder. It is safe for concurrent use, of one
 // process at a time.
 type Driver struct {
 	files   *gate
-	settler *settler
+	raw     files // the same, for the journal: it waits for nobody
+	trusted bool  // all that was there at the start is durable
 	changes *changes
+	folders *folders
+	journal *journal
 	uploads *uploads
-	healing sync.Mutex // held to write folders' entries again
+	small   int
+	// owed is set if part of what the journal holds is not done in the file tree,
+	// or may be lost there.
+	owed atomic.Bool
+	// redoing is held to do again what the journal holds, and to read it to do
+	// something the first time.
+	redoing sync.RWMutex
+	// failures counts the syncs of more than one file that failed.
+	failures atomic.Uint64
 
-	run      string // in the names of this run's temporary files
-	number   atomic.Uint64
-	cleaning *cleaning
-	closed   atomic.Bool
+	run        string // in the names of this run's temporary files
+	number     atomic.Uint64
+	cleaning   *cleaning
+	background *background // nil as long as there is no journal
+	closed     atomic.Bool
 }
 
 // Open opens a driver. When it returns, all that an earlier process left is
@@ -106,28 +124,38 @@ func open(f files, o Options) (*Driver, error) {
 	if o.MaxThreads != 0 {
 		most = max(o.MaxThreads, 25)
 	}
-	d := &Driver{files: newGate(f, most), changes: newChanges(), uploads: newUploads(), run: rand.Text()}
+	d := &Driver{files: newGate(f, most), raw: f, changes: newChanges(), uploads: newUploads(), run: rand.Text()}
+	d.folders = newFolders(d.files)
+	d.journal = newJournal(f, d.folders, d.run, d.prepareJournal, d.lost)
+	d.journal.size = cmp.Or(o.segment, d.journal.size)
+	d.small = min(cmp.Or(o.small, small), d.journal.size/8)
 	unclean, err := d.mark()
 	if err != nil {
 		return nil, err
 	}
-	trusted, err := f.settled()
-	if err != nil {
+	if err := d.replay(); err != nil {
+		return nil, err
+	}
+	if d.trusted, err = f.settled(); err != nil {
 		return nil, fmt.Errorf("write out what an earlier process left: %w", err)
 	}
-	d.settler = newSettler(d.files, trusted)
 	d.cleaning = d.clean(unclean)
 	return d, nil
 }
 
-// Close ends the use of the driver: nobody may be in a call of it. Closing again
-// does nothing.
+// Close ends the use of the driver: nobody may be in a call of it. What the
+// journal holds is durable in the file tree then, and the journal is gone, so
+// that any registry can serve the files. Closing again does nothing.
 func (d *Driver) Close() error {
 	if d.closed.Swap(true) {
 		return nil
 	}
 	d.cleaning.stop()
-	return errors.Join(d.unmark(), d.files.close())
+	err := d.endJournal()
+	if err == nil {
+		err = d.unmark()
+	}
+	return errors.Join(err, d.files.close())
 }
 
 // Name implements storagedriver.StorageDriver.
@@ -171,28 +199,11 @@ func wrap(p string, err error) error {
 	return storagedriver.Error{DriverName: kind, Detail: err}
 }
 
-// look reads something of a path, and again if what it saw was being changed
-// and might have been undone.
-func (d *Driver) look(ctx context.Context, name string, read func() error) error {
-	for {
-		epoch := d.settler.begin()
-		err := read()
-		other := d.changes.shown(name)
-		if other == nil && d.settler.begin() == epoch {
-			return err
-		}
-		if other != nil {
-			select {
-			case <-other.done:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-	}
-}
-
 // GetContent implements storagedriver.StorageDriver.
 func (d *Driver) GetContent(ctx context.Context, p string) ([]byte, error) {
+	if w := d.pending(ctx, p); w != nil && w.kind == written {
+		return bytes.Clone(w.content), nil
+	}
 	f, err := d.Reader(ctx, p, 0)
 	if err != nil {
 		return nil, err
@@ -210,7 +221,7 @@ func (d *Driver) LocalFiles() {}
 
 // Reader implements storagedriver.StorageDriver. What it returns is an
 // *os.File, so that the system can send it by itself.
-func (d *Driver) Reader(ctx context.Context, p string, offset int64) (io.ReadCloser, error) {
+func (d *Driver) Reader(_ context.Context, p string, offset int64) (io.ReadCloser, error) {
 	name, err := name(p)
 	if err != nil {
 		return nil, err
@@ -218,14 +229,7 @@ func (d *Driver) Reader(ctx context.Context, p string, offset int64) (io.ReadClo
 	if offset < 0 {
 		return nil, storagedriver.InvalidOffsetError{Path: p, Offset: offset, DriverName: kind}
 	}
-	var f file
-	err = d.look(ctx, name, func() (err error) {
-		if f != nil {
-			_ = f.Close() // of what was undone
-		}
-		f, err = d.files.open(name, os.O_RDONLY)
-		return err
-	})
+	f, err := d.files.open(name, os.O_RDONLY)
 	if err == nil && offset > 0 {
 		_, err = f.Seek(offset, io.SeekStart)
 	}
@@ -244,11 +248,10 @@ func (d *Driver) Stat(ctx context.Context, p string) (storagedriver.FileInfo, er
 	if err != nil {
 		return nil, err
 	}
-	var found info
-	err = d.look(ctx, name, func() (err error) {
-		found, err = d.files.stat(name)
-		return err
-	})
+	if w := d.pending(ctx, p); w != nil {
+		return d.statPending(p, w)
+	}
+	found, err := d.files.stat(name)
 	if err != nil {
 		return nil, wrap(p, err)
 	}

@@ -19,18 +19,28 @@ type files interface {
 	// rename moves a file or folder; without replace, the error is fs.ErrExist
 	// if there is something at to.
 	rename(from, to string, replace bool) error
+	// link gives a file a second name, if nothing has that one.
+	link(from, to string) error
 	// remove removes a file, a symbolic link, or a folder that is empty.
 	remove(name string) error
 	mkdir(name string) error
 	names(name string) ([]string, error)
 	stat(name string) (info, error)
+	// exists returns an error unless there is something of that name, be it a
+	// symbolic link to nowhere.
+	exists(name string) error
+	// setTime sets when a file was modified.
+	setTime(name string, modified time.Time) error
 	// syncDir makes the entries of a folder durable.
 	syncDir(name string) error
+	// datasync makes durable what was written to a file, but not when.
+	datasync(f file) error
 	// barrier makes durable all that was written before, contents and entries.
 	barrier() error
-	// barrierFrom is how many folders a barrier is used for, instead of syncing
-	// one after the other; noBarrierAt where there is none.
-	barrierFrom() int
+	// hasBarrier reports whether there is a barrier.
+	hasBarrier() bool
+	// space is the size of the file system in bytes, 0 if it is not known.
+	space() int64
 	// settled makes what an earlier process left behind durable, and reports
 	// whether that can be relied upon.
 	settled() (bool, error)
@@ -40,6 +50,8 @@ type files interface {
 // file is an open file; that of a real file system is an *os.File.
 type file interface {
 	io.ReadWriteSeeker
+	io.ReaderAt
+	io.WriterAt
 	io.Closer
 	Sync() error
 	Stat() (fs.FileInfo, error)
@@ -59,7 +71,7 @@ func (i info) ModTime() time.Time { return i.modified }
 func (i info) IsDir() bool        { return i.dir }
 
 // gate bounds how many calls are in the file system at once, and lets one
-// change a folder's place without anybody seeing it.
+// change something in several steps without anybody seeing one of them.
 type gate struct {
 	files
 	slots chan struct{}
@@ -107,14 +119,16 @@ func (g *gate) stat(name string) (info, error) {
 	return g.files.stat(name)
 }
 
-// relink writes a folder's entry anew, by way of another name.
-func (g *gate) relink(name, by string) error {
+func (g *gate) exists(name string) error {
+	defer g.enter()()
+	return g.files.exists(name)
+}
+
+// alone runs do while nobody else is in the file system.
+func (g *gate) alone(do func(f files) error) error {
 	g.tree.Lock()
 	defer g.tree.Unlock()
-	if err := g.files.rename(name, by, false); err != nil {
-		return err
-	}
-	return g.files.rename(by, name, false)
+	return do(g.files)
 }
 
 // removeAll removes a file, or a folder with all that is in it.

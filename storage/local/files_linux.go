@@ -124,6 +124,14 @@ func (b *beneath) rename(from, to string, replace bool) error {
 	return b.fail("rename", to, err)
 }
 
+func (b *beneath) link(from, to string) error {
+	return b.fail("link", to, b.in(to, func(toDir int, toBase string) error {
+		return b.in(from, func(fromDir int, fromBase string) error {
+			return unix.Linkat(fromDir, fromBase, toDir, toBase, 0)
+		})
+	}))
+}
+
 func (b *beneath) remove(name string) error {
 	return b.fail("remove", name, b.in(name, func(dir int, base string) error {
 		err := unix.Unlinkat(dir, base, 0)
@@ -165,6 +173,38 @@ func (b *beneath) stat(name string) (info, error) {
 	return i, nil
 }
 
+func (b *beneath) exists(name string) error {
+	return b.fail("stat", name, b.in(name, func(dir int, base string) error {
+		var s unix.Stat_t
+		return unix.Fstatat(dir, base, &s, unix.AT_SYMLINK_NOFOLLOW)
+	}))
+}
+
+func (b *beneath) setTime(name string, modified time.Time) error {
+	at := unix.NsecToTimespec(modified.UnixNano())
+	return b.fail("set the time of", name, b.in(name, func(dir int, base string) error {
+		return unix.UtimesNanoAt(dir, base, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
+	}))
+}
+
+func (b *beneath) datasync(f file) error { return datasync(f) }
+
+func datasync(f file) error {
+	opened, ok := f.(interface{ Fd() uintptr })
+	if !ok {
+		return f.Sync()
+	}
+	return again(func() error { return unix.Fdatasync(int(opened.Fd())) })
+}
+
+func (b *beneath) space() int64 {
+	var s unix.Statfs_t
+	if err := again(func() error { return unix.Fstatfs(b.fd, &s) }); err != nil {
+		return 0
+	}
+	return int64(s.Blocks) * s.Bsize
+}
+
 func (b *beneath) syncDir(name string) error {
 	fd, err := b.at(name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -178,17 +218,7 @@ func (b *beneath) barrier() error {
 	return b.fail("syncfs", ".", again(func() error { return unix.Syncfs(b.fd) }))
 }
 
-// manyFolders is what 32 clients that push small images wait for together. A
-// barrier waits for everything that anybody has written to the file system: a
-// few folders are sooner synced by themselves.
-const manyFolders = 64
-
-func (b *beneath) barrierFrom() int {
-	if b.syncfs {
-		return manyFolders
-	}
-	return noBarrierAt
-}
+func (b *beneath) hasBarrier() bool { return b.syncfs }
 
 // settled relies on syncfs also where barrier does not: at the start there is
 // time, and nothing better.

@@ -20,14 +20,16 @@ import (
 // of which each sync can fail: what a failed sync was for is then never written
 // by a later one, unless it is written anew.
 type memory struct {
-	mu       sync.Mutex
-	root     *node
-	noSyncfs bool
-	calls    int // that changed or synced something
-	syncs    int // of all kinds
-	failSync func(n int) bool
-	after    func(what string) // called after each of calls, with the lock held
-	lie      map[string]bool   // kinds of syncs that do nothing
+	mu        sync.Mutex
+	root      *node
+	noSyncfs  bool
+	noLinks   bool
+	calls     int // that changed or synced something
+	syncs     int // of all kinds
+	failSync  func(n int) bool
+	failWrite func(name string) bool
+	after     func(what string) // called after each of calls, with the lock held
+	lie       map[string]bool   // kinds of syncs that do nothing
 }
 
 // node is a file or folder, as it is seen and as it is on disk.
@@ -36,11 +38,15 @@ type node struct {
 	modified time.Time
 
 	data, disk []byte
-	dirty      bool
-	lost       int // bytes at the start that a failed sync left unwritten
+	dirty      [][2]int // pieces of data that were not synced; a failed sync drops them
+	cut        bool     // the file was made empty, and that was not synced
 
 	entries, durable map[string]*node
 	changed          map[string]bool // entries that were not synced
+
+	// failed says that a sync of everything could not write it: the next that is
+	// asked for it alone is told so as well, and it is not written by either.
+	failed bool
 }
 
 func newMemory() *memory { return &memory{root: newNode(true)} }
@@ -117,7 +123,7 @@ func (m *memory) open(name string, flag int) (file, error) {
 		return nil, err
 	}
 	if flag&os.O_TRUNC != 0 && len(n.data) > 0 {
-		n.data, n.dirty = nil, true
+		n.data, n.dirty, n.cut = nil, nil, true
 		m.did("truncate %s", name)
 	}
 	return &memoryFile{m: m, n: n, name: name}, nil
@@ -139,6 +145,9 @@ func (m *memory) rename(from, to string, replace bool) error {
 		return &fs.PathError{Op: "rename", Path: from, Err: syscall.ENOENT}
 	}
 	if there := target.entries[toBase]; there != nil {
+		if there == moved && replace {
+			return nil // two names of the same file
+		}
 		if !replace {
 			return &fs.PathError{Op: "rename", Path: to, Err: syscall.EEXIST}
 		}
@@ -227,19 +236,39 @@ func (n *node) syncEntries(ok bool) {
 }
 
 func (n *node) syncData(ok bool) {
-	if !n.dirty {
-		return
+	if ok {
+		n.disk = n.written(func() bool { return true })
 	}
-	n.dirty = false
-	if !ok {
-		n.lost = len(n.data)
-		return
+	n.dirty, n.cut = nil, false
+}
+
+// sector is what a disk writes whole or not at all, in bytes.
+const sector = 512
+
+// written is what is on disk once those pieces are that are lucky.
+func (n *node) written(luck func() bool) []byte {
+	if len(n.dirty) == 0 && !n.cut {
+		return n.disk
 	}
-	n.disk = slices.Clone(n.data)
-	clear(n.disk[:min(n.lost, len(n.disk))])
+	disk := slices.Clone(n.disk)
+	if n.cut && luck() {
+		disk = nil
+	}
+	for _, piece := range n.dirty {
+		for at := piece[0]; at < piece[1]; at = at/sector*sector + sector {
+			if end := min(at/sector*sector+sector, piece[1]); luck() {
+				if more := end - len(disk); more > 0 {
+					disk = append(disk, make([]byte, more)...)
+				}
+				copy(disk[at:end], n.data[at:end])
+			}
+		}
+	}
+	return disk
 }
 
 func (n *node) syncAll(ok bool) {
+	n.failed = n.failed || !ok && len(n.dirty)+len(n.changed) > 0
 	if !n.dir {
 		n.syncData(ok)
 		return
@@ -257,7 +286,8 @@ func (m *memory) syncDir(name string) error {
 	if err != nil || m.lie["syncDir"] {
 		return err
 	}
-	failed := m.fails()
+	failed := m.fails() || n.failed
+	n.failed = false
 	n.syncEntries(!failed)
 	m.did("sync folder %s: failed %t", name, failed)
 	if failed {
@@ -281,11 +311,46 @@ func (m *memory) barrier() error {
 	return nil
 }
 
-func (m *memory) barrierFrom() int {
-	if m.noSyncfs {
-		return noBarrierAt
+func (m *memory) hasBarrier() bool { return !m.noSyncfs }
+func (m *memory) space() int64     { return 0 }
+
+func (m *memory) datasync(f file) error { return f.(*memoryFile).sync("datasync") }
+
+func (m *memory) link(from, to string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.noLinks {
+		return &fs.PathError{Op: "link", Path: to, Err: syscall.EPERM}
 	}
-	return 0
+	n, err := m.find(from)
+	if err != nil {
+		return err
+	}
+	dir, base, err := m.parent(to)
+	if err == nil && dir.entries[base] != nil {
+		err = &fs.PathError{Op: "link", Path: to, Err: syscall.EEXIST}
+	}
+	if err != nil {
+		return err
+	}
+	dir.set(base, n)
+	m.did("link %s to %s", from, to)
+	return nil
+}
+
+func (m *memory) exists(name string) error {
+	_, err := m.stat(name)
+	return err
+}
+
+func (m *memory) setTime(name string, modified time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, err := m.find(name)
+	if err == nil {
+		n.modified = modified
+	}
+	return err
 }
 
 func (m *memory) settled() (bool, error) { return !m.noSyncfs, nil }
@@ -315,14 +380,42 @@ func (f *memoryFile) Read(p []byte) (int, error) {
 func (f *memoryFile) Write(p []byte) (int, error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
+	n, err := f.write(p, f.at)
+	f.at += int64(n)
+	return n, err
+}
+
+func (f *memoryFile) WriteAt(p []byte, at int64) (int, error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	return f.write(p, at)
+}
+
+func (f *memoryFile) write(p []byte, at int64) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	f.n.data = append(f.n.data[:f.at:f.at], p...)
-	f.n.dirty, f.n.modified = true, time.Now()
-	f.at += int64(len(p))
+	if f.m.failWrite != nil && f.m.failWrite(f.name) {
+		return 0, &fs.PathError{Op: "write", Path: f.name, Err: syscall.ENOSPC}
+	}
+	end := int(at) + len(p)
+	if more := end - len(f.n.data); more > 0 {
+		f.n.data = append(f.n.data, make([]byte, more)...)
+	}
+	copy(f.n.data[at:], p)
+	f.n.dirty, f.n.modified = append(f.n.dirty, [2]int{int(at), end}), time.Now()
 	f.m.did("write %s", f.name)
 	return len(p), nil
+}
+
+func (f *memoryFile) ReadAt(p []byte, at int64) (int, error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	n := copy(p, f.n.data[min(int(at), len(f.n.data)):])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
 }
 
 func (f *memoryFile) Seek(offset int64, whence int) (int64, error) {
@@ -338,13 +431,16 @@ func (f *memoryFile) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-func (f *memoryFile) Sync() error {
+func (f *memoryFile) Sync() error { return f.sync("Sync") }
+
+func (f *memoryFile) sync(kind string) error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	if f.m.lie["Sync"] {
+	if f.m.lie[kind] {
 		return nil
 	}
-	failed := f.m.fails()
+	failed := f.m.fails() || f.n.failed
+	f.n.failed = false
 	f.n.syncData(!failed)
 	f.m.did("sync file %s: failed %t", f.name, failed)
 	if failed {
@@ -353,24 +449,46 @@ func (f *memoryFile) Sync() error {
 	return nil
 }
 
-func (f *memoryFile) Stat() (fs.FileInfo, error) { return nil, errors.ErrUnsupported }
-func (f *memoryFile) Close() error               { return nil }
+func (f *memoryFile) Stat() (fs.FileInfo, error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	return memoryInfo{f.name, int64(len(f.n.data)), f.n.modified}, nil
+}
+
+func (f *memoryFile) Close() error { return nil }
+
+type memoryInfo struct {
+	name     string
+	size     int64
+	modified time.Time
+}
+
+func (i memoryInfo) Name() string       { return path.Base(i.name) }
+func (i memoryInfo) Size() int64        { return i.size }
+func (i memoryInfo) Mode() fs.FileMode  { return 0o600 }
+func (i memoryInfo) ModTime() time.Time { return i.modified }
+func (i memoryInfo) IsDir() bool        { return false }
+func (i memoryInfo) Sys() any           { return nil }
 
 // crashed is what a crash leaves: what was synced, and of the rest whatever
 // chance, which may be nil, lets have been written already. The lock is held.
 func (m *memory) crashed(chance *rand.Rand) *memory {
-	return &memory{root: m.root.crashed(chance), noSyncfs: m.noSyncfs}
+	root := m.root.crashed(chance, make(map[*node]*node))
+	return &memory{root: root, noSyncfs: m.noSyncfs, noLinks: m.noLinks}
 }
 
-func (n *node) crashed(chance *rand.Rand) *node {
+// crashed has one copy of a file that has several names.
+func (n *node) crashed(chance *rand.Rand, copies map[*node]*node) *node {
+	if there := copies[n]; there != nil {
+		return there
+	}
 	luck := func() bool { return chance != nil && chance.IntN(2) == 0 }
 	left := newNode(n.dir)
+	left.modified = n.modified
 	if !n.dir {
-		left.data = slices.Clone(n.disk)
-		if n.dirty && luck() {
-			left.data = slices.Clone(n.data[:chance.IntN(len(n.data)+1)])
-		}
-		left.disk = slices.Clone(left.data)
+		copies[n] = left
+		left.disk = slices.Clone(n.written(luck))
+		left.data = slices.Clone(left.disk)
 		return left
 	}
 	keep := maps.Clone(n.durable)
@@ -382,7 +500,7 @@ func (n *node) crashed(chance *rand.Rand) *node {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(keep)) {
-		left.entries[name] = keep[name].crashed(chance)
+		left.entries[name] = keep[name].crashed(chance, copies)
 		left.durable[name] = left.entries[name]
 	}
 	return left

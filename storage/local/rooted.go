@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // rooted resolves names a folder at a time, in this process: it works on every
@@ -47,6 +48,19 @@ func (r *rooted) rename(from, to string, replace bool) error {
 		}
 	}
 	return outside(r.root.Rename(filepath.FromSlash(from), filepath.FromSlash(to)))
+}
+
+func (r *rooted) link(from, to string) error {
+	return outside(r.root.Link(filepath.FromSlash(from), filepath.FromSlash(to)))
+}
+
+func (r *rooted) exists(name string) error {
+	_, err := r.root.Lstat(filepath.FromSlash(name))
+	return outside(err)
+}
+
+func (r *rooted) setTime(name string, modified time.Time) error {
+	return outside(r.root.Chtimes(filepath.FromSlash(name), modified, modified))
 }
 
 func (r *rooted) remove(name string) error {
@@ -90,5 +104,5 @@ func (r *rooted) syncDir(name string) error {
 }
 
 func (r *rooted) barrier() error   { return errors.ErrUnsupported }
-func (r *rooted) barrierFrom() int { return noBarrierAt }
+func (r *rooted) hasBarrier() bool { return false }
 func (r *rooted) close() error     { return r.root.Close() }

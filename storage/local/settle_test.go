@@ -11,7 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// held is a file system whose next syncs wait until they are let go.
+// held is a file system in which the journal's next syncs wait until they are let
+// go.
 type held struct {
 	*memory
 	mu      sync.Mutex
@@ -29,14 +30,9 @@ func (h *held) wait() {
 	}
 }
 
-func (h *held) barrier() error {
+func (h *held) datasync(f file) error {
 	h.wait()
-	return h.memory.barrier()
-}
-
-func (h *held) syncDir(name string) error {
-	h.wait()
-	return h.memory.syncDir(name)
+	return h.memory.datasync(f)
 }
 
 func (h *held) hold() (waiting chan struct{}, release func()) {
@@ -51,25 +47,55 @@ func (h *held) hold() (waiting chan struct{}, release func()) {
 	}
 }
 
-// failing makes the next sync of entries fail.
-func (h *held) failing() {
+// failing makes the next sync fail, but for so many.
+func (h *held) failing(but int) {
 	h.memory.mu.Lock()
 	defer h.memory.mu.Unlock()
 	from := h.syncs
-	h.failSync = func(n int) bool { return n == from+1 }
+	h.failSync = func(n int) bool { return n == from+1+but }
 }
 
-// eachHeld runs a test with a barrier and without, on a driver that has been
-// used already.
+// eachHeld runs a test with a barrier and without, with content that goes through
+// the journal and that does not, on a driver that has been used already.
 func eachHeld(t *testing.T, fn func(t *testing.T, h *held, d *Driver)) {
 	kinds(t, func(t *testing.T, newMemory func() *memory) {
-		h := &held{memory: newMemory()}
-		d, err := open(h, Options{})
-		if err != nil {
-			t.Fatal(err)
+		for name, small := range map[string]int{"small": 0, "large": 1} {
+			t.Run(name, func(t *testing.T) {
+				h := &held{memory: newMemory()}
+				fn(t, h, openHeld(t, h, small))
+			})
 		}
-		put(t, d, "/docker/there", "there")
-		fn(t, h, d)
+	})
+}
+
+// openHeld opens a driver, which has nothing to do in the background until its
+// journal is half full.
+func openHeld(t *testing.T, h *held, small int) *Driver {
+	t.Helper()
+	d, err := open(h, Options{small: small, segment: 256 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, d, "/docker/there", "there")
+	return d
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(what)
+		}
+	}
+}
+
+// queued waits until so many wait for the journal's next sync.
+func queued(t *testing.T, d *Driver, want int) {
+	t.Helper()
+	eventually(t, "they do not wait for the next sync", func() bool {
+		d.journal.mu.Lock()
+		defer d.journal.mu.Unlock()
+		return len(d.journal.queue) == want
 	})
 }
 
@@ -87,8 +113,8 @@ func never[T any](t *testing.T, what string, from <-chan T) {
 }
 
 // TestNobodySeesWhatMayGo checks that who asks for something that is not durable
-// yet waits until it is: the second of two clients that push the same blob is
-// otherwise told that it is there.
+// yet sees what was there before, and that who writes it waits: the second of two
+// clients that push the same blob is otherwise told that it is there.
 func TestNobodySeesWhatMayGo(t *testing.T) {
 	eachHeld(t, func(t *testing.T, h *held, d *Driver) {
 		ctx := context.Background()
@@ -102,22 +128,40 @@ func TestNobodySeesWhatMayGo(t *testing.T) {
 			first, second := make(chan error, 1), make(chan error, 1)
 			go func() { first <- d.Move(ctx, "/repositories/a/_uploads/1/data", "/docker/new/data") }()
 			<-waiting
-			go func() { second <- read() }()
-			never(t, name+" is answered before what it saw is durable", second)
+			if name == "PutContent" {
+				go func() { second <- read() }()
+				never(t, name+" is answered before what was there is durable", second)
+			} else if err := read(); !isMissing(err) {
+				t.Errorf("%s sees what is not durable: %v", name, err)
+			}
 			release()
-			if err := errors.Join(<-first, <-second); err != nil {
+			if err := <-first; err != nil {
+				t.Fatal(err)
+			}
+			if name != "PutContent" {
+				second <- read()
+			}
+			if err := <-second; err != nil {
 				t.Fatal(err)
 			}
 			waiting, release = h.hold()
 			go func() { first <- d.Delete(ctx, "/docker/new") }()
 			<-waiting
-			go func() { second <- read() }()
-			never(t, name+" is answered before what it no longer saw is gone for good", second)
+			if name == "PutContent" {
+				go func() { second <- read() }()
+				never(t, name+" is answered before what was there is gone for good", second)
+			} else if err := read(); err != nil {
+				t.Errorf("%s no longer sees what is not gone for good: %v", name, err)
+			}
 			release()
 			if err := <-first; err != nil {
 				t.Fatal(err)
 			}
-			if err := <-second; name != "PutContent" && !isMissing(err) {
+			if name == "PutContent" {
+				if err := <-second; err != nil {
+					t.Error(err)
+				}
+			} else if err := read(); !isMissing(err) {
 				t.Errorf("%s of what is gone: %v", name, err)
 			}
 			_ = d.Delete(ctx, "/docker/new")
@@ -134,9 +178,6 @@ func TestNobodySeesWhatMayGo(t *testing.T) {
 		// And nobody for longer than it wants.
 		ending, end := context.WithTimeout(ctx, lag)
 		defer end()
-		if _, err := d.Stat(ending, "/docker/new/data"); !errors.Is(detail(err), context.DeadlineExceeded) {
-			t.Errorf("got %v", err)
-		}
 		if err := d.PutContent(ending, "/docker/new/data", nil); !errors.Is(detail(err), context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
@@ -147,42 +188,53 @@ func TestNobodySeesWhatMayGo(t *testing.T) {
 	})
 }
 
-// TestFailedSyncFailsAll checks that who waited for a sync that failed, and who
-// had written before it did, is answered with an error, and that nothing of it
-// is left in view.
+// TestFailedSyncFailsAll checks that all who waited for a sync that failed are
+// answered with an error, and that nothing of it is left in view.
 func TestFailedSyncFailsAll(t *testing.T) {
 	eachHeld(t, func(t *testing.T, h *held, d *Driver) {
 		ctx := context.Background()
 		waiting, release := h.hold()
-		answers := make(chan error, 3)
-		go func() { answers <- d.PutContent(ctx, "/docker/a/link", []byte("a")) }()
+		first, answers := make(chan error, 1), make(chan error, 3)
+		go func() { first <- d.PutContent(ctx, "/docker/first/link", []byte("first")) }()
 		<-waiting
-		for _, p := range []string{"/docker/b/link", "/docker/c/link"} {
-			go func() { answers <- d.PutContent(ctx, p, []byte("x")) }()
+		all := []string{"/docker/a", "/docker/b", "/docker/c"}
+		for _, p := range all {
+			go func() { answers <- d.PutContent(ctx, p+"/link", []byte("x")) }()
 		}
-		deadline := time.Now().Add(time.Minute)
-		for queued := 0; queued < 2; time.Sleep(time.Millisecond) {
-			d.settler.mu.Lock()
-			queued = len(d.settler.queue)
-			d.settler.mu.Unlock()
-			if time.Now().After(deadline) {
-				t.Fatal("they do not wait for the next sync")
-			}
-		}
-		h.failing()
+		queued(t, d, len(all))
+		h.failing(1)
 		release()
-		for range 3 {
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+		for range all {
 			if err := <-answers; !errors.Is(detail(err), syscall.EIO) {
 				t.Errorf("got %v, want that the disk failed", err)
 			}
 		}
-		for _, p := range []string{"/docker/a", "/docker/b", "/docker/c"} {
+		for _, p := range all {
 			if _, err := d.Stat(ctx, p); !isMissing(err) {
 				t.Errorf("%s is left: %v", p, err)
 			}
+			survives(t, h.memory, p+"/link", "")
 		}
 		put(t, d, "/docker/a/link", "a")
+		survives(t, h.memory, "/docker/first/link", "first")
+		survives(t, h.memory, "/docker/a/link", "a")
+		survives(t, h.memory, "/docker/b/link", "")
 	})
+}
+
+// restart opens and closes a driver on what a crash left.
+func restart(t *testing.T, left *memory) {
+	t.Helper()
+	d, err := open(left, Options{segment: 256 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // survives wants a crash to leave content at a path, "" for nothing.
@@ -190,8 +242,10 @@ func survives(t *testing.T, m *memory, p, want string) {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	left := m.crashed(nil)
+	restart(t, left)
 	got := ""
-	if n, err := m.crashed(nil).find(p[1:]); err == nil {
+	if n, err := left.find(p[1:]); err == nil {
 		got = string(n.data)
 	}
 	if got != want {
@@ -215,7 +269,7 @@ func TestWrittenAgain(t *testing.T) {
 			answer := make(chan error, 1)
 			go func() { answer <- do() }()
 			<-waiting
-			h.failing()
+			h.failing(0)
 			release()
 			if err := <-answer; !errors.Is(detail(err), syscall.EIO) {
 				t.Fatalf("%s: got %v, want that the disk failed", what, err)
@@ -264,7 +318,7 @@ func TestMoveBack(t *testing.T) {
 		answer := make(chan error, 1)
 		go func() { answer <- d.Move(context.Background(), "/docker/from", "/docker/new/to") }()
 		<-waiting
-		h.failing()
+		h.failing(0)
 		release()
 		if err := <-answer; err == nil {
 			t.Fatal("the sync did not fail")
@@ -284,7 +338,7 @@ func TestFailedMoveRemoves(t *testing.T) {
 		answer := make(chan error, 1)
 		go func() { answer <- d.Move(context.Background(), upload, "/docker/new/to") }()
 		<-waiting
-		h.failing()
+		h.failing(0)
 		release()
 		if err := <-answer; err == nil {
 			t.Fatal("the sync did not fail")
@@ -300,7 +354,9 @@ func TestFailedMoveRemoves(t *testing.T) {
 // TestUploadLostInPart checks that bytes of an upload that could not be written
 // are never vouched for by a later sync.
 func TestUploadLostInPart(t *testing.T) {
-	eachHeld(t, func(t *testing.T, h *held, d *Driver) {
+	kinds(t, func(t *testing.T, newMemory func() *memory) {
+		h := &held{memory: newMemory()}
+		d := openHeld(t, h, 1)
 		ctx := context.Background()
 		const folder = "/docker/a/_uploads/1"
 		w, err := d.Writer(ctx, folder+"/data", false)
@@ -310,7 +366,7 @@ func TestUploadLostInPart(t *testing.T) {
 		if _, err := w.Write([]byte("first")); err != nil {
 			t.Fatal(err)
 		}
-		h.failing()
+		h.failing(0)
 		if err := d.PutContent(ctx, folder+"/hashstates/sha256/5", []byte("state")); !errors.Is(detail(err), syscall.EIO) {
 			t.Fatalf("the state of bytes that are lost is written: %v", err)
 		}
@@ -330,11 +386,7 @@ func TestUploadLostInPart(t *testing.T) {
 // that what is unchanged needs none.
 func TestSyncsShared(t *testing.T) {
 	h := &held{memory: newMemory()}
-	d, err := open(h, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	put(t, d, "/docker/there", "there")
+	d := openHeld(t, h, 0)
 	const many = 50
 	waiting, release := h.hold()
 	var all sync.WaitGroup
@@ -351,15 +403,7 @@ func TestSyncsShared(t *testing.T) {
 	for i := range many - 1 {
 		write(i + 1)
 	}
-	deadline := time.Now().Add(time.Minute)
-	for queued := 0; queued < many-1; time.Sleep(time.Millisecond) {
-		d.settler.mu.Lock()
-		queued = len(d.settler.queue)
-		d.settler.mu.Unlock()
-		if time.Now().After(deadline) {
-			t.Fatalf("%d wait for the next sync", queued)
-		}
-	}
+	queued(t, d, many-1)
 	h.memory.mu.Lock()
 	before := h.syncs
 	h.memory.mu.Unlock()

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
-	"path"
-	"strings"
 	"sync"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
@@ -21,16 +18,10 @@ func (d *Driver) Writer(_ context.Context, p string, again bool) (storagedriver.
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{driver: d, name: name, epoch: d.settler.begin()}
+	w := &writer{driver: d, name: name, failures: d.failures.Load()}
 	flag := os.O_WRONLY | os.O_CREATE
 	if !again {
 		flag |= os.O_TRUNC
-	}
-	if !transient(name) {
-		if err := d.heal(path.Dir(name)); err != nil {
-			return nil, wrapWrite(err)
-		}
-		d.settler.distrust(name) // until it is committed
 	}
 	if w.file, _, err = d.create(name, flag); err != nil {
 		return nil, wrapWrite(err)
@@ -48,8 +39,9 @@ func (d *Driver) Writer(_ context.Context, p string, again bool) (storagedriver.
 type writer struct {
 	driver *Driver
 	name   string
-	epoch  uint64
 	size   int64
+	// failures is what the driver's were when it began.
+	failures uint64
 
 	mu     sync.Mutex
 	file   file
@@ -99,32 +91,25 @@ func (w *writer) Cancel(context.Context) error {
 	return wrapWrite(w.driver.files.remove(w.name))
 }
 
-// Commit makes the content durable.
+// Commit makes the content durable; that of an upload that the journal will take
+// is left to Move.
 func (w *writer) Commit(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.done {
 		return errClosed
 	}
-	if err := w.sync(); err != nil {
-		return wrapWrite(err)
+	upload := transient(w.name)
+	if !upload || w.size > int64(w.driver.small) {
+		if err := w.sync(); err != nil {
+			return wrapWrite(err)
+		}
 	}
 	w.done = true
-	if transient(w.name) {
+	if upload {
 		return nil
 	}
-	d := w.driver
-	c, err := d.changes.begin(ctx, w.name)
-	if err != nil {
-		return wrapWrite(err)
-	}
-	defer d.changes.end(c)
-	d.changes.show(c)
-	if err := d.settler.settle(w.epoch, w.name); err != nil {
-		return wrapWrite(err)
-	}
-	d.settler.trust(w.name)
-	return nil
+	return wrapWrite(w.driver.change(ctx, wanted{kind: placed, path: w.name, from: w.name}))
 }
 
 // sync makes what was written durable, if it is not. If that fails, or anything
@@ -135,7 +120,7 @@ func (w *writer) sync() error {
 	if w.clean {
 		return nil
 	}
-	err := w.driver.settler.stale(w.epoch)
+	err := w.stale()
 	if err == nil {
 		err = w.file.Sync()
 	}
@@ -144,6 +129,17 @@ func (w *writer) sync() error {
 		_ = w.driver.files.remove(w.name)
 	}
 	return err
+}
+
+var errFailed = errors.New("a sync failed while it was written")
+
+// stale returns an error if the system may take for written what it could not
+// write.
+func (w *writer) stale() error {
+	if w.driver.failures.Load() != w.failures {
+		return errFailed
+	}
+	return nil
 }
 
 // uploads knows which of the files that are being written are durable already,
@@ -163,7 +159,7 @@ func (u *uploads) opened(w *writer, empty bool) {
 	if before := u.writers[w.name]; before != nil && !empty {
 		before.mu.Lock()
 		if w.clean = before.clean; !w.clean {
-			w.epoch = before.epoch
+			w.failures = before.failures
 		}
 		before.mu.Unlock()
 	}
@@ -176,6 +172,27 @@ func (u *uploads) forget(name string) {
 	defer u.mu.Unlock()
 	delete(u.writers, name)
 	delete(u.writers, name+"/data")
+}
+
+// failures are those of the driver before a file was written; none, if it was
+// there at the start.
+func (u *uploads) failures(name string) uint64 {
+	u.mu.Lock()
+	w := u.writers[name]
+	u.mu.Unlock()
+	if w == nil {
+		return 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failures
+}
+
+// written reports whether this process has written a file.
+func (u *uploads) written(name string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.writers[name] != nil
 }
 
 // settle makes the content of a file durable, if it is not known to be. A file
@@ -196,7 +213,7 @@ func (u *uploads) settle(d *Driver, name string) error {
 		return err
 	}
 	if w != nil {
-		err = d.settler.stale(w.epoch)
+		err = w.stale()
 	}
 	if err == nil {
 		err = f.Sync()
@@ -210,27 +227,6 @@ func (u *uploads) settle(d *Driver, name string) error {
 	}
 	if w != nil {
 		w.clean = true
-	}
-	return nil
-}
-
-// putUpload writes a file of an upload's state. Nobody was told that it is kept.
-// But one that says what the bytes received so far come to ("hashstates", by
-// their number) is believed later, without another look at the bytes: it must
-// never outlive them.
-func (d *Driver) putUpload(name string, content []byte) error {
-	if upload, state, ok := strings.Cut(name, "/hashstates/"); ok && path.Base(state) != "0" {
-		if err := d.uploads.settle(d, upload+"/data"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	temporary, _, err := d.write(name, content, false)
-	if err != nil {
-		return err
-	}
-	if err := d.files.rename(temporary, name, true); err != nil {
-		_ = d.files.remove(temporary)
-		return err
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ var uploadTests = []test{{"unfinished", testUploads}}
 // repositories that have nothing else as well.
 func testUploads(t *testing.T, s *stored) {
 	ctx := t.Context()
-	want := map[storage.Upload]bool{}
+	want := map[storage.OpenUpload]bool{}
 	for repository, uploads := range map[string]map[string]int{
 		"alice/app": {"one": 10, "none": 0}, "alice/app/below": {"two": 20}, "bob/empty": {},
 	} {
@@ -31,16 +31,16 @@ func testUploads(t *testing.T, s *stored) {
 					t.Fatal(err)
 				}
 			}
-			want[storage.Upload{Repository: repository, ID: id, Bytes: int64(size)}] = true
+			want[storage.OpenUpload{Upload: storage.Upload{Repository: repository, ID: id}, Bytes: int64(size)}] = true
 		}
 	}
-	alone := storage.Upload{Repository: "carol/new", ID: "three", Bytes: 30}
+	alone := storage.OpenUpload{Upload: storage.Upload{Repository: "carol/new", ID: "three"}, Bytes: 30}
 	want[alone] = true
 	if err := s.driver.PutContent(ctx, repositories+"carol/new/_uploads/three/data", make([]byte, 30)); err != nil {
 		t.Fatal(err)
 	}
-	got := map[storage.Upload]bool{}
-	err := s.Uploads(ctx, func(u storage.Upload) error {
+	got := map[storage.OpenUpload]bool{}
+	err := s.Uploads(ctx, func(u storage.OpenUpload) error {
 		got[u] = true
 		return nil
 	})
@@ -48,14 +48,14 @@ func testUploads(t *testing.T, s *stored) {
 		t.Errorf("uploads: %v, %v; want %v", got, err, want)
 	}
 	boom := errors.New("boom")
-	if err := s.Uploads(ctx, func(storage.Upload) error { return boom }); !errors.Is(err, boom) {
+	if err := s.Uploads(ctx, func(storage.OpenUpload) error { return boom }); !errors.Is(err, boom) {
 		t.Errorf("an error in the middle is %v", err)
 	}
 	if err := s.RemoveUpload(ctx, alone.Repository, alone.ID); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"three", "four"} {
-		if _, err := s.Upload(ctx, "carol/new", id); !errors.Is(err, storage.ErrNotFound) {
+		if _, err := s.Upload(ctx, storage.Upload{Repository: "carol/new", ID: id}); !errors.Is(err, storage.ErrNotFound) {
 			t.Errorf("an upload that is not there: %v", err)
 		}
 	}

@@ -174,6 +174,8 @@ func TestQuotasBoundStorage(t *testing.T) {
 	})
 	t.Run("one blob under other digests", func(t *testing.T) {
 		who := account(t, "512KiB")
+		// So that in the end a blob fits, and its other digest does not.
+		blobInto(t, who.On(b), who.Name+"/app", []byte("one by its own"))
 		untilFull(t, b, who, mib/2, 128, func(c *harness.Client, i int) *harness.Answer {
 			content := random(20)
 			return must(t, c, http.MethodPost, "/v2/"+who.Name+"/app/blobs/uploads/?digest="+"sha512:"+fmt.Sprintf("%x", sha512.Sum512(content)), content, "Content-Type", "application/octet-stream")
@@ -269,11 +271,11 @@ func TestUncollectedIsBounded(t *testing.T) {
 			}
 			return "manifests/" + harness.Digest(image.Manifest), must(t, c, http.MethodPut, "/v2/"+repository+"/manifests/v1", image.Manifest, "Content-Type", harness.OCIManifest)
 		}},
-		"blobs": {nil, func(c *harness.Client, repository string) (string, *harness.Answer) {
+		"blobs": {[]string{"--quota", "20MiB"}, func(c *harness.Client, repository string) (string, *harness.Answer) {
 			content := random(mib)
 			return "blobs/" + harness.Digest(content), blobInto(t, c, repository, content)
 		}},
-		"manifests": {nil, func(c *harness.Client, repository string) (string, *harness.Answer) {
+		"manifests": {[]string{"--quota", "20MiB"}, func(c *harness.Client, repository string) (string, *harness.Answer) {
 			if a := blobInto(t, c, repository, []byte("{}")); a.Status != http.StatusCreated {
 				return "", a
 			}
@@ -318,8 +320,16 @@ func TestUncollectedIsBounded(t *testing.T) {
 			wantStatus(t, c, http.StatusAccepted, http.MethodDelete, "/v2/"+repository+"/manifests/"+harness.Digest(kept.Index), nil)
 		})
 	}
+	// Who has no quota may store any amount, also of what nothing refers to.
+	for range 10 {
+		content := random(mib)
+		if a := blobInto(t, bob.On(b), "bob/app", content); a.Status != http.StatusCreated {
+			t.Fatalf("without a quota: %d %s", a.Status, a.Body)
+		}
+		wantStatus(t, bob.On(b), http.StatusAccepted, http.MethodDelete, "/v2/bob/app/blobs/"+harness.Digest(content), nil)
+	}
 	bob.On(b).PutImage(t, "bob/app", "v1", harness.NewImage("kept", "bob"))
 	wantMetric(t, b, `berth_refused_pushes_total{reason="uncollected"}`, 9)
-	wantMetric(t, b, `berth_stored_bytes{kind="uncollected"}`, 3*bound)
+	wantMetric(t, b, `berth_stored_bytes{kind="uncollected"}`, 3*bound+10*mib)
 	wantMetric(t, b, `berth_stored_bytes{kind="counted"}`, float64(counted(once("bob/app", harness.NewImage("kept", "bob")))))
 }

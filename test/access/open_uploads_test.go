@@ -3,6 +3,7 @@ package access
 import (
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -63,8 +64,13 @@ func TestOpenUploadsAreBounded(t *testing.T) {
 	if left := uploadsLeft(t, b); len(left) != 6 {
 		t.Errorf("uploads: %v", left)
 	}
+	// Who is refused leaves nothing behind.
+	wantNotNow(t, "one too many elsewhere", must(t, alice.On(b), http.MethodPost, "/v2/alice/elsewhere/blobs/uploads/", nil), "3 uploads that are not finished")
+	if found, err := filepath.Glob(filepath.Join(b.Data, "storage", "docker", "registry", "v2", "repositories", "alice", "*")); err != nil || len(found) != 1 {
+		t.Errorf("repositories of alice: %v, %v", found, err)
+	}
 	wantMetric(t, b, "berth_open_uploads", 6)
-	wantMetric(t, b, `berth_refused_pushes_total{reason="open_uploads"}`, 4)
+	wantMetric(t, b, `berth_refused_pushes_total{reason="open_uploads"}`, 5)
 
 	chunk := must(t, bob.On(b), http.MethodPatch, locationOf(t, b, open[5]), random(100<<10), "Content-Type", "application/octet-stream")
 	used := func() int64 {

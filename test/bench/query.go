@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/berth-oci/berth/test/bench/figures"
@@ -169,6 +170,8 @@ func (b *bench) ask(ctx context.Context, q question, stores []*store, connection
 		// How long it takes follows from how much it is: nothing to compare.
 		w.row.Compare = nil
 	}
+	var answered atomic.Int64
+	w.bytes = func() int64 { return answered.Swap(0) }
 	var said times
 	w.said = said.median
 	w.do = func(s *side, _ int, c *load.Conn, n int) error {
@@ -182,6 +185,7 @@ func (b *bench) ask(ctx context.Context, q question, stores []*store, connection
 		if a.Status != http.StatusOK && q.found != 0 {
 			return fmt.Errorf("%s: answered with %d", q.name, a.Status)
 		}
+		answered.Store(a.Bytes)
 		said.add(a.Body)
 		return nil
 	}

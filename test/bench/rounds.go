@@ -56,6 +56,9 @@ type work struct {
 	// said, if it is set, is the median of the times, in milliseconds, that the
 	// answers say they took, since it was called last.
 	said func() float64
+	// bytes, if it is set, is how many bytes an answer had, since it was called
+	// last.
+	bytes func() int64
 	// own also measures the memory that is no file.
 	own bool
 }
@@ -111,6 +114,9 @@ func (w *work) measure(ctx context.Context, s *side, round int) (m figures.Measu
 	}
 	if w.said != nil {
 		m.Server = w.said()
+	}
+	if w.bytes != nil {
+		m.Bytes = w.bytes()
 	}
 	return m, nil
 }

@@ -27,6 +27,7 @@ type Options struct {
 // Run runs the whole suite.
 func Run(t *testing.T, o Options) {
 	t.Run("Model", func(t *testing.T) { testModel(t, o) })
+	t.Run("Composed", func(t *testing.T) { testComposed(t, o) })
 	t.Run("Aliases", func(t *testing.T) { testAliases(t, o) })
 	t.Run("Referrers", func(t *testing.T) { testReferrers(t, o) })
 	t.Run("Batches", func(t *testing.T) { testBatches(t, o) })

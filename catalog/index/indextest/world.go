@@ -154,7 +154,7 @@ func (w *World) Put(repository string, intent storage.Intent) error {
 		return err
 	}
 	defer tx.Close()
-	return tx.Put(ctx, intent, image.Manifest{}, "", func() error {
+	return tx.Put(ctx, intent, image.Manifest{}, "", func(context.Context) error {
 		w.Arrive(repository, intent.Put)
 		return nil
 	})

@@ -3,6 +3,7 @@
 package figures
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -19,6 +20,8 @@ type Measure struct {
 	// is no file, both in bytes.
 	Peak int64 `json:"peak_bytes,omitempty"`
 	Own  int64 `json:"own_bytes,omitempty"`
+	// Bytes are those that an operation moved, where not all do the same.
+	Bytes int64 `json:"bytes,omitempty"`
 	// Server is the median of the time that the answers say they took.
 	Server float64 `json:"server_p50_ms,omitempty"`
 }
@@ -31,6 +34,9 @@ func (m Measure) Rate() float64 {
 	return float64(m.Operations) / m.Seconds
 }
 
+// moved is how many bytes moved in a second.
+func (r Row) moved(m Measure) float64 { return m.Rate() * float64(cmp.Or(m.Bytes, r.Bytes)) }
+
 // Side is a server with what was measured, round by round.
 type Side struct {
 	Name   string    `json:"name"`
@@ -42,7 +48,7 @@ type Row struct {
 	Name        string `json:"name"`
 	Connections int    `json:"connections"`
 	TLS         bool   `json:"tls"`
-	// Bytes are those that an operation moves.
+	// Bytes are those that an operation moves, whichever side does it.
 	Bytes int64  `json:"bytes,omitempty"`
 	Sides []Side `json:"sides"`
 	// Compare names the sides of which ratios are wanted: the first to the

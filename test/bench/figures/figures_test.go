@@ -93,6 +93,13 @@ func TestText(t *testing.T) {
 	if strings.Contains(out.String(), "own") {
 		t.Errorf("a column of what was not measured:\n%s", &out)
 	}
+	// What a measurement says of bytes is stronger than what the row says.
+	own := row()
+	own.Sides[0].Rounds[0].Bytes, own.Sides[0].Rounds[1].Bytes, own.Sides[0].Rounds[2].Bytes = 2e6, 2e6, 2e6
+	out.Reset()
+	if err := own.Text(&out); err != nil || !strings.Contains(out.String(), " 300 ") {
+		t.Errorf("no 300 MB/s (%v) in\n%s", err, &out)
+	}
 	if title := row().Title(); title != "push <new>, 4 connections, TLS" {
 		t.Errorf("title is %q", title)
 	}

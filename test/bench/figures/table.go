@@ -31,7 +31,7 @@ var columns = []struct {
 	cell func(Row, Side) string
 }{
 	{"rate", func(_ Row, s Side) string { return perSecond(s.median(rate)) }},
-	{"MB/s", func(r Row, s Side) string { return digits(s.median(rate) * float64(r.Bytes) / 1e6) }},
+	{"MB/s", func(r Row, s Side) string { return digits(s.median(r.moved) / 1e6) }},
 	{"p50", func(_ Row, s Side) string { return milliseconds(s.median(p50)) }},
 	{"p99", func(_ Row, s Side) string { return milliseconds(s.median(p99)) }},
 	{"said", func(_ Row, s Side) string { return milliseconds(s.median(server)) }},

@@ -2,9 +2,12 @@ package stored
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/berth-oci/berth/catalog/bolt"
 	"github.com/berth-oci/berth/catalog/image"
@@ -25,18 +28,36 @@ func Index(ctx context.Context, data string, images int, progress func(done int)
 		return err
 	}
 	x, err := bolt.Build(filepath.Join(data, "catalog.db"), store.Identity(), func(x *bolt.Index) error {
-		for n := 0; n < images; n += PerRepository {
-			if err := publish(ctx, x, images, n); err != nil {
-				return err
-			}
-			progress(min(n+PerRepository, images))
-		}
-		return ctx.Err()
+		return publishAll(ctx, x, images, progress)
 	})
 	if err != nil {
 		return err
 	}
 	return x.Close()
+}
+
+// writers is how many repositories are published at once: an index takes what
+// waits into one transaction.
+const writers = 16
+
+func publishAll(ctx context.Context, x index.Index, images int, progress func(done int)) error {
+	var mu sync.Mutex
+	done := 0
+	g, inner := errgroup.WithContext(ctx)
+	g.SetLimit(writers)
+	for n := 0; n < images && inner.Err() == nil; n += PerRepository {
+		g.Go(func() error {
+			if err := publish(inner, x, images, n); err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			done = min(done+PerRepository, images)
+			progress(done)
+			return nil
+		})
+	}
+	return errors.Join(g.Wait(), ctx.Err())
 }
 
 // publish puts the repository that begins with an image into the index.

@@ -12,7 +12,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog/bolt"
-	"github.com/berth-oci/berth/storage"
 )
 
 // TestRecoveryHoldsUpNobodyElse starts after a kill while the blobs of a
@@ -25,9 +24,14 @@ func TestRecoveryHoldsUpNobodyElse(t *testing.T) {
 	kept := killed.push(fullKept, "kept", "v1", "v2")
 	killed.push("other/app", "other", "v1")
 	// What the index was not told of, and must come to know.
-	late := storage.Intent{Repository: fullKept, Put: digest.Digest(kept), Tags: []string{"late"}}
-	if err := killed.store.Complete(t.Context(), late); err != nil {
-		t.Fatal(err)
+	late := digest.FromString("late")
+	for path, content := range map[string]string{
+		"blobs/sha256/" + late.Encoded()[:2] + "/" + late.Encoded() + "/data":      "late",
+		"repositories/" + fullKept + "/_layers/sha256/" + late.Encoded() + "/link": late.String(),
+	} {
+		if err := killed.store.Driver().PutContent(t.Context(), "/docker/registry/v2/"+path, []byte(content)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	index, err := os.ReadFile(filepath.Join(dir, "catalog.db"))
 	if err == nil {
@@ -51,7 +55,7 @@ func TestRecoveryHoldsUpNobodyElse(t *testing.T) {
 	reading, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	b := newFullBerth(t, dir, "again.db", func(path string) {
-		if !strings.Contains(path, "/"+fullKept+"/_manifests") {
+		if !strings.HasSuffix(path, "/"+fullKept+"/_layers/sha256") {
 			return
 		}
 		once.Do(func() { close(reading) })
@@ -86,8 +90,11 @@ func TestRecoveryHoldsUpNobodyElse(t *testing.T) {
 		t.Errorf("the change that waited: got %d, want 201", status)
 	}
 	w := b.must(http.StatusOK, "GET", "/v2/"+fullKept+"/tags/list", "")
-	if want := `["late","v1","v2","v3"]`; !strings.Contains(w.Body.String(), want) {
+	if want := `["v1","v2","v3"]`; !strings.Contains(w.Body.String(), want) {
 		t.Errorf("then the tags are %s, want %s", w.Body, want)
+	}
+	if _, found, err := b.index.Linked(t.Context(), fullKept, late); err != nil || !found {
+		t.Errorf("the blob that came late is known: %v, %v", found, err)
 	}
 	for deadline := time.Now().Add(time.Minute); !b.rebuilt(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {

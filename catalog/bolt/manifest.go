@@ -1,0 +1,361 @@
+package bolt
+
+import (
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/catalog/image"
+)
+
+// A manifest is kept as one value: first its place in the lists, which writing
+// looks at most, then what it refers to, then, for one manifest, the image that it
+// is. Digests that stand in it already are named by their place.
+//
+// What an index lists lies apart from it where it is long, so that its place can
+// change without all of that being written again.
+
+// maxInline is how many children an index has at most that lists them in its own
+// value.
+const maxInline = 32
+
+// Flags of a manifest.
+const (
+	flagImage uint64 = 1 << iota
+	flagKernel
+	flagInitrd
+	flagROM
+	// flagComposed: the image is put together from the members.
+	flagComposed
+	// flagApart: what it lists lies apart.
+	flagApart
+	// flagFlat is image.Standing's.
+	flagFlat
+	// flagStated: the image's time is the one that the content states.
+	flagStated
+	flagSubject
+)
+
+// record is a manifest as it is kept.
+type record struct {
+	image.Description
+	// standing is its place in the lists. It is that of Image, or follows from
+	// the members.
+	standing image.Standing
+	composed bool
+	// apart is set if what it lists lies apart, whether it has been read or not.
+	apart bool
+	// stored is how many bytes it takes in the index.
+	stored int
+	// places are those of the blobs by digest, made when there is something to
+	// look up.
+	places map[digest.Digest]int
+}
+
+// newRecord is a description to be kept. One that is composed has its standing
+// still to be found.
+func newRecord(d image.Description) *record {
+	m := &record{Description: d, composed: d.Image == nil && len(d.Members) > 0}
+	if d.Image != nil {
+		m.standing = image.Standing{
+			Found: true, Created: d.Image.Created,
+			Kernel: d.Image.Kernel, Initrd: d.Image.Initrd, ROM: d.Image.ROM,
+		}
+	}
+	return m
+}
+
+func (m *record) isApart() bool {
+	return m.apart || len(m.Children) > maxInline || len(m.Members) > maxInline
+}
+
+func (m *record) isStated() bool {
+	return m.Image != nil && !m.Created.IsZero() && m.Created.Equal(m.Image.Created)
+}
+
+func (m *record) flags() (flags uint64) {
+	for _, f := range []struct {
+		set  bool
+		flag uint64
+	}{
+		{m.standing.Found, flagImage},
+		{m.standing.Kernel, flagKernel}, {m.standing.Initrd, flagInitrd}, {m.standing.ROM, flagROM},
+		{m.composed, flagComposed}, {m.isApart(), flagApart}, {m.standing.Flat, flagFlat},
+		{m.isStated(), flagStated}, {m.Subject != "", flagSubject},
+	} {
+		if f.set {
+			flags |= f.flag
+		}
+	}
+	return flags
+}
+
+func (m *record) encode() []byte {
+	e := newEncoder()
+	e.uint(m.flags())
+	if m.standing.Found {
+		e.time(m.standing.Created)
+	}
+	if m.standing.Found && m.composed {
+		e.uint(uint64(m.standing.Rank))    //nolint:gosec // small
+		e.uint(uint64(m.standing.Ordinal)) //nolint:gosec // small
+	}
+	e.string(m.MediaType)
+	e.uint(uint64(max(m.Size, 0)))
+	if !m.isStated() {
+		e.time(m.Created)
+	}
+	e.time(m.Modified)
+	e.uint(uint64(max(m.LayerBytes, 0)))
+	if m.Subject != "" {
+		e.digest(m.Subject)
+	}
+	e.uint(uint64(len(m.Blobs)))
+	for _, blob := range m.Blobs {
+		e.digest(blob.Digest)
+		e.uint(uint64(max(blob.Size, 0)))
+	}
+	if !m.isApart() {
+		m.encodeLists(e)
+	}
+	if m.standing.Found && !m.composed {
+		m.encodeImage(e)
+	}
+	return e.b
+}
+
+// encodeLists writes what an index lists.
+func (m *record) encodeLists(e *encoder) {
+	e.uint(uint64(len(m.Children)))
+	place := make(map[digest.Digest]int, len(m.Children))
+	for i, child := range m.Children {
+		e.digest(child)
+		place[child] = i + 1
+	}
+	e.uint(uint64(len(m.Members)))
+	for _, member := range m.Members {
+		at := place[member.Digest]
+		e.uint(uint64(at)) //nolint:gosec // not negative
+		if at == 0 {
+			e.digest(member.Digest)
+		}
+		index := uint64(0)
+		if member.Index {
+			index = 1
+		}
+		e.uint(index)
+		e.string(member.OS)
+		e.string(member.Architecture)
+	}
+}
+
+// decodeStanding reads the place of a manifest in the lists, which its value
+// begins with.
+func decodeStanding(d *decoder) (flags uint64, s image.Standing) {
+	flags = d.uint()
+	s.Found, s.Flat = flags&flagImage != 0, flags&flagFlat != 0
+	s.Kernel, s.Initrd, s.ROM = flags&flagKernel != 0, flags&flagInitrd != 0, flags&flagROM != 0
+	if s.Found {
+		s.Created = d.time()
+	}
+	if s.Found && flags&flagComposed != 0 {
+		s.Rank, s.Ordinal = int(d.size()), int(d.size())
+	}
+	return flags, s
+}
+
+// decodeRecord reads a manifest; apart returns the value that lies apart from it,
+// if there is one. Without it what it lists is left out.
+func decodeRecord(dgst digest.Digest, value []byte, apart func() []byte) (*record, error) {
+	d := newDecoder(value)
+	m := &record{stored: len(value)}
+	var flags uint64
+	flags, m.standing = decodeStanding(d)
+	m.Digest, m.composed, m.apart = dgst, flags&flagComposed != 0, flags&flagApart != 0
+	m.MediaType, m.Size = d.string(), d.size()
+	if flags&flagStated != 0 {
+		m.Created = m.standing.Created
+	} else {
+		m.Created = d.time()
+	}
+	m.Modified, m.LayerBytes = d.time(), d.size()
+	if flags&flagSubject != 0 {
+		m.Subject = d.digest()
+	}
+	const least = 2
+	if n := d.count(least); n > 0 {
+		m.Blobs = make([]image.Blob, n)
+		for i := range m.Blobs {
+			m.Blobs[i] = image.Blob{Digest: d.digest(), Size: d.size()}
+		}
+	}
+	if flags&flagApart == 0 {
+		m.decodeLists(d)
+	}
+	if m.standing.Found && !m.composed {
+		m.Image = m.decodeImage(d)
+	}
+	if d.err == nil && m.apart && apart != nil {
+		d = newDecoder(apart())
+		m.decodeLists(d)
+	}
+	return m, d.err
+}
+
+func (m *record) decodeLists(d *decoder) {
+	const least = 2
+	if n := d.count(least); n > 0 {
+		m.Children = make([]digest.Digest, n)
+		for i := range m.Children {
+			m.Children[i] = d.digest()
+		}
+	}
+	n := d.count(least)
+	if n == 0 {
+		return
+	}
+	m.Members = make([]image.Member, n)
+	for i := range m.Members {
+		at := d.uint()
+		switch {
+		case at == 0:
+			m.Members[i].Digest = d.digest()
+		case at <= uint64(len(m.Children)):
+			m.Members[i].Digest = m.Children[at-1]
+		default:
+			d.fail()
+		}
+		m.Members[i].Index = d.uint() == 1
+		m.Members[i].OS, m.Members[i].Architecture = d.string(), d.string()
+	}
+}
+
+// encodeImage writes the image of one manifest. Its parts are nearly always
+// layers, with the size that they have there.
+func (m *record) encodeImage(e *encoder) {
+	i := m.Image
+	e.uint(uint64(max(i.Size, 0)))
+	e.strings(i.Args)
+	e.strings(i.KernelArgs)
+	e.dictionary(i.Env)
+	e.dictionary(i.Labels)
+	e.uint(uint64(len(i.Platforms)))
+	for _, p := range i.Platforms {
+		if p.Digest == m.Digest {
+			e.uint(1)
+		} else {
+			e.uint(0)
+			e.digest(p.Digest)
+		}
+		e.string(p.OS)
+		e.string(p.Architecture)
+		e.uint(uint64(max(p.Size, 0)))
+		m.encodePart(e, p.Kernel)
+		m.encodePart(e, p.Initrd)
+		e.uint(uint64(len(p.ROMs)))
+		for _, rom := range p.ROMs {
+			m.encodePart(e, &rom)
+		}
+		same := equal(p.Args, i.Args) && equal(p.KernelArgs, i.KernelArgs)
+		if same {
+			e.uint(1)
+			continue
+		}
+		e.uint(0)
+		e.strings(p.Args)
+		e.strings(p.KernelArgs)
+	}
+}
+
+func equal(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// How a part names its layer; from partBlob on, by the place among the blobs.
+const (
+	partNone uint64 = iota
+	partInline
+	partBlob
+)
+
+func (m *record) encodePart(e *encoder, p *image.Part) {
+	if p == nil {
+		e.uint(partNone)
+		return
+	}
+	if m.places == nil {
+		m.places = make(map[digest.Digest]int, len(m.Blobs))
+		for i, blob := range m.Blobs {
+			m.places[blob.Digest] = i
+		}
+	}
+	if i, ok := m.places[p.Digest]; ok && m.Blobs[i].Size == p.Size {
+		e.uint(partBlob + uint64(i)) //nolint:gosec // not negative
+		e.string(p.MediaType)
+		return
+	}
+	e.uint(partInline)
+	e.digest(p.Digest)
+	e.uint(uint64(max(p.Size, 0)))
+	e.string(p.MediaType)
+}
+
+func (m *record) decodePart(d *decoder) *image.Part {
+	var p image.Part
+	switch at := d.uint(); {
+	case at == partNone:
+		return nil
+	case at == partInline:
+		p.Digest, p.Size = d.digest(), d.size()
+	case at-partBlob < uint64(len(m.Blobs)):
+		blob := m.Blobs[at-partBlob]
+		p.Digest, p.Size = blob.Digest, blob.Size
+	default:
+		d.fail()
+	}
+	p.MediaType = d.string()
+	return &p
+}
+
+func (m *record) decodeImage(d *decoder) *image.Image {
+	i := &image.Image{
+		Created: m.standing.Created, Size: d.size(),
+		Kernel: m.standing.Kernel, Initrd: m.standing.Initrd, ROM: m.standing.ROM,
+		Args: d.strings(), KernelArgs: d.strings(), Env: d.dictionary(), Labels: d.dictionary(),
+	}
+	const least = 7
+	i.Platforms = make([]image.Platform, d.count(least))
+	for n := range i.Platforms {
+		p := &i.Platforms[n]
+		if p.Digest = m.Digest; d.uint() == 0 {
+			p.Digest = d.digest()
+		}
+		p.OS, p.Architecture, p.Size = d.string(), d.string(), d.size()
+		p.Kernel, p.Initrd = m.decodePart(d), m.decodePart(d)
+		p.ROMs = make([]image.Part, d.count(2))
+		for r := range p.ROMs {
+			if rom := m.decodePart(d); rom != nil {
+				p.ROMs[r] = *rom
+			}
+		}
+		if p.Args, p.KernelArgs = i.Args, i.KernelArgs; d.uint() == 0 {
+			p.Args, p.KernelArgs = d.strings(), d.strings()
+		}
+	}
+	return i
+}
+
+// same reports whether two standings are.
+func same(a, b image.Standing) bool {
+	if !a.Created.Equal(b.Created) {
+		return false
+	}
+	a.Created = b.Created // the same instant may have two forms
+	return a == b
+}

@@ -1,0 +1,55 @@
+package catalog
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/berth-oci/berth/catalog/index"
+)
+
+// Reread makes the index say of a repository what storage says, for what either
+// has by name.
+func (c *Catalog) Reread(ctx context.Context, repository string) error {
+	return c.read(ctx, repository)
+}
+
+// Remake takes all of a repository off the index, and reads it anew from storage.
+// For a moment the repository is not there.
+func (c *Catalog) Remake(ctx context.Context, repository string) error {
+	tx, err := c.Begin(ctx, repository)
+	if err != nil {
+		return err
+	}
+	defer tx.Close()
+	state, err := c.index.State(ctx, repository)
+	if err != nil {
+		return err
+	}
+	// What remains to be done is found by the next start, should this one end here.
+	if err := c.dirty.enter(ctx, repository); err != nil {
+		return err
+	}
+	defer c.dirty.leave(repository)
+	for _, u := range []index.Update{
+		{Untag: slices.Sorted(maps.Keys(state.Tags)), Unalias: slices.Sorted(maps.Keys(state.Aliases))},
+		{Delete: slices.Sorted(maps.Keys(state.Manifests))},
+		{Unlink: slices.Sorted(maps.Keys(state.Links))},
+	} {
+		if _, err := c.index.Publish(ctx, tx.lease, u); err != nil {
+			return failed("take off the index", repository, err)
+		}
+	}
+	return tx.reconcile(ctx)
+}
+
+// Alone runs fn while no other change of a repository happens, and what was left
+// unfinished there has been completed.
+func (c *Catalog) Alone(ctx context.Context, repository string, fn func() error) error {
+	tx, err := c.Begin(ctx, repository)
+	if err != nil {
+		return err
+	}
+	defer tx.Close()
+	return fn()
+}
