@@ -47,6 +47,9 @@ var mayImport = map[string][]string{
 	"storage/fsync":     {},
 	"storage/local":     {},
 	"storage/reference": {},
+	"storage/scrub":     {"storage", "storage/fsync"},
+	// What other programs build on.
+	"catalog/images/client": {},
 	// The suites.
 	"catalog/index/indextest": {"catalog", "catalog/image", "catalog/index", "storage", "storage/reference"},
 	"storage/storagetest":     {"storage"},
@@ -70,10 +73,11 @@ var onlyIn = map[string][]string{
 	"github.com/prometheus": {"cmd/berth", "cmd/berth/server"},
 	"github.com/spf13":      {"cmd/berth"},
 	"github.com/aws":        {},
+	"github.com/pb33f":      {"test/harness"}, // large, and for tests alone
 	"oras.land":             {"cmd/berth/remote"},
 	// distribution's drivers have its interface of a driver as storage does, and
 	// the redirects of one speak HTTP.
-	"net/http":                                        {"cmd/berth", "cmd/berth/remote", "cmd/berth/server", "registry", "registry/access", "catalog/images", "storage", "storage/local", "test/bench", "test/bench/load", "test/bench/peers", "test/harness", "test/writers"},
+	"net/http":                                        {"cmd/berth", "cmd/berth/remote", "cmd/berth/server", "registry", "registry/access", "catalog/images", "catalog/images/client", "storage", "storage/local", "test/bench", "test/bench/load", "test/bench/peers", "test/harness", "test/writers"},
 	"github.com/sirupsen":                             {"registry"}, // how distribution logs
 	distribution:                                      {"registry"},
 	distribution + "/configuration":                   {"registry", "config"},

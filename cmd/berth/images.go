@@ -48,7 +48,7 @@ content is not what its digest says.`,
 	cmd.PersistentFlags().StringVarP(&i.output, "output", "o", "text", "form of what is printed: text or json")
 	_ = cmd.MarkPersistentFlagFilename("token-file")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.AddCommand(i.newShow(), i.newRemove(), i.newTag(), i.newCopy())
+	cmd.AddCommand(i.newList(), i.newShow(), i.newRemove(), i.newTag(), i.newCopy())
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, c := range cmd.Commands() {
 		c.Args = usageOf(c.Args)

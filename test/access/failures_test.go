@@ -19,7 +19,7 @@ func TestTooManyFailures(t *testing.T) {
 	wrong := harness.AddAccount(t, b, "alice").Wrong()
 	// More failures at a time than are let through in the longest wait.
 	const atOnce = 60
-	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: atOnce, MaxIdleConnsPerHost: atOnce}}
+	client := &http.Client{Transport: harness.Looking(&http.Transport{MaxConnsPerHost: atOnce, MaxIdleConnsPerHost: atOnce})}
 	defer client.CloseIdleConnections()
 	nested := harness.Account{Name: "organization", Secret: wrong.Bearer}
 	for _, test := range []struct {

@@ -23,6 +23,7 @@ func TestReadme(t *testing.T) {
 	log := guide{file: "README.md", dir: clone, host: host}.follow(t, []shown{
 		{"go run ./cmd/berth serve", nil, nil},
 		{"docker://127.0.0.1:5000/alice/hello:latest\n", nil, nil},
+		{"images ls", []string{"NAME         TAGS    CREATED           SIZE      PLATFORMS    DIGEST\nalice/hello  latest  2026-11-21 19:27 ", "args       /server -p 8080"}, nil},
 		{"namespace=alice&tagged", []string{own, `"args":["/server","-p","8080"]`}, []string{"error"}},
 		{"oci:hello:latest", nil, nil},
 		{"account add alice", []string{"berth_", "docker login"}, nil},

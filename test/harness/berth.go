@@ -67,7 +67,10 @@ func Start(t testing.TB, options ...Option) *Berth {
 		b.Data = t.TempDir()
 	}
 	b.run(FreeAddress(t))
-	t.Cleanup(b.Stop)
+	t.Cleanup(func() {
+		b.Stop()
+		otherwise.report(t, b.Host)
+	})
 	return b
 }
 

@@ -31,7 +31,7 @@ type Client struct {
 func NewClient(base string) *Client {
 	return &Client{base, &http.Client{
 		Timeout:   time.Minute,
-		Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+		Transport: Looking(&http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}),
 		// A redirect is an answer, and here always a wrong one.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}

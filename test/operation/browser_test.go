@@ -26,7 +26,7 @@ func TestBrowsers(t *testing.T) {
 		for i := 0; i < len(header); i += 2 {
 			r.Header.Set(header[i], header[i+1])
 		}
-		a, err := http.DefaultClient.Do(r)
+		a, err := b.HTTP.Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}

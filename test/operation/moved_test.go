@@ -24,7 +24,7 @@ func TestDataFolderMoved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := http.DefaultClient.Do(r)
+		a, err := b.HTTP.Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -206,7 +206,7 @@ func TestUploadHeld(t *testing.T) {
 	slow := make(chan outcome, 1)
 	// It sends nothing before berth, which has the upload by then, asks for it.
 	waits := harness.NewClient(s.b.URL)
-	waits.HTTP.Transport.(*http.Transport).ExpectContinueTimeout = time.Minute
+	waits.HTTP.Transport = harness.Looking(&http.Transport{DisableCompression: true, ExpectContinueTimeout: time.Minute})
 	go func() {
 		a, err := waits.Do("PATCH", at.String(), reader, "Expect", "100-continue")
 		slow <- outcome{a, err}

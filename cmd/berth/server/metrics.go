@@ -137,8 +137,13 @@ func routeOf(path string) string {
 	case "/healthz", "/readyz", "/metrics", "/token":
 		return path[1:]
 	}
-	if isHarbor(path) {
+	switch {
+	case isHarbor(path):
 		return "harbor"
+	case strings.HasPrefix(path, "/v1/images/"):
+		return "images"
+	case strings.HasPrefix(path, "/v1/users/") && strings.HasSuffix(path, "/quotas"):
+		return "quotas"
 	}
 	if !strings.HasPrefix(path, "/v2/") {
 		return "other"

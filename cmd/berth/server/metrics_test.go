@@ -35,7 +35,7 @@ func series(t *testing.T, s *Server) map[string]string {
 func dayOfTraffic(s *Server) {
 	paths := []string{
 		"/v2/", "/v2/_catalog", "/v2/a/manifests/x", "/v2/a/tags/list", "/v2/a/referrers/x", "/v2/a/blobs/x", "/v2/a/blobs/uploads/", "/v2/a/b",
-		"/v1/images", "/v1/images/list", "/v1/image-store", "/images", "/v1/users/quotas", "/token", "/api/v2.0/x",
+		"/v1/images", "/v1/images/list", "/v1/image-store", "/images", "/v1/users/quotas", "/v1/metros", "/v1/images/x", "/token", "/api/v2.0/x",
 		"/healthz", "/readyz", "/metrics", "/", "/favicon.ico",
 	}
 	for _, path := range paths {

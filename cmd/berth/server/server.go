@@ -132,12 +132,8 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 // answer a path it wants cleaned with a redirect, before the registry could
 // refuse it.
 func (s *Server) routes() http.Handler {
-	var metrics http.Handler
-	if s.options.Metrics != nil && s.metrics == nil && s.options.MetricsListener == nil {
-		metrics = loopbackOnly(s.metricsHandler())
-	}
+	single := s.single()
 	registry, images, harbor := s.gated(s.options.Registry), s.gated(s.options.Images), s.gated(s.options.Harbor)
-	token := s.ofAccount(s.options.Token) // before it is known whose
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
 		switch {
@@ -145,20 +141,27 @@ func (s *Server) routes() http.Handler {
 			registry.ServeHTTP(w, r)
 		case isImages(path):
 			images.ServeHTTP(w, r)
-		case path == "/token":
-			token.ServeHTTP(w, r)
 		case isHarbor(path):
 			harbor.ServeHTTP(w, r)
-		case path == "/healthz":
-			writeText(w, r, http.StatusOK, "ok")
-		case path == "/readyz":
-			s.ready(w, r)
-		case path == "/metrics" && metrics != nil:
-			metrics.ServeHTTP(w, r)
+		case single[path] != nil:
+			single[path].ServeHTTP(w, r)
 		default:
 			writeText(w, r, http.StatusNotFound, "not found: the registry is at /v2/, the images API at /v1/images")
 		}
 	})
+}
+
+// single are the paths that stand for themselves.
+func (s *Server) single() map[string]http.Handler {
+	paths := map[string]http.Handler{
+		"/token":   s.ofAccount(s.options.Token), // before it is known whose
+		"/healthz": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { writeText(w, r, http.StatusOK, "ok") }),
+		"/readyz":  http.HandlerFunc(s.ready),
+	}
+	if s.options.Metrics != nil && s.options.MetricsListener == nil {
+		paths["/metrics"] = loopbackOnly(s.metricsHandler())
+	}
+	return paths
 }
 
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {

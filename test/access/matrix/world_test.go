@@ -104,17 +104,17 @@ func newWorld(t *testing.T, env ...string) *world {
 	}
 	w.audit = filepath.Join(t.TempDir(), "audit.jsonl")
 	redirects := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	w.good = &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 8}, CheckRedirect: redirects}
+	w.good = &http.Client{Transport: harness.Looking(&http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 8}), CheckRedirect: redirects}
 	// Those who fail to log in are slowed down by address, so each failure here
 	// comes from another one.
-	w.bad = &http.Client{CheckRedirect: redirects, Transport: &http.Transport{
+	w.bad = &http.Client{CheckRedirect: redirects, Transport: harness.Looking(&http.Transport{
 		DisableCompression: true, DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			n := w.serial.Add(1)
 			from := &net.TCPAddr{IP: net.IPv4(127, byte(1+n>>16), byte(n>>8), byte(n))}
 			return (&net.Dialer{LocalAddr: from}).DialContext(ctx, network, address)
 		},
-	}}
+	})}
 	w.Berth = harness.Start(t, harness.WithData(data), harness.WithEnv(append([]string{
 		"BERTH_LOG_LEVEL=debug", "BERTH_LOG_ACCESS=true", "BERTH_AUDIT_FILE=" + w.audit,
 	}, env...)...))
