@@ -66,6 +66,8 @@ func (c *Catalog) settleDamage(ctx context.Context) error {
 }
 
 func (c *Catalog) settleDigest(ctx context.Context, d digest.Digest) error {
+	// Bytes that come while the holders are read may have come too late for some.
+	missing := c.store.Quarantined(d)
 	holders, err := c.holdersOf(ctx, d)
 	if err != nil {
 		return err
@@ -75,7 +77,7 @@ func (c *Catalog) settleDigest(ctx context.Context, d digest.Digest) error {
 			return err
 		}
 	}
-	if c.store.Quarantined(d) {
+	if missing || c.store.Quarantined(d) {
 		return nil
 	}
 	return c.store.NoteHealed(ctx, d)

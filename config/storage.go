@@ -98,6 +98,10 @@ func (c *Config) resolve() {
 		disable := s.Driver != "s3"
 		s.Redirect.Disable = &disable
 	}
+	if c.Scrub.Enabled == nil {
+		enabled := s.Driver == "filesystem"
+		c.Scrub.Enabled = &enabled
+	}
 	if c.Catalog.Path == "" {
 		c.Catalog.Path = filepath.Join(c.Data, "catalog.db")
 	}

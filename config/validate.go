@@ -27,6 +27,7 @@ func (c *Config) Validate() error {
 	c.checkAccounts(&p)
 	c.checkTLS(&p)
 	c.checkStorage(&p)
+	c.checkScrub(&p)
 	c.checkRest(&p)
 	return p.join()
 }

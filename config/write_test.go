@@ -90,6 +90,11 @@ metrics:
   listen: ""
 debug:
   listen: ""
+scrub:
+  enabled: true
+  rate: 8MiB
+  operations: 20
+  interval: 720h
 `
 	c := load(t, "data: /srv")
 	if got := printed(t, c); got != want {

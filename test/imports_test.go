@@ -47,6 +47,7 @@ var mayImport = map[string][]string{
 	"storage/fsync":     {},
 	"storage/local":     {},
 	"storage/reference": {},
+	"storage/scrub":     {"storage", "storage/fsync"},
 	// What other programs build on.
 	"catalog/images/client": {},
 	// The suites.

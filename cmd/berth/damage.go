@@ -2,10 +2,13 @@ package main
 
 import (
 	"log/slog"
+	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/berth-oci/berth/config"
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/scrub"
 )
 
 // watchDamage counts and logs what is moved into quarantine, and what is healed.
@@ -44,5 +47,30 @@ func countRoom(store *storage.Store, metrics *prometheus.Registry) {
 	}, func() float64 {
 		free, _, _ := store.FreeBytes()
 		return float64(free)
+	}))
+}
+
+// startScrub begins to read everything again, if it is to be.
+func (b *berth) startScrub(c *config.Config, metrics *prometheus.Registry, log *slog.Logger) {
+	if !*c.Scrub.Enabled {
+		return
+	}
+	s := scrub.Start(scrub.Options{
+		Store: b.store, State: filepath.Join(c.Data, "scrub.json"), Log: log,
+		Rate: int64(c.Scrub.Rate), Operations: int64(c.Scrub.Operations), Interval: c.Scrub.Interval,
+	})
+	b.closers = append(b.closers, s.Close)
+	counter := func(name, help string, n func(scrub.Status) int64) {
+		metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(n(s.Status())) }))
+	}
+	counter("berth_scrub_bytes_total", "Stored bytes that scrub has read.", func(s scrub.Status) int64 { return s.ReadBytes })
+	counter("berth_scrub_blobs_total", "Blobs and manifests that scrub has read.", func(s scrub.Status) int64 { return s.ReadBlobs })
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "berth_scrub_ended_timestamp_seconds", Help: "When scrub last had read everything, in Unix time; 0 for never.",
+	}, func() float64 {
+		if ended := s.Status().Ended; !ended.IsZero() {
+			return float64(ended.Unix())
+		}
+		return 0
 	}))
 }

@@ -81,6 +81,7 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 		return fmt.Errorf("cannot listen on %s: %w; --listen chooses another address", c.HTTP.Listen, err)
 	}
 	b.listenControl(c, log)
+	b.startScrub(c, metrics, log)
 	go reload.run(ctx, log)
 	greet(ctx, stdout, c, b, l.Addr().String())
 	return s.Serve(ctx, l)

@@ -250,3 +250,34 @@ func TestHealedAtOnce(t *testing.T) {
 	}
 	harness.CompareRebuilt(t, b)
 }
+
+// TestScrub flips a byte of a blob that nobody reads. It is found by itself.
+func TestScrub(t *testing.T) {
+	t.Parallel()
+	b := harness.Start(t, harness.WithEnv("BERTH_SCRUB_ENABLED=false"))
+	image := harness.NewImage("k", "scrubbed")
+	if _, err := b.Push("alice/app", "v1", image); err != nil {
+		t.Fatal(err)
+	}
+	b.Stop()
+	digest := harness.Digest(image.Blobs[1])
+	wrong := flip(t, b, digest)
+	b.Env = []string{"BERTH_SCRUB_OPERATIONS=1000"}
+	b.Restart()
+	harness.Eventually(t, "scrub has found nothing", func() bool {
+		metrics := harness.Metrics(t, b)
+		return metrics[`berth_damage_found_total{by="scrub"}`] == "1" && metrics["berth_damage_missing"] == "1" && metrics["berth_scrub_blobs_total"] != "0"
+	})
+	b.Must(t, http.StatusNotFound, http.MethodHead, "/v2/alice/app/blobs/"+digest, nil)
+	if got := quarantined(t, b, digest); !contains(got, wrong) {
+		t.Errorf("in quarantine: %q", got)
+	}
+	if err := b.PushBlob("alice/app", image.Blobs[1]); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Get(t, "/v2/alice/app/blobs/"+digest, ""); !bytes.Equal(got, image.Blobs[1]) {
+		t.Errorf("served is %q", got)
+	}
+	harness.Eventually(t, "a pass does not end", func() bool { return harness.Metrics(t, b)["berth_scrub_ended_timestamp_seconds"] != "0" })
+	harness.CompareRebuilt(t, b)
+}
