@@ -43,3 +43,27 @@ func TestOneChangeAtATime(t *testing.T) {
 		}
 	}
 }
+
+// TestTogetherInOrder checks that what is done together is done in its order: what
+// is there already counts only if it is not taken away first.
+func TestTogetherInOrder(t *testing.T) {
+	m := newMemory()
+	d := openHeld(t, &held{memory: m}, 0)
+	put(t, d, "/docker/a/link", "same")
+	put(t, d, "/docker/b/link", "other")
+	err := d.Together(t.Context(), func(ctx context.Context) error {
+		return errors.Join(
+			d.Delete(ctx, "/docker/a"), d.PutContent(ctx, "/docker/a/link", []byte("same")),
+			d.PutContent(ctx, "/docker/b/link", []byte("new")), d.Delete(ctx, "/docker/b"),
+		)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantContent(t, d, "/docker/a/link", "same")
+	if _, err := d.Stat(t.Context(), "/docker/b/link"); !isMissing(err) {
+		t.Errorf("what was deleted last is there: %v", err)
+	}
+	survives(t, m, "/docker/a/link", "same")
+	survives(t, m, "/docker/b/link", "")
+}

@@ -58,6 +58,8 @@ func TestSyncsCounted(t *testing.T) {
 				d.PutContent(ctx, layerLink("a", dgst), []byte("x")), d.Delete(ctx, folder))
 		}
 	}
+	wrong := repositories + "a/_uploads/3"
+	receiveWhole(t, d, wrong, []byte("wrong"))
 	few, many := blob("1", []byte("small")), blob("2", bytes.Repeat([]byte("large"), 100))
 	for _, test := range []struct {
 		what string
@@ -70,6 +72,7 @@ func TestSyncsCounted(t *testing.T) {
 		{"large content, its name in the stage, and the journal", 3, func() error { return d.PutContent(ctx, "/docker/large", make([]byte, 100)) }},
 		{"a small blob and its link", 1, func() error { return d.Together(ctx, few) }},
 		{"a large blob, its name in the stage, and the journal with its link", 2, func() error { return d.Together(ctx, many) }},
+		{"a file that does not have the digest that it gets", 3, func() error { return d.Move(ctx, wrong+"/data", blobPath(digest.FromString("right"))) }},
 		{"what belongs together", 1, func() error {
 			return d.Together(ctx, func(ctx context.Context) error {
 				var errs []error
