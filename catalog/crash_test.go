@@ -50,7 +50,7 @@ func TestShownIsStored(t *testing.T) {
 // blobs of the repository are changing.
 func dirtyWorld(t *testing.T, path string) *world {
 	t.Helper()
-	x, err := bolt.Build(path, "a place", func(x *bolt.Index) error { return x.MarkDirty(t.Context(), repository) })
+	x, err := bolt.Build(path, "a place", func(x *bolt.Index) error { return x.MarkDirty(t.Context(), repository, false) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +84,27 @@ func TestDirtyAfterCrash(t *testing.T) {
 			t.Errorf("%s: came is linked: %v, gone: %v", next, linked(came), linked(gone))
 		}
 	}
+}
+
+// TestRereadAfterCrash: a repository that was being taken off the index, to be read
+// anew, when a process died, is read whole after the next start.
+func TestRereadAfterCrash(t *testing.T) {
+	x, err := bolt.Build(filepath.Join(t.TempDir(), "catalog.db"), "a place", func(x *bolt.Index) error {
+		return errors.Join(x.MarkDirty(t.Context(), repository, true), x.MarkDirty(t.Context(), repository, false))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{indextest.NewWorld(t, x), t}
+	d := w.unikernel("a")
+	w.Arrive(repository, d)
+	w.must(w.Recover(t.Context()))
+	eventually(t, "the repository is not read again", func() bool {
+		_, err := w.Entry(context.Background(), repository, d)
+		return err == nil
+	})
+	w.must(w.Catalog.Close())
+	w.must(x.Close())
 }
 
 // TestDirtyStays: the note of an earlier process stays until the repository has

@@ -45,7 +45,7 @@ func (d *dirty) enter(ctx context.Context, repository string) error {
 	d.mu.Unlock()
 
 	if first {
-		n.err = d.index.MarkDirty(context.WithoutCancel(ctx), repository)
+		n.err = d.index.MarkDirty(context.WithoutCancel(ctx), repository, false)
 		close(n.written)
 	}
 	<-n.written

@@ -16,7 +16,8 @@ import (
 // waiting for storage that is far away.
 const rebuildWorkers = 8
 
-// Rebuild reads all of storage into the index, which must be empty. It calls
+// Rebuild reads all of storage into the index, which must be empty, or what a
+// Rebuild left that was cut off: what is in it already is not described again. It calls
 // progress as it goes, one call at a time, with the number of repositories read
 // and of those found.
 func (c *Catalog) Rebuild(ctx context.Context, progress func(done, all int)) error {
@@ -27,6 +28,9 @@ func (c *Catalog) Rebuild(ctx context.Context, progress func(done, all int)) err
 		return ctx.Err()
 	})
 	if err != nil {
+		return err
+	}
+	if names, err = c.withKnown(ctx, names); err != nil {
 		return err
 	}
 	var mu sync.Mutex
@@ -44,6 +48,27 @@ func (c *Catalog) Rebuild(ctx context.Context, progress func(done, all int)) err
 		})
 	}
 	return g.Wait()
+}
+
+// withKnown adds the repositories that the index has and storage does not.
+func (c *Catalog) withKnown(ctx context.Context, names []string) ([]string, error) {
+	const batch = 1000
+	stored := make(map[string]bool, len(names))
+	for _, name := range names {
+		stored[name] = true
+	}
+	for after := ""; ; {
+		known, err := c.Repositories(ctx, nil, after, batch)
+		if err != nil || len(known) == 0 {
+			return names, err
+		}
+		for _, name := range known {
+			if !stored[name] {
+				names = append(names, name)
+			}
+		}
+		after = known[len(known)-1]
+	}
 }
 
 // read makes the index say of a repository what storage says.

@@ -7,6 +7,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/catalog/index/indextest"
 	"github.com/berth-oci/berth/storage"
 )
@@ -93,5 +95,28 @@ func (w *world) wantAsRebuilt(what string) {
 	w.must(rebuilt.Rebuild(w.t.Context(), func(int, int) {}))
 	if got, want := indextest.Listed(w.t, w), indextest.Listed(w.t, rebuilt); !slices.Equal(got, want) {
 		w.t.Errorf("%s: listed are\n%s\nand from storage\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestRebuildGoesOn builds over what an earlier Rebuild left: what storage has by
+// now is there, and nothing else.
+func TestRebuildGoesOn(t *testing.T) {
+	w := newWorld(t)
+	a, late := w.unikernel("a"), w.unikernel("late")
+	w.put(a, "v1")
+	w.Arrive(repository, late)
+	l, err := w.Index.Acquire(t.Context(), "gone/app")
+	w.must(err)
+	_, err = w.Index.Publish(t.Context(), l, index.Update{
+		Put: []image.Description{{Digest: a, Image: &image.Image{Kernel: true}}}, Tag: map[string]digest.Digest{"v1": a},
+	})
+	w.must(err)
+	w.must(w.Index.Release(t.Context(), l))
+	w.must(w.Rebuild(t.Context(), func(int, int) {}))
+	w.want("built", a.String()+":v1", late.String())
+	names, err := w.Repositories(t.Context(), nil, "", 9)
+	w.must(err)
+	if !slices.Equal(names, []string{repository}) {
+		t.Errorf("the repositories are %q", names)
 	}
 }

@@ -31,6 +31,9 @@ func (c *Catalog) Remake(ctx context.Context, repository string) error {
 		return err
 	}
 	defer c.dirty.leave(repository)
+	if err := c.index.MarkDirty(ctx, repository, true); err != nil {
+		return failed("note the change of", repository, err)
+	}
 	for _, u := range []index.Update{
 		{Untag: slices.Sorted(maps.Keys(state.Tags)), Unalias: slices.Sorted(maps.Keys(state.Aliases))},
 		{Delete: slices.Sorted(maps.Keys(state.Manifests))},

@@ -29,9 +29,10 @@ type unsettled struct {
 	// refused is the fence of the change whose intent may be durable although
 	// its owner was told that it is not.
 	refused uint64
-	// whole says that all blobs of the repository have to be looked up by name: an
-	// earlier process ended while some were changing.
-	whole bool
+	// blobsChanged says that all blobs of the repository have to be looked up by
+	// name, whole that all of it has to be read again: an earlier process ended
+	// while that was changing.
+	blobsChanged, whole bool
 	// blobs have to be looked up again.
 	blobs map[digest.Digest]struct{}
 }
@@ -91,14 +92,18 @@ func (t *Tx) settle(ctx context.Context) error {
 		u = &unsettled{}
 	}
 	err := t.settleLeft(ctx, u.refused)
-	if err == nil && u.whole {
-		if err = t.reconcileLinks(ctx); err == nil {
+	if err == nil && u.blobsChanged {
+		again := t.reconcileLinks
+		if u.whole {
+			again = t.reconcile
+		}
+		if err = again(ctx); err == nil {
 			c.dirty.adopt(repository)
-			c.log.Info("blobs of a repository looked up after an unclean stop", "repository", repository)
+			c.log.Info("repository looked at after an unclean stop", "repository", repository, "whole", u.whole)
 		}
 	}
 	for d := range u.blobs {
-		if err == nil && !u.whole {
+		if err == nil && !u.blobsChanged {
 			err = t.relink(ctx, d, "")
 		}
 	}
@@ -127,7 +132,7 @@ func (c *Catalog) restore(repository string, u *unsettled) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.at(repository)
-	now.whole = now.whole || u.whole
+	now.blobsChanged, now.whole = now.blobsChanged || u.blobsChanged, now.whole || u.whole
 	if now.refused == 0 {
 		now.refused = u.refused
 	}
@@ -146,7 +151,8 @@ func (c *Catalog) Recover(ctx context.Context) error {
 		}
 		if isDirty := intent.Put == "" && len(intent.Untag)+len(intent.Delete)+len(intent.Unlink) == 0; isDirty {
 			c.mu.Lock()
-			c.at(intent.Repository).whole = true
+			u := c.at(intent.Repository)
+			u.blobsChanged, u.whole = true, u.whole || intent.Reread
 			c.mu.Unlock()
 		}
 	}

@@ -109,7 +109,7 @@ func (h *HTTP) settings() []setting {
 		{path: "http.limits.uploads", field: &h.Limits.Uploads,
 			doc: "Most uploads at a time; 0 means half of http.limits.requests."},
 		{path: "http.limits.requests_per_account", field: &h.Limits.RequestsPerAccount,
-			doc: "Most requests at a time of one account; 0 means a quarter of http.limits.requests. Half as many more wait a moment, and what finds no place gets 429."},
+			doc: "Most requests at a time of one account; 0 means a quarter of http.limits.requests. All without an account have as many together. A few more wait a moment, and what finds no place gets 429."},
 		{path: "http.limits.uploads_per_account", field: &h.Limits.UploadsPerAccount,
 			doc: "Most uploads at a time of one account; 0 means a quarter of http.limits.uploads. What finds no place gets 429."},
 	}

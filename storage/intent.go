@@ -24,6 +24,8 @@ type Intent struct {
 	Delete []digest.Digest `json:"delete,omitempty"`
 	// Unlink are the blobs that the repository no longer serves.
 	Unlink []digest.Digest `json:"unlink,omitempty"`
+	// Reread says, alone, that all of the repository has to be read again.
+	Reread bool `json:"reread,omitempty"`
 }
 
 // Complete does whatever of the change is not done yet: a manifest that is

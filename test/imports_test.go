@@ -74,6 +74,7 @@ var onlyIn = map[string][]string{
 	"github.com/prometheus": {"cmd/berth", "cmd/berth/server"},
 	"github.com/spf13":      {"cmd/berth"},
 	"github.com/aws":        {},
+	"github.com/pb33f":      {"test/harness"}, // large, and for tests alone
 	"oras.land":             {"cmd/berth/remote"},
 	// distribution's drivers have its interface of a driver as storage does, and
 	// the redirects of one speak HTTP.

@@ -84,28 +84,23 @@ func Open(path, identity string) (*Index, error) {
 
 // Build makes the index at path anew: fill writes into it, unsynced, and only
 // when it has returned without an error does the new file, synced, take the
-// place of an old one.
+// place of an old one. What a Build wrote that was cut off is there when fill
+// begins, unless the machine has started since, which may have lost some of it.
 func Build(path, identity string, fill func(*Index) error) (*Index, error) {
-	temporary := path + ".new"
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, advise(path, err)
-	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, advise(path, err)
 	}
-	x, err := open(temporary, true)
+	temporary := path + ".new"
+	x, err := goOn(temporary, identity)
 	if err != nil {
 		return nil, err
 	}
-	err = x.prepare(identity)
-	if err == nil {
-		err = fill(x)
-	}
+	err = fill(x)
 	if err == nil {
 		err = x.db.Sync()
 	}
 	if err = errors.Join(err, x.Close()); err != nil {
-		return nil, errors.Join(err, os.Remove(temporary))
+		return nil, err
 	}
 	if err := os.Rename(temporary, path); err != nil {
 		return nil, err
@@ -178,6 +173,9 @@ func (i *Index) prepare(identity string) error {
 		}
 		meta := tx.Bucket(tableNamesInFile[tableMeta])
 		if err := meta.Put(keySchema, []byte(schema)); err != nil {
+			return err
+		}
+		if err := meta.Put(keyBoot, []byte(bootID())); err != nil {
 			return err
 		}
 		return meta.Put(keyStorage, []byte(identity))

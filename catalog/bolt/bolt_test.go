@@ -3,6 +3,7 @@ package bolt
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -46,6 +47,9 @@ func TestOpen(t *testing.T) {
 	if _, err := Open(path, place1); !errors.Is(err, ErrNoIndex) {
 		t.Fatalf("a failed build left an index: %v", err)
 	}
+	if err := os.Remove(path + ".new"); err != nil {
+		t.Fatalf("what it has done is not kept: %v", err)
+	}
 	x, err := Build(path, place1, empty)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +60,7 @@ func TestOpen(t *testing.T) {
 	if err := x.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.MarkDirty(t.Context(), "a/b"); !errors.Is(err, errClosed) {
+	if err := x.MarkDirty(t.Context(), "a/b", false); !errors.Is(err, errClosed) {
 		t.Fatalf("write after close: %v", err)
 	}
 	if _, err := Open(path, "s3 bucket=other"); !errors.Is(err, ErrNoIndex) {
@@ -118,7 +122,7 @@ func TestAbandonedByAnotherProcess(t *testing.T) {
 	}
 	for _, err := range []error{
 		x.Prepare(ctx, l, storage.Intent{Put: dgst("m"), Tags: []string{"t"}}),
-		x.MarkDirty(ctx, "a/b"), x.MarkDirty(ctx, "c/d"), x.Close(),
+		x.MarkDirty(ctx, "a/b", false), x.MarkDirty(ctx, "c/d", true), x.MarkDirty(ctx, "c/d", false), x.Close(),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -135,7 +139,7 @@ func TestAbandonedByAnotherProcess(t *testing.T) {
 		}
 		found = append(found, intent)
 	}
-	if len(found) != 3 || found[0].Put != dgst("m") || found[1].Repository != "a/b" || found[2].Repository != "c/d" {
+	if len(found) != 3 || found[0].Put != dgst("m") || found[1].Repository != "a/b" || found[1].Reread || found[2].Repository != "c/d" || !found[2].Reread {
 		t.Fatalf("abandoned: %+v", found)
 	}
 	next, err := x.Acquire(ctx, "a/b")

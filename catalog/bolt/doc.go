@@ -12,6 +12,7 @@
 //
 //	meta          schema               the schema's version, decimal
 //	              storage              storage.Store.Identity of what was indexed
+//	              boot                 the start of the machine in which the file was made
 //	              stats                index.Stats
 //	              remains              bytes: what is gone of all namespaces
 //	names         <name>               what a repository is: its number, and counts
@@ -43,7 +44,7 @@
 //	moves         <sequence>           a listed image whose creation time has changed
 //	queue         <repo> <digest>      nothing: an index whose place in the lists has to be looked at again
 //	pending       <name>               index.Prepared as JSON: what is about to happen in a repository
-//	touched       <name>               nothing: blobs of the repository are changing
+//	touched       <name>               one byte: blobs of the repository are changing, or all of it has to be read
 //
 // All that is known of one repository lies together, and so does that of a
 // namespace, so that a push changes few pages of a large file.

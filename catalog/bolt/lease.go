@@ -137,11 +137,23 @@ func (i *Index) Prepare(_ context.Context, l index.Lease, intent storage.Intent)
 	})
 }
 
+// What a note says is changing.
+const (
+	dirtyBlobs = 0
+	dirtyWhole = 1
+)
+
 // MarkDirty implements index.Index.
-func (i *Index) MarkDirty(_ context.Context, repository string) error {
+func (i *Index) MarkDirty(_ context.Context, repository string, whole bool) error {
 	i.dirty.Store(repository, nil)
 	return i.update("mark_dirty", func(s *session) error {
-		return s.at(tableDirty).Put([]byte(repository), nil)
+		if whole {
+			return s.at(tableDirty).Put([]byte(repository), []byte{dirtyWhole})
+		}
+		if s.at(tableDirty).Get([]byte(repository)) != nil {
+			return nil
+		}
+		return s.at(tableDirty).Put([]byte(repository), []byte{dirtyBlobs})
 	})
 }
 
@@ -195,9 +207,9 @@ func (i *Index) abandoned(ctx context.Context) (found []storage.Intent, err erro
 		if err != nil {
 			return err
 		}
-		return s.at(tableDirty).ForEach(func(k, _ []byte) error {
+		return s.at(tableDirty).ForEach(func(k, v []byte) error {
 			if _, own := i.dirty.Load(string(k)); !own {
-				found = append(found, storage.Intent{Repository: string(k)})
+				found = append(found, storage.Intent{Repository: string(k), Reread: string(v) == string(rune(dirtyWhole))})
 			}
 			return nil
 		})

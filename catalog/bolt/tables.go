@@ -166,7 +166,11 @@ func (s *session) openNumber(number uint32) (*repoTx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &repoTx{session: s, repository: name, known: repository{number: number}}, nil
+	r, err := s.open(name)
+	if err == nil && r.known.number != number {
+		err = fmt.Errorf("repository %s: %w", name, errValue)
+	}
+	return r, err
 }
 
 func (r *repoTx) data() *bbolt.Bucket { return r.at(tableRepositories) }

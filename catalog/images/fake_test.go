@@ -155,12 +155,17 @@ func (f *fake) TagNames(ctx context.Context, repository, after string, n int) ([
 	return names[:min(n, len(names))], nil
 }
 
-func (f *fake) TagTime(ctx context.Context, repository, tag string) (time.Time, error) {
+// TagTime is called several times at once.
+func (f *fake) TagTime(_ context.Context, repository, tag string) (time.Time, error) {
 	if f.err != nil {
 		return time.Time{}, f.err
 	}
-	e, err := f.Tagged(ctx, repository, tag)
-	return e.Image.Created.Add(time.Minute), err
+	for _, e := range f.entries {
+		if e.Repository == repository && slices.Contains(e.Tags, tag) {
+			return e.Image.Created.Add(time.Minute), nil
+		}
+	}
+	return time.Time{}, index.ErrNotFound
 }
 
 // newImage is an entry that differs from others by name, seed and hour.

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"container/list"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -27,7 +28,7 @@ func FuzzToken(f *testing.F) {
 	f.Fuzz(func(t *testing.T, authorization, query, contentType, body string) {
 		for _, method := range []string{"GET", "POST"} {
 			// Each from an address of its own, or it would be slowed down.
-			g.failures = failureLimiter{}
+			g.failures.failures, g.failures.recent = nil, list.List{}
 			r := httptest.NewRequest(method, "/token", strings.NewReader(body))
 			r.URL.RawQuery = query
 			r.Header["Authorization"], r.Header["Content-Type"] = []string{authorization}, []string{contentType}

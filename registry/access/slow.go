@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,10 @@ const (
 	failureEvery   = 100 * time.Millisecond // of one address, after these
 	longestWait    = 3 * time.Second
 	knownAddresses = 10_000
+	// mostWaiting is how many failures, of all addresses, are kept waiting: each
+	// has a place among the requests in flight meanwhile, and whoever has many
+	// addresses could take them all.
+	mostWaiting = 16
 )
 
 // ErrTooManyFailures is the error when a client has failed so often that it is
@@ -34,6 +39,8 @@ func RetryAfter(cause error) string {
 
 // failureLimiter spaces the failures of an address. It knows nothing of successes.
 type failureLimiter struct {
+	waiting atomic.Int64
+
 	mu sync.Mutex
 	// failures are by address; recent has the same ones, latest first, so that
 	// a full table forgets who has been quiet for longest.
@@ -53,7 +60,8 @@ type failing struct {
 // Slow is to be called after a request failed to authenticate, before it is
 // answered. The first few failures of an address return at once, those after
 // them one every 100 ms, in their order. The error is [ErrTooManyFailures] if
-// more are waiting than can be let through in 3 s, or that of ctx. Requests
+// more are waiting than can be let through in 3 s, or than may wait of all
+// addresses, or that of ctx. Requests
 // that succeed are never slowed, whoever else shares their address.
 func (g *Gate) Slow(ctx context.Context, r *http.Request) error {
 	address := addressOf(r)
@@ -63,6 +71,10 @@ func (g *Gate) Slow(ctx context.Context, r *http.Request) error {
 	}
 	if err != nil || wait <= 0 {
 		return err
+	}
+	defer g.failures.waiting.Add(-1)
+	if g.failures.waiting.Add(1) > mostWaiting {
+		return ErrTooManyFailures
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

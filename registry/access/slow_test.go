@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,4 +136,47 @@ func TestRetryAfter(t *testing.T) {
 			t.Errorf("%v: got %q, want %q", cause, got, want)
 		}
 	}
+}
+
+// TestWaitingBounded: of failures from many addresses no more wait than may, so
+// that they leave places to others; those after them are refused at once.
+func TestWaitingBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Gate{log: slog.New(slog.DiscardHandler), now: time.Now}
+		slow := func(i int) error {
+			return g.Slow(t.Context(), &http.Request{RemoteAddr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 1).String()})
+		}
+		var waited sync.WaitGroup
+		for i := range mostWaiting {
+			for range freeFailures {
+				if err := slow(i); err != nil {
+					t.Fatal(err)
+				}
+			}
+			waited.Go(func() {
+				if err := slow(i); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		const late = 100
+		for range freeFailures {
+			if err := slow(late); err != nil {
+				t.Errorf("one that need not wait: %v", err)
+			}
+		}
+		begin := time.Now()
+		if err := slow(late); !errors.Is(err, ErrTooManyFailures) || time.Since(begin) != 0 {
+			t.Errorf("one more: %v after %v", err, time.Since(begin))
+		}
+		waited.Wait()
+		time.Sleep(time.Second)
+		for range freeFailures {
+			_ = slow(late)
+		}
+		if err := slow(late); err != nil || time.Since(begin) == 0 {
+			t.Errorf("once they have been answered: %v", err)
+		}
+	})
 }

@@ -358,7 +358,10 @@ func TestSyncFailsAnywhere(t *testing.T) {
 			step = 7
 		}
 		for n := 1; n <= whole.syncs; n += step {
-			for row := 1; row <= 1+n%3; row++ {
+			for row := 1; row <= 3; row++ {
+				if row > 1 && n%4 != row {
+					continue // each in a row of its own, now and then in a longer one
+				}
 				m := newMemory()
 				m.failSync = func(i int) bool { return i >= n && i < n+row }
 				err, stayed := crashDay(t, m, uint64(n), 8)

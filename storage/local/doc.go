@@ -95,4 +95,6 @@
 // (openat2(2), or os.Root): what is behind a link that does is not there. Mounts
 // are looked for down to the folders "blobs" and "repositories"; below these,
 // there may be none.
+//
+// One driver has the folder at a time, see lock.
 package local

@@ -95,9 +95,11 @@ type Driver struct {
 	cleaning   *cleaning
 	background *background // nil as long as there is no journal
 	closed     atomic.Bool
+	unlock     func() error // nil in tests that have no folder
 }
 
-// Open opens a driver. When it returns, all that an earlier process left is
+// Open opens a driver; the error says so if another has the folder open, of this
+// process or any other. When it returns, all that an earlier process left is
 // durable where the system can do that, and what it left unfinished is being
 // removed.
 func Open(o Options) (*Driver, error) {
@@ -108,14 +110,19 @@ func Open(o Options) (*Driver, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := openFiles(root)
+	unlock, err := lock(root)
 	if err != nil {
 		return nil, err
 	}
+	f, err := openFiles(root)
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
 	d, err := open(f, o)
 	if err != nil {
-		return nil, errors.Join(err, f.close())
+		return nil, errors.Join(err, f.close(), unlock())
 	}
+	d.unlock = unlock
 	return d, nil
 }
 
@@ -155,7 +162,11 @@ func (d *Driver) Close() error {
 	if err == nil {
 		err = d.unmark()
 	}
-	return errors.Join(err, d.files.close())
+	err = errors.Join(err, d.files.close())
+	if d.unlock != nil {
+		err = errors.Join(err, d.unlock())
+	}
+	return err
 }
 
 // Name implements storagedriver.StorageDriver.

@@ -14,15 +14,16 @@ import (
 	"time"
 )
 
-// prepare makes of what is wanted a step; nil if there is nothing to do.
-func (d *Driver) prepare(w wanted, trust bool) (*step, error) {
+// prepare makes of what is wanted a step; nil if there is nothing to do. stays says
+// that nothing of the same change takes away what is there.
+func (d *Driver) prepare(w wanted, stays bool) (*step, error) {
 	switch {
 	case w.kind == written:
-		return d.preparePut(w.path, w.content, trust)
+		return d.preparePut(w.path, w.content, stays)
 	case w.kind == placed && w.from == w.path:
 		return d.preparePlaced(w.path)
 	case w.kind == placed:
-		return d.prepareMove(w.from, w.path, trust)
+		return d.prepareMove(w.from, w.path, stays)
 	}
 	if err := d.files.exists(w.path); err != nil {
 		return nil, err
@@ -30,13 +31,14 @@ func (d *Driver) prepare(w wanted, trust bool) (*step, error) {
 	return &step{records: []record{{kind: deleted, path: w.path}}}, nil
 }
 
-func (d *Driver) preparePut(name string, content []byte, trust bool) (*step, error) {
+func (d *Driver) preparePut(name string, content []byte, stays bool) (*step, error) {
 	same, modified, err := holds(d.files, name, content)
 	if err != nil {
 		return nil, err
 	}
 	r := record{kind: written, path: name, modified: modified, content: content}
-	if same && trust {
+	same = same && stays
+	if same && d.trusted {
 		return nil, nil
 	}
 	if same && len(content) <= d.small { // it may not be durable
@@ -142,7 +144,7 @@ func (d *Driver) preparePlaced(name string) (*step, error) {
 
 // prepareMove has the content in the journal if it is small and what the name of
 // the target says, else durable in the stage.
-func (d *Driver) prepareMove(from, to string, trust bool) (*step, error) {
+func (d *Driver) prepareMove(from, to string, stays bool) (*step, error) {
 	found, err := d.files.stat(from)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
@@ -158,7 +160,7 @@ func (d *Driver) prepareMove(from, to string, trust bool) (*step, error) {
 		return nil, err
 	}
 	if r.content != nil {
-		if same, _, err := holds(d.files, to, r.content); err != nil || same && trust && transient(from) {
+		if same, _, err := holds(d.files, to, r.content); err != nil || same && stays && d.trusted && transient(from) {
 			return s, err
 		}
 	}

@@ -124,12 +124,12 @@ func (d *Driver) change(ctx context.Context, all ...wanted) error {
 		return err
 	}
 	// What is there counts only if nothing of this change takes it away first.
-	trust := d.trusted && !slices.ContainsFunc(all, func(w wanted) bool {
+	stays := !slices.ContainsFunc(all, func(w wanted) bool {
 		return w.kind == deleted || w.kind == placed && !transient(w.from)
 	})
 	var steps []step
 	for _, w := range all {
-		s, err := d.prepare(w, trust)
+		s, err := d.prepare(w, stays)
 		if errors.Is(err, fs.ErrNotExist) && w.kind == deleted && len(all) > 1 {
 			s, err = &step{records: []record{{kind: deleted, path: w.path}}}, nil
 		}

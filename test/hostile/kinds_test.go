@@ -93,7 +93,8 @@ func (a *attacker) trickle(text string) {
 const form = "application/x-www-form-urlencoded"
 
 // kinds are the hostile clients that there are. Each act is one connection; a
-// client pauses between two.
+// client pauses between two: longer where it makes berth compute, or a thousand
+// of them would measure no more than how two processors are shared.
 var kinds = []struct {
 	name  string
 	pause time.Duration
@@ -137,13 +138,13 @@ var kinds = []struct {
 			time.Sleep(500 * time.Millisecond)
 		}
 	}},
-	{"filters large referrers", 300 * time.Millisecond, func(s *siege, a *attacker, _ int) {
+	{"filters large referrers", 3 * time.Second, func(s *siege, a *attacker, _ int) {
 		a.ask(&s.eve, "GET", "/v2/eve/app/referrers/"+s.subject+"?artifactType=a/b", "")
 	}},
-	{"looks one image up under many spellings", 300 * time.Millisecond, func(s *siege, a *attacker, _ int) {
+	{"looks one image up under many spellings", 3 * time.Second, func(s *siege, a *attacker, _ int) {
 		a.ask(&s.eve, "GET", "/v1/images", spellings(s.b.Host))
 	}},
-	{"asks for 990 tags and 200 items", 500 * time.Millisecond, func(s *siege, a *attacker, _ int) {
+	{"asks for 990 tags and 200 items", 3 * time.Second, func(s *siege, a *attacker, _ int) {
 		a.ask(&s.eve, "GET", "/v1/images?tag="+strings.Repeat("eve/app:v1,", 989)+"eve/app:v1", "["+strings.Repeat(`{"tag":"eve/app:v2"},`, 199)+`{"tag":"eve/app:v3"}]`)
 	}},
 	{"opens uploads", 200 * time.Millisecond, func(s *siege, a *attacker, _ int) {
@@ -159,7 +160,7 @@ var kinds = []struct {
 		token := base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat(fmt.Sprint(i), 1000)))
 		a.ask(nil, "GET", "/v1/images", "", "Authorization", "Bearer "+token+"."+token+"."+token)
 	}},
-	{"fills its quota", 500 * time.Millisecond, func(s *siege, a *attacker, i int) {
+	{"fills its quota", 2 * time.Second, func(s *siege, a *attacker, i int) {
 		body := fmt.Sprint(time.Now().UnixNano(), i) + spaces[:1<<20]
 		a.ask(&s.mallory, "POST", "/v2/mallory/app/blobs/uploads/?digest="+harness.Digest([]byte(body)), body, "Content-Type", "application/octet-stream")
 	}},
@@ -168,14 +169,14 @@ var kinds = []struct {
 			a.receive()
 		}
 	}},
-	{"pushes manifests that are none", 300 * time.Millisecond, func(s *siege, a *attacker, i int) {
+	{"pushes manifests that are none", 3 * time.Second, func(s *siege, a *attacker, i int) {
 		bad := []string{strings.Repeat("[", 1<<20), `{"schemaVersion":2,"layers":[` + strings.Repeat("{},", 100_000) + "{}]}", "\x00", strings.Repeat(`{"a":`, 20_000)}
 		a.ask(&s.eve, "PUT", "/v2/eve/bad/manifests/x", bad[i/len(bad)%len(bad)], "Content-Type", harness.OCIManifest)
 	}},
-	{"asks for thousands of ranges", 300 * time.Millisecond, func(s *siege, a *attacker, _ int) {
+	{"asks for thousands of ranges", 3 * time.Second, func(s *siege, a *attacker, _ int) {
 		a.ask(&s.eve, "GET", "/v2/eve/app/blobs/"+s.blob, "", "Range", "bytes="+strings.Repeat("0-0,", 5000)+"0-0")
 	}},
-	{"goes away in the middle", 100 * time.Millisecond, func(s *siege, a *attacker, _ int) {
+	{"goes away in the middle", time.Second, func(s *siege, a *attacker, _ int) {
 		a.send(&s.eve, "GET", "/v1/images", 0, "")
 	}},
 	{"speaks no HTTP", 100 * time.Millisecond, func(_ *siege, a *attacker, _ int) {

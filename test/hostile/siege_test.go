@@ -20,6 +20,9 @@ const (
 	mostRSS = 300_000_000
 	// slowAnswer is what 99 of 100 answers to the tenant must be faster than.
 	slowAnswer = time.Second
+	// busyElsewhere is the part of the processors that, if others have it, makes a
+	// measure of time worthless.
+	busyElsewhere = 0.25
 )
 
 // TestSiege has clients of every hostile kind there is at once, against a berth
@@ -39,6 +42,7 @@ func TestSiege(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.ResetPeak()
+	cpu, before := b.CPU(), lookAtMachine()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	begin := time.Now()
@@ -52,7 +56,9 @@ func TestSiege(t *testing.T) {
 			break
 		}
 	}
-	peak := b.Peak()
+	peak, lasted := b.Peak(), time.Since(begin)
+	cpu = b.CPU() - cpu
+	others := before.others(cpu)
 	shed := harness.Metrics(t, b)
 	stop()
 	s.clients.Wait()
@@ -61,12 +67,16 @@ func TestSiege(t *testing.T) {
 		t.Logf("shed because of %s: %s", reason, shed[`berth_shed_requests_total{reason="`+reason+`"}`])
 	}
 	p50, p99, slowest := good.quantiles()
-	t.Logf("%d rounds, %d answers to the tenant: the median took %v, the 99th percentile %v, the slowest %v (%s); at most %d MB",
-		good.rounds, len(good.took), p50, p99, slowest, good.slowest, peak/1_000_000)
+	t.Logf("%d rounds, %d answers to the tenant: the median took %v, the 99th percentile %v, the slowest %v (%s); berth took %v of processor time in %v, and at most %d MB",
+		good.rounds, len(good.took), p50, p99, slowest, good.slowest, cpu, lasted.Round(time.Second), peak/1_000_000)
 	if peak > mostRSS {
 		t.Errorf("berth took %d MB, want %d at most", peak/1_000_000, mostRSS/1_000_000)
 	}
-	if strict && p99 > slowAnswer {
+	switch {
+	case p99 <= slowAnswer:
+	case others > busyElsewhere:
+		t.Logf("that says little of berth: %.0f %% of the processors were busy with something else", 100*others)
+	case strict:
 		t.Errorf("one answer of a hundred to the tenant took more than %v", p99)
 	}
 	if shed["process_max_fds"] != "1024" {

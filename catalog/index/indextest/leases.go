@@ -165,7 +165,7 @@ func testPrepared(t *testing.T, o Options) {
 func testDirty(t *testing.T, o Options) {
 	x, ctx := o.open(t), t.Context()
 	for range 2 {
-		if err := x.MarkDirty(ctx, "a/b"); err != nil {
+		if err := x.MarkDirty(ctx, "a/b", false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -25,6 +25,17 @@ func mayLose(has, others int) time.Duration {
 	return settle
 }
 
+// few reports whether a client with so many places has far fewer than the one
+// that has most. What it keeps waiting makes room last of all, and never for who
+// has as many: a crowd does not drive out who asks for little.
+func few(has int, byClient map[netip.Prefix]int) bool {
+	most := 0
+	for _, n := range byClient {
+		most = max(most, n)
+	}
+	return 4*has <= most
+}
+
 // door counts the connections of an address. Where there are too many, one that
 // keeps berth waiting makes room: the one idle for longest, else the one that
 // is furthest behind.
@@ -103,7 +114,7 @@ func (d *door) admit(raw net.Conn) (c *conn, why reason) {
 // client; if only is set, one of the same client.
 func (d *door) makeRoom(now time.Time, client netip.Prefix, only bool) bool {
 	var worst *conn
-	var worstIdle bool
+	var worstFew, worstIdle bool
 	var longest time.Duration
 	for c := range d.conns {
 		if only && c.client != client {
@@ -114,13 +125,23 @@ func (d *door) makeRoom(now time.Time, client netip.Prefix, only bool) bool {
 			need = mayLose(d.byClient[c.client], d.byClient[client])
 		}
 		idle := c.state == http.StateIdle && len(c.requests) == 0
-		behind := c.behind(now)
-		if behind < need || worstIdle && !idle {
+		behind, spared := c.behind(now), !only && few(d.byClient[c.client], d.byClient)
+		switch {
+		case behind < need, spared && d.byClient[client] >= d.byClient[c.client]:
+			continue
+		case worst == nil:
+		case spared != worstFew:
+			if spared {
+				continue
+			}
+		case idle != worstIdle:
+			if !idle {
+				continue
+			}
+		case behind <= longest:
 			continue
 		}
-		if behind > longest || idle && !worstIdle {
-			worst, worstIdle, longest = c, idle, behind
-		}
+		worst, worstFew, worstIdle, longest = c, spared, idle, behind
 	}
 	if worst == nil {
 		return false

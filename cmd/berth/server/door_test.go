@@ -167,6 +167,39 @@ func TestFairness(t *testing.T) {
 	}
 }
 
+// TestFewKeepTheirs has a crowd of clients with many connections, or requests,
+// ask for more all the time: who has one keeps it, though it waits for longest.
+func TestFewKeepTheirs(t *testing.T) {
+	for what, limits := range map[string]Limits{
+		"connections": {Connections: 17, PerClient: 8, Requests: 50, Uploads: 50}, "requests": {Connections: 80, PerClient: 40, Requests: 17, Uploads: 17},
+	} {
+		t.Run(what, func(t *testing.T) {
+			o := testOptions(readAll)
+			o.Limits = limits
+			inBubble(t, o, func(t *testing.T, p *pipes) {
+				mine := p.dial("192.0.2.1:1")
+				defer mine.Close()
+				send(t, mine, "PUT", uploadPath, 3, "a")
+				time.Sleep(2 * time.Second)
+				for i := range 36 {
+					c := p.dial([]string{"192.0.2.2:1", "192.0.2.3:1"}[i%2])
+					defer c.Close()
+					send(t, c, "PUT", uploadPath, 3, "a")
+					if i > 16 {
+						time.Sleep(500 * time.Millisecond)
+					}
+				}
+				if _, err := io.WriteString(mine, "bc"); err != nil {
+					t.Fatal(err)
+				}
+				if a, body := receive(t, mine); a.StatusCode != http.StatusOK {
+					t.Errorf("%d %q", a.StatusCode, body)
+				}
+			})
+		})
+	}
+}
+
 // TestWithin checks that the limits fit into what may be open.
 func TestWithin(t *testing.T) {
 	for _, files := range []int{256, 1024, 4096, 20_000, 1 << 20} {

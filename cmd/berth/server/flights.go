@@ -90,6 +90,7 @@ func (f *flights) try(x *exchange) bool {
 
 func (f *flights) makeRoom(client netip.Prefix) bool {
 	var worst *exchange
+	var worstFew bool
 	var longest time.Duration
 	now := time.Now()
 	for x, other := range f.in {
@@ -97,9 +98,19 @@ func (f *flights) makeRoom(client netip.Prefix) bool {
 		if other != client {
 			need = mayLose(f.byClient[other], f.byClient[client])
 		}
-		if behind := x.behind(now); behind >= need && behind > longest {
-			worst, longest = x, behind
+		behind, spared := x.behind(now), few(f.byClient[other], f.byClient)
+		switch {
+		case behind < need, behind == 0, spared && f.byClient[client] >= f.byClient[other]:
+			continue
+		case worst == nil:
+		case spared != worstFew:
+			if spared {
+				continue
+			}
+		case behind <= longest:
+			continue
 		}
+		worst, worstFew, longest = x, spared, behind
 	}
 	if worst == nil || !worst.cut() {
 		return false

@@ -27,7 +27,7 @@ func (p *perAccount) flights(account string) *flights {
 	if f == nil {
 		f = newFlights(p.limit, p.full, p.shed)
 		// Who waits here has one of the places that all share.
-		f.lobby = max(1, p.limit/2)
+		f.lobby = max(1, p.limit/8)
 		p.of[account] = f
 	}
 	return f
@@ -36,7 +36,8 @@ func (p *perAccount) flights(account string) *flights {
 type exchangeKey struct{}
 
 // ofAccount lets in no more requests of one account to h than it may have, and
-// answers others with 429. Who asks is known by then.
+// answers others with 429. Who asks is known by then. Where there are accounts,
+// those without one have together what one account has.
 func (s *Server) ofAccount(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x, paced := r.Context().Value(exchangeKey{}).(*exchange)
@@ -44,12 +45,15 @@ func (s *Server) ofAccount(h http.Handler) http.Handler {
 		if s.options.Account != nil {
 			account = s.options.Account(r)
 		}
-		if !paced || account == "" {
+		if !paced || account == "" && s.open() {
 			h.ServeHTTP(w, r)
 			return
 		}
 		kinds := []*perAccount{s.accountRequests}
-		if routeOf(r.URL.Path) == "v2_uploads" {
+		switch {
+		case account == "":
+			kinds = []*perAccount{s.anonymous}
+		case routeOf(r.URL.Path) == "v2_uploads":
 			kinds = append(kinds, s.accountUploads)
 		}
 		for _, kind := range kinds {
@@ -63,6 +67,9 @@ func (s *Server) ofAccount(h http.Handler) http.Handler {
 		h.ServeHTTP(w, r)
 	})
 }
+
+// open reports whether there are no accounts.
+func (s *Server) open() bool { return s.options.Browsers.Open == nil || s.options.Browsers.Open() }
 
 // gated is h behind the gate that finds out who asks, and the limits of accounts.
 func (s *Server) gated(h http.Handler) http.Handler {

@@ -149,3 +149,38 @@ func TestGateFirst(t *testing.T) {
 		}
 	})
 }
+
+// TestAnonymousLimit: where there are accounts, all who have none share what one
+// has, those who log in included; without accounts everybody is one of them, and
+// has all there is.
+func TestAnonymousLimit(t *testing.T) {
+	for _, open := range []bool{false, true} {
+		o := testOptions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			readAll(w, r)
+			if r.URL.Query().Has("busy") {
+				<-r.Context().Done()
+			}
+		}))
+		o.Limits.AccountRequests, o.Limits.AccountUploads = 2, 2
+		o.Browsers = Browsers{Open: func() bool { return open }, Hosts: []string{"x"}}
+		o.Account = func(r *http.Request) string { return r.URL.Query().Get("as") }
+		inBubble(t, o, func(t *testing.T, p *pipes) {
+			ask := func(path string) net.Conn {
+				c := p.dial("192.0.2.1:1")
+				t.Cleanup(func() { c.Close() })
+				send(t, c, "PUT", path, 0, "")
+				synctest.Wait()
+				return c
+			}
+			for _, path := range []string{"/v2/?busy", "/token?busy", "/v1/images?busy"} { // two, and one that waits
+				c := ask(path)
+				defer c.Close()
+			}
+			for path, want := range map[string]bool{"/token": open, "/v2/": open, "/v2/?as=alice": true} {
+				if a, body := receive(t, ask(path)); (a.StatusCode == http.StatusOK) != want || !want && (a.StatusCode != 503 || a.Header.Get("Retry-After") != "1") {
+					t.Errorf("open is %v, %s: %d %s", open, path, a.StatusCode, body)
+				}
+			}
+		})
+	}
+}

@@ -20,6 +20,9 @@ const (
 	tooManyAccountRequests reason = "account_requests"
 	tooManyAccountUploads  reason = "account_uploads"
 
+	// Of all who have no account, where there are accounts.
+	tooManyAnonymous reason = "anonymous_requests"
+
 	// Of memory, which is not counted here.
 	tooMuchMemory        reason = "memory"
 	tooMuchAccountMemory reason = "account_memory"
@@ -27,7 +30,7 @@ const (
 
 var reasons = []reason{
 	tooManyConnections, tooManyOfClient, tooManyRequests, tooManyUploads, tooFarBehind,
-	tooManyAccountRequests, tooManyAccountUploads, tooMuchMemory, tooMuchAccountMemory,
+	tooManyAccountRequests, tooManyAccountUploads, tooManyAnonymous, tooMuchMemory, tooMuchAccountMemory,
 }
 
 func (r reason) message() string {
@@ -42,6 +45,8 @@ func (r reason) message() string {
 		return "your account has as many requests at a time as it may; try again once one of them has ended"
 	case tooManyAccountUploads:
 		return "your account has as many uploads at a time as it may; try again once one of them has ended"
+	case tooManyAnonymous:
+		return "there are too many requests without an account at the moment; try again"
 	default:
 		return "there are too many requests at the moment; try again"
 	}

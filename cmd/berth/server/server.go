@@ -78,6 +78,7 @@ type Server struct {
 	metered           *requestMetrics
 
 	accountRequests, accountUploads *perAccount
+	anonymous                       *perAccount // of one, which is nobody
 }
 
 // New returns a server.
@@ -90,6 +91,7 @@ func New(o Options) *Server {
 	s.uploads = newFlights(o.Limits.Uploads, tooManyUploads, o.Shed.count)
 	s.accountRequests = newPerAccount(o.Limits.AccountRequests, tooManyAccountRequests, o.Shed.count)
 	s.accountUploads = newPerAccount(o.Limits.AccountUploads, tooManyAccountUploads, o.Shed.count)
+	s.anonymous = newPerAccount(o.Limits.AccountRequests, tooManyAnonymous, o.Shed.count)
 	s.door = newDoor(o.Limits, o.TrustedProxies, o.Shed.count)
 	s.main = s.httpServer(s.behindProxies(s.identify(s.observe(s.metered, s.paced(s.browsers(s.onlyWritable(s.routes())))))))
 	s.main.TLSConfig = o.TLS
@@ -152,7 +154,7 @@ func (s *Server) routes() http.Handler {
 // single are the paths that stand for themselves.
 func (s *Server) single() map[string]http.Handler {
 	paths := map[string]http.Handler{
-		"/token":   s.options.Token,
+		"/token":   s.ofAccount(s.options.Token), // before it is known whose
 		"/healthz": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { writeText(w, r, http.StatusOK, "ok") }),
 		"/readyz":  http.HandlerFunc(s.ready),
 	}
