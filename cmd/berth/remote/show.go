@@ -44,10 +44,14 @@ func (c *Client) Show(ctx context.Context, p Place) (Shown, error) {
 		return Shown{}, err
 	}
 	described, err := image.Describe(ctx, image.Manifest{Digest: d.Digest, Bytes: text}, &stored{r}, nil)
+	unikernel := described.Image
+	if err == nil && isIndex(d.MediaType) {
+		unikernel, err = image.Compose(&described, (&stored{r}).find(ctx))
+	}
 	if err != nil {
 		return Shown{}, explained(err, p.String())
 	}
-	s := Shown{Image: p.String(), Digest: d.Digest, MediaType: d.MediaType, Unikernel: described.Image, Hints: []string{}}
+	s := Shown{Image: p.String(), Digest: d.Digest, MediaType: d.MediaType, Unikernel: unikernel, Hints: []string{}}
 	for _, b := range described.Blobs {
 		s.Bytes += b.Size
 	}
@@ -134,6 +138,21 @@ func (s *stored) Manifest(ctx context.Context, d digest.Digest) (image.Manifest,
 	}
 	text, err := content.ReadAll(body, found)
 	return image.Manifest{Digest: d, Bytes: text}, err
+}
+
+// find describes the manifests of an index.
+func (s *stored) find(ctx context.Context) image.Find {
+	return func(d digest.Digest) (*image.Description, error) {
+		m, err := s.Manifest(ctx, d)
+		if errors.Is(err, storage.ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		described, err := image.Describe(ctx, m, s, nil)
+		return &described, err
+	}
 }
 
 // Size asks for the size of a blob.
