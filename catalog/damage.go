@@ -65,6 +65,12 @@ func (c *Catalog) settleDamage(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// SettleDamage tells the index what has become of the bytes of a digest, for who does
+// not want to wait for the background.
+func (c *Catalog) SettleDamage(ctx context.Context, d digest.Digest) error {
+	return c.settleDigest(ctx, d)
+}
+
 func (c *Catalog) settleDigest(ctx context.Context, d digest.Digest) error {
 	// Bytes that come while the holders are read may have come too late for some.
 	missing := c.store.Quarantined(d)

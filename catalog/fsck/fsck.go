@@ -286,6 +286,10 @@ func (c *check) damaged(ctx context.Context, d digest.Digest) error {
 	f := Finding{Kind: BytesDamaged, Digest: d, Detail: "a blob"}
 	if c.Repair {
 		f.Done = quarantined
+		// The process may end before the background has come to it.
+		if err := c.Catalog.SettleDamage(ctx, d); err != nil {
+			return err
+		}
 	}
 	for _, f.Repository = range holders {
 		c.tell(f)
@@ -297,23 +301,39 @@ func (c *check) damaged(ctx context.Context, d digest.Digest) error {
 // changed meanwhile.
 func (c *check) whole(ctx context.Context, names []string, before index.Stats) error {
 	found, err := sums(ctx, c.Index, c.should, c.spaces)
-	if err != nil || len(found) == 0 {
-		return err
-	}
-	for _, name := range names {
-		if err := c.model.Reread(ctx, name); err != nil {
+	for range looks {
+		if err != nil || len(found) == 0 {
 			return err
 		}
+		var again []Finding
+		if again, err = c.anew(ctx, names); err == nil {
+			found = both(found, again)
+		}
 	}
-	again, err := sums(ctx, c.Index, c.should, c.spaces)
 	if err != nil {
 		return err
 	}
 	if after, err := c.Index.Stats(ctx); err != nil || after != before && !c.Repair {
 		return err
 	}
-	for _, f := range both(found, again) {
+	for _, f := range found {
 		c.tell(f)
 	}
 	return nil
+}
+
+// anew reads everything again a little later, and compares what concerns no single
+// repository.
+func (c *check) anew(ctx context.Context, names []string) ([]Finding, error) {
+	select {
+	case <-time.After(recess):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	for _, name := range names {
+		if err := c.model.Reread(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	return sums(ctx, c.Index, c.should, c.spaces)
 }

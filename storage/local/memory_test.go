@@ -216,6 +216,14 @@ func (m *memory) stat(name string) (info, error) {
 	return info{size: int64(len(n.data)), dir: n.dir, modified: n.modified}, nil
 }
 
+// counted is how often something was changed or synced, and how often synced: a
+// driver goes on in the background.
+func (m *memory) counted() (calls, syncs int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.calls, m.syncs
+}
+
 // fails says whether the sync that is about to be done does.
 func (m *memory) fails() bool {
 	m.syncs++
