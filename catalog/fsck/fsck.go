@@ -118,10 +118,9 @@ func (c *check) tell(f Finding) {
 
 // A blob is linked in storage before the index has it: what looks wrong is looked
 // at so many times, so far apart, before it is told.
-const (
-	looks  = 5
-	recess = 100 * time.Millisecond
-)
+const looks = 5
+
+var recess = 100 * time.Millisecond // shorter in tests, where nobody pushes
 
 // repository checks one, mends it if it is to be, and tells.
 func (c *check) repository(ctx context.Context, name string) error {

@@ -22,6 +22,8 @@ import (
 	"github.com/berth-oci/berth/storage"
 )
 
+func init() { recess = time.Millisecond }
+
 // registry is a storage and an index with something in them.
 type registry struct {
 	*indextest.World

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -330,10 +331,18 @@ func crashDay(t *testing.T, m *memory, seed uint64, every int) (err error, staye
 	return err, stayed
 }
 
+// thorough gives all where TEST_REQUIRE asks for what takes long, else some.
+func thorough(all, some int) int {
+	if slices.Contains(strings.Split(os.Getenv("TEST_REQUIRE"), ","), "crash") {
+		return all
+	}
+	return some
+}
+
 // TestCrashAnywhere cuts a day at every point: what was answered is there.
 func TestCrashAnywhere(t *testing.T) {
 	kinds(t, func(t *testing.T, newMemory func() *memory) {
-		for seed := range uint64(20) {
+		for seed := range uint64(thorough(20, 3)) {
 			m := newMemory()
 			if err, stayed := crashDay(t, m, seed, 1); err != nil || stayed != nil {
 				t.Fatalf("seed %d: %v; %v", seed, err, stayed)
@@ -353,10 +362,7 @@ func TestSyncFailsAnywhere(t *testing.T) {
 		if err, stayed := crashDay(t, whole, 0, 1); err != nil || stayed != nil {
 			t.Fatal(err, stayed)
 		}
-		step := 1
-		if testing.Short() {
-			step = 7
-		}
+		step := thorough(1, 7)
 		_, syncs := whole.counted()
 		for n := 1; n <= syncs; n += step {
 			for row := 1; row <= 3; row++ {

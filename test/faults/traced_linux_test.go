@@ -61,6 +61,7 @@ func traced(t *testing.T, b *harness.Berth, calls string, op func()) string {
 // answer comes before what it promises is durable.
 func TestTracedDay(t *testing.T) {
 	t.Parallel()
+	harness.Long(t, "strace", "it traces every system call")
 	harness.Require(t, "strace")
 	b := harness.Start(t)
 	root, index := filepath.Join(b.Data, "storage"), filepath.Join(b.Data, "catalog.db")
@@ -104,6 +105,7 @@ func TestTracedDay(t *testing.T) {
 // bytes are pushed, in five requests each: by one client, and by eight.
 func TestSyncsOfAPush(t *testing.T) {
 	t.Parallel()
+	harness.Long(t, "strace", "it traces every system call")
 	harness.Require(t, "strace")
 	b := harness.Start(t)
 	if err := pushFive(harness.NewClient(b.URL), "first/app", "1"); err != nil {

@@ -31,7 +31,7 @@ const (
 // minute take all of two processors, so a plain go test has fewer, not as long,
 // and leaves the times alone: another test may be what it waited for.
 func TestSiege(t *testing.T) {
-	clients, lasts, strict := 200, 8*time.Second, harness.Required("siege")
+	clients, lasts, strict := 200, 4*time.Second, harness.Required("siege")
 	if strict {
 		clients, lasts = 1000, time.Minute
 	}
