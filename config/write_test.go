@@ -95,6 +95,9 @@ scrub:
   rate: 8MiB
   operations: 20
   interval: 720h
+events:
+  internal_networks: ""
+  timeout: 10s
 `
 	c := load(t, "data: /srv")
 	if got := printed(t, c); got != want {

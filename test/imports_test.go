@@ -30,8 +30,9 @@ var mayImport = map[string][]string{
 	"cmd/berth":         {anything},
 	"cmd/berth/remote":  {"catalog/image", "storage", "storage/fsync", "storage/reference"},
 	"cmd/berth/server":  {"catalog/index"},
-	"config":            {"config/nearest", "config/node", "config/size"},
+	"config":            {"config/nearest", "config/network", "config/node", "config/size", "storage/reference"},
 	"config/nearest":    {},
+	"config/network":    {},
 	"config/node":       {},
 	"config/size":       {},
 	"registry":          {"catalog/image", "config/size", "registry/access", "registry/budget", "storage", "storage/reference"},
@@ -42,6 +43,7 @@ var mayImport = map[string][]string{
 	"catalog/fsck":      {"catalog", "catalog/image", "catalog/index", "storage", "storage/reference"},
 	"catalog/image":     {"storage"},
 	"catalog/images":    {"catalog/image", "catalog/index", "registry/access", "registry/budget", "storage", "storage/reference"},
+	"catalog/webhook":   {"config/network", "storage/fsync"},
 	"catalog/index":     {"catalog/image", "storage", "storage/reference"},
 	"storage":           {"storage/reference"},
 	"storage/fsync":     {},
@@ -78,7 +80,7 @@ var onlyIn = map[string][]string{
 	"oras.land":             {"cmd/berth/remote"},
 	// distribution's drivers have its interface of a driver as storage does, and
 	// the redirects of one speak HTTP.
-	"net/http":                                        {"cmd/berth", "cmd/berth/remote", "cmd/berth/server", "registry", "registry/access", "catalog/images", "catalog/images/client", "storage", "storage/local", "test/bench", "test/bench/load", "test/bench/peers", "test/harness", "test/writers"},
+	"net/http":                                        {"cmd/berth", "cmd/berth/remote", "cmd/berth/server", "registry", "registry/access", "catalog/images", "catalog/images/client", "catalog/webhook", "storage", "storage/local", "test/bench", "test/bench/load", "test/bench/peers", "test/harness", "test/writers"},
 	"github.com/sirupsen":                             {"registry"}, // how distribution logs
 	distribution:                                      {"registry"},
 	distribution + "/configuration":                   {"registry", "config"},
