@@ -63,8 +63,7 @@ func TestRecordBytes(t *testing.T) {
 // what the file grows by is the feed.
 func TestBytesPerChange(t *testing.T) {
 	const images, n = 100, 5000
-	var x *Index
-	x = build(t, func(x *Index) error { buildAll(t, x, 0, images); return nil })
+	x := build(t, func(x *Index) error { buildAll(t, x, 0, images); return nil })
 	x.db.NoSync = true
 	used := func() int64 {
 		var size int64
