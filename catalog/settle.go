@@ -176,6 +176,8 @@ func (c *Catalog) background(ctx context.Context) {
 	defer close(c.done)
 	rest := time.NewTicker(restAfter)
 	defer rest.Stop()
+	upkeep := time.NewTicker(upkeepEvery)
+	defer upkeep.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	wait := firstRetry
@@ -187,6 +189,8 @@ func (c *Catalog) background(ctx context.Context) {
 			if err := c.dirty.clear(now.Add(-restAfter), c.isUnsettled); err != nil {
 				c.log.Error("notes of settled repositories are not removed", "error", err)
 			}
+		case <-upkeep.C:
+			c.upkeep(ctx)
 		case <-c.wake:
 		case <-retry.C:
 		}

@@ -248,7 +248,7 @@ func defaults() *Config {
 		Log:     Log{Level: "info", Format: "text", Access: true},
 		Metrics: Metrics{Enabled: true},
 		Scrub:   Scrub{Rate: 8 << 20, Operations: 20, Interval: 30 * 24 * time.Hour},
-		Events:  Events{Timeout: 10 * time.Second},
+		Events:  Events{Keep: 1_000_000, Age: 30 * 24 * time.Hour, Timeout: 10 * time.Second},
 		sources: map[string]source{},
 	}
 }

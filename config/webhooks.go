@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -179,10 +178,7 @@ func readSecretFile(path string) (string, error) {
 	return string(text), nil
 }
 
-func (c *Config) checkEvents(p *problems) {
-	if d := c.Events.Timeout; d < time.Second || d > time.Minute {
-		c.problem(p, "events.timeout", "%s is not between 1s and 1m", formatDuration(d))
-	}
+func (c *Config) checkWebhooks(p *problems) {
 	for _, name := range slices.Sorted(maps.Keys(c.Events.Webhooks)) {
 		w, at := c.Events.Webhooks[name], webhooksPath+"."+name+"."
 		if wrong := c.checkReceiver(w.URL); wrong != "" {

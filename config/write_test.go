@@ -96,6 +96,8 @@ scrub:
   operations: 20
   interval: 720h
 events:
+  keep: 1000000
+  age: 720h
   internal_networks: ""
   timeout: 10s
 `

@@ -38,6 +38,8 @@ type Index struct {
 	w            *writer
 	leases       *leases
 	reservations *reservations
+	feed         feed
+	building     bool     // nothing is logged
 	dirty        sync.Map // the repositories that this process has marked
 	// observe is told of every operation; see Observe.
 	observe func(operation string, took time.Duration, err error)
@@ -73,6 +75,9 @@ func Open(path, identity string) (*Index, error) {
 		return nil, err
 	}
 	err = x.check(identity)
+	if err == nil {
+		err = x.beginFeed()
+	}
 	if err == nil {
 		err = x.workOffAll()
 	}
@@ -140,6 +145,7 @@ func open(path string, unsynced bool) (*Index, error) {
 	h := &health{}
 	return &Index{
 		path: path, db: db, health: h, w: newWriter(db, path, h), leases: newLeases(), reservations: newReservations(),
+		feed:    feed{grown: make(chan struct{})},
 		observe: func(string, time.Duration, error) {},
 	}, nil
 }
@@ -175,6 +181,9 @@ func (i *Index) prepare(identity string) error {
 		if err := meta.Put(keySchema, []byte(schema)); err != nil {
 			return err
 		}
+		if err := meta.Put(keyStart, newStart()); err != nil {
+			return err
+		}
 		if err := meta.Put(keyBoot, []byte(bootID())); err != nil {
 			return err
 		}
@@ -207,7 +216,7 @@ func (i *Index) view(ctx context.Context, operation string, fn func(*session) er
 
 func (i *Index) update(operation string, fn func(*session) error) error {
 	begin := time.Now()
-	err := i.w.do(func(tx *bbolt.Tx) error { return fn(&session{tx: tx}) })
+	err := i.w.do(func(tx *bbolt.Tx) error { return fn(&session{tx: tx, unlogged: i.building}) })
 	i.observe(operation, time.Since(begin), err)
 	return err
 }

@@ -24,6 +24,7 @@ type change struct {
 	// set if there are more.
 	followed int
 	queued   bool
+	happened
 	// delta is what the counts change by.
 	delta struct {
 		manifests, unikernels, roms, links, aliases, bytes, idle, remains int64
@@ -37,6 +38,7 @@ func (s *session) change(name string) (*repoTx, error) {
 		return nil, err
 	}
 	r.affected, r.unlisted = make(map[digest.Digest]bool), make(map[digest.Digest]time.Time)
+	r.happened = newHappened()
 	if r.known.number != 0 {
 		r.space, err = s.spaceOf(r.namespace())
 	}
@@ -114,6 +116,9 @@ func (r *repoTx) count() error {
 		return nil
 	}
 	before := r.known
+	if r.number != 0 {
+		r.known.last = r.number
+	}
 	images := r.delta.unikernels + r.delta.roms
 	r.known.manifests += r.delta.manifests
 	r.known.images += images
@@ -190,6 +195,9 @@ func (r *repoTx) drop() error {
 		return err
 	}
 	if err := r.data().Delete(r.key(kindName)); err != nil {
+		return err
+	}
+	if err := r.leave(); err != nil {
 		return err
 	}
 	if r.space.repositories--; r.space.repositories > 0 || r.space.remains > 0 {

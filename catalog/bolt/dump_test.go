@@ -49,15 +49,15 @@ func dump(t testing.TB, x index.Index) string {
 func dumpLine(s *session, spaces map[uint32]string, tb table, k, v []byte) (string, error) {
 	name := func(b []byte) (string, error) { return s.nameOf(binary.BigEndian.Uint32(b)) }
 	switch tb {
-	case tableReorders, tablePending, tableDirty:
+	case tableReorders, tablePending, tableDirty, tableChanges, tableFormer:
 		return "", nil
 	case tableMeta:
-		if string(k) == string(keyRemains) {
+		if s := string(k); s == string(keyRemains) || s == string(keyStart) || s == string(keyMark) {
 			return "", nil
 		}
 	case tableNames:
 		known, err := decodeRepository(v)
-		known.number = 0
+		known.number, known.last = 0, 0
 		return fmt.Sprintf("%d %q %+v", tb, k, known), err
 	case tableSpaces:
 		known, err := decodeSpace(v)
@@ -67,6 +67,9 @@ func dumpLine(s *session, spaces map[uint32]string, tb table, k, v []byte) (stri
 		known.number, known.remains = 0, 0
 		return fmt.Sprintf("%d %q %+v", tb, k, known), err
 	case tableRepositories, tableQueue:
+		if kind(k[numberLength]) == kindPushed && tb == tableRepositories {
+			return "", nil
+		}
 		repository, err := name(k)
 		return fmt.Sprintf("%d %s %q %q", tb, repository, k[numberLength:], v), err
 	case tableNamespaces:

@@ -36,6 +36,7 @@ const (
 	kindListed      kind = 'n'
 	kindLink        kind = 'l'
 	kindReference   kind = 'r'
+	kindPushed      kind = 'w' // who pushed a tag
 
 	kindTime kind = 't' // of a namespace
 	kindUse  kind = 'u'

@@ -30,6 +30,8 @@ const (
 	tablePending
 	tableDirty
 	tableQueue
+	tableChanges
+	tableFormer
 	tables
 )
 
@@ -39,12 +41,15 @@ var tableNamesInFile = [tables][]byte{
 	tableTimes: []byte("times"), tableUUIDs: []byte("uuids"), tableDigests: []byte("digests"),
 	tableHolders: []byte("holders"), tableLayers: []byte("layers"), tableReorders: []byte("moves"),
 	tablePending: []byte("pending"), tableDirty: []byte("touched"), tableQueue: []byte("queue"),
+	tableChanges: []byte("changes"), tableFormer: []byte("former"),
 }
 
 // session is a transaction with its buckets.
 type session struct {
 	tx      *bbolt.Tx
 	buckets [tables]*bbolt.Bucket
+	// unlogged is set in an index that is being built, of which there is no past.
+	unlogged bool
 }
 
 func (s *session) at(t table) *bbolt.Bucket {
@@ -62,6 +67,8 @@ type repository struct {
 	// manifests counts all, images the listed ones, links the blobs, aliases the
 	// other digests of manifests.
 	manifests, images, links, aliases int64
+	// last is the number of its last record in the feed, 0 for none.
+	last uint64
 }
 
 func decodeRepository(value []byte) (repository, error) {
@@ -69,7 +76,7 @@ func decodeRepository(value []byte) (repository, error) {
 		return repository{}, nil
 	}
 	d := newDecoder(value)
-	r := repository{number: uint32(d.uint()), manifests: d.int(), images: d.int(), links: d.int(), aliases: d.int()} //nolint:gosec // as encoded
+	r := repository{number: uint32(d.uint()), manifests: d.int(), images: d.int(), links: d.int(), aliases: d.int(), last: d.uint()} //nolint:gosec // as encoded
 	return r, d.err
 }
 
@@ -79,6 +86,7 @@ func (r repository) encode() []byte {
 	for _, n := range []int64{r.manifests, r.images, r.links, r.aliases} {
 		e.int(n)
 	}
+	e.uint(r.last)
 	return e.b
 }
 
