@@ -111,6 +111,15 @@ func (i *imageCommands) follow(cmd *cobra.Command, asks *client.Client, host str
 		o.Types = append(o.Types, client.ChangeType(one))
 	}
 	connected := false
+	if w.since == "" && !w.initial {
+		// What is pushed once the line below is printed is not missed.
+		var err error
+		if o.Since, err = asks.Revision(cmd.Context()); err != nil {
+			return askError(host, err)
+		}
+		connected = true
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "Watching %s; Ctrl-C ends it.\n", host)
 	o.OnRetry = func(err error, wait time.Duration) error {
 		if !connected { // the address may be wrong
 			return fmt.Errorf("%w (%w)", err, remote.ErrUnavailable)
