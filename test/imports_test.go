@@ -60,6 +60,8 @@ var mayImport = map[string][]string{
 	"test/harness": {},
 	"test/writers": {"test/harness"},
 	"test/summary": {},
+	// A receiver of webhooks, to try.
+	"test/receiver": {"catalog/images/client"},
 	// The benchmark. What it asks is answered by programs; only the stores that
 	// it asks are written by the packages that keep them.
 	"test/bench":         {"test/bench/figures", "test/bench/load", "test/bench/peers", "test/bench/stored"},
@@ -80,7 +82,7 @@ var onlyIn = map[string][]string{
 	"oras.land":             {"cmd/berth/remote"},
 	// distribution's drivers have its interface of a driver as storage does, and
 	// the redirects of one speak HTTP.
-	"net/http":                                        {"cmd/berth", "cmd/berth/remote", "cmd/berth/server", "registry", "registry/access", "catalog/images", "catalog/images/client", "catalog/webhook", "storage", "storage/local", "test/bench", "test/bench/load", "test/bench/peers", "test/harness", "test/writers"},
+	"net/http":                                        {"cmd/berth", "cmd/berth/remote", "cmd/berth/server", "registry", "registry/access", "catalog/images", "catalog/images/client", "catalog/webhook", "storage", "storage/local", "test/bench", "test/bench/load", "test/bench/peers", "test/harness", "test/receiver", "test/writers"},
 	"github.com/sirupsen":                             {"registry"}, // how distribution logs
 	distribution:                                      {"registry"},
 	distribution + "/configuration":                   {"registry", "config"},
