@@ -75,7 +75,21 @@ func (h *history) Last(context.Context) (string, error) {
 	return fmt.Sprintf("%s.%d", h.start, len(h.events)), h.broken
 }
 
-func (h *history) After(_ context.Context, since string, f Filter, n int) (events []Event, next string, err error) {
+func (h *history) After(_ context.Context, since string, n int) (events []Event, next string, err error) {
+	return h.after(since, "", n)
+}
+
+// only is a history of one repository.
+type only struct {
+	*history
+	repository string
+}
+
+func (o only) After(_ context.Context, since string, n int) (events []Event, next string, err error) {
+	return o.after(since, o.repository, n)
+}
+
+func (h *history) after(since, repository string, n int) (events []Event, next string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.broken != nil {
@@ -87,7 +101,7 @@ func (h *history) After(_ context.Context, since string, f Filter, n int) (event
 		return nil, "", err
 	}
 	for ; at < len(h.events) && len(events) < n; at++ {
-		if e := h.events[at]; len(f.Repositories) == 0 || e.Subject == f.Repositories[0] {
+		if e := h.events[at]; repository == "" || e.Subject == repository {
 			events = append(events, e)
 		}
 	}
@@ -237,9 +251,12 @@ func options(t *testing.T, feed Feed, hooks ...Hook) (Options, *logged) {
 			hooks[i].Name = fmt.Sprint("hook", i)
 		}
 		hooks[i].Secrets = []Secret{testSecret}
+		if hooks[i].Feed == nil {
+			hooks[i].Feed = feed
+		}
 	}
 	return Options{
-		Hooks: hooks, Feed: feed, State: filepath.Join(t.TempDir(), "webhooks.json"), Source: "/v1/changes", Agent: "berth/test", Policy: loopback,
+		Hooks: hooks, State: filepath.Join(t.TempDir(), "webhooks.json"), Source: "/v1/changes", Agent: "berth/test", Policy: loopback,
 		Shortest: time.Millisecond, Longest: 5 * time.Millisecond, Every: time.Millisecond, Timeout: 20 * time.Second, Log: slog.New(slog.NewTextHandler(l, nil)),
 	}, l
 }

@@ -95,7 +95,7 @@ func (l *loop) step(work, requests context.Context) (progress bool, err error) {
 	if since == "" {
 		return l.resync(work, requests, Started)
 	}
-	events, next, err := l.options.Feed.After(work, since, l.hook.Filter, batch)
+	events, next, err := l.hook.Feed.After(work, since, batch)
 	if errors.Is(err, ErrGone) {
 		return l.resync(work, requests, Expired)
 	}
@@ -116,12 +116,12 @@ func (l *loop) step(work, requests context.Context) (progress bool, err error) {
 		l.cursors.move(l.hook, next)
 		return progress, nil
 	}
-	return progress, l.options.Feed.Wait(work, since)
+	return progress, l.hook.Feed.Wait(work, since)
 }
 
 // resync tells the receiver to list again, and goes on from there.
 func (l *loop) resync(work, requests context.Context, reason string) (bool, error) {
-	last, err := l.options.Feed.Last(work)
+	last, err := l.hook.Feed.Last(work)
 	if err != nil {
 		return false, fmt.Errorf("the changes cannot be read: %w", err)
 	}

@@ -39,6 +39,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -63,27 +64,19 @@ type Event struct {
 	Data json.RawMessage
 }
 
-// Filter says which changes are sent; what is empty limits nothing.
-type Filter struct {
-	// Namespaces are as in the images API: alice, alice/app, official.
-	Namespaces []string
-	// Repositories are repositories alone, without what lies below them.
-	Repositories []string
-	Types        []string
-}
-
-// Feed is what changes are read from. Its methods are called concurrently.
+// Feed is what changes are read from: those that are for one receiver. Its methods are
+// called concurrently.
 type Feed interface {
 	// Last returns the newest revision.
 	Last(ctx context.Context) (string, error)
-	// After returns changes after a revision that fit a filter, in their order, at
-	// most n, and how far it has come: the given revision if nothing came after it.
-	// Where n or how long it takes ends it early, none may fit. ErrGone if it cannot
-	// tell all.
-	After(ctx context.Context, since string, f Filter, n int) (events []Event, next string, err error)
+	// After returns changes after a revision, in their order, at most n, and how far
+	// it has come: the given revision if nothing came after it. What is not for the
+	// receiver is left out, so that there may be none before the end. ErrGone if it
+	// cannot tell all.
+	After(ctx context.Context, since string, n int) (events []Event, next string, err error)
 	// Wait returns once there is a revision after the given one, or ctx ends.
 	Wait(ctx context.Context, since string) error
-	// Behind returns how many revisions came after one, of any filter, or ErrGone.
+	// Behind returns how many revisions came after one, for whomever, or ErrGone.
 	Behind(ctx context.Context, since string) (int64, error)
 }
 
@@ -94,20 +87,21 @@ type Hook struct {
 	URL  *url.URL
 	// Secrets sign, each one every request: two while one replaces the other.
 	Secrets []Secret
-	Filter  Filter
+	// Feed tells what it is sent, and Filter what that is: whose filter is another one
+	// has to list again.
+	Feed   Feed
+	Filter any
 }
 
 // identity is by what a cursor is known to be of this receiver.
 func (h Hook) identity() string {
-	text, _ := json.Marshal([]any{h.URL.String(), h.Filter}) // cannot fail
-	sum := sha256.Sum256(text)
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%q", h.URL, h.Filter))
 	return hex.EncodeToString(sum[:8])
 }
 
 // Options are what a sender needs. What is 0 has a default.
 type Options struct {
 	Hooks []Hook
-	Feed  Feed
 	// State is the file of the cursors.
 	State string
 	// Source is that of the events: a URI reference.
@@ -199,7 +193,7 @@ type Status struct {
 	// Taken counts events that were answered with success, Failed the tries that
 	// were not, since the start.
 	Taken, Failed int64
-	// Behind is how many revisions came after the cursor, of any filter; -1 if that
+	// Behind is how many revisions came after the cursor, for whomever; -1 if that
 	// is not known: the receiver will be told to list again.
 	Behind int64
 	// FailingSince is when the first of the tries failed of which none was taken
@@ -214,7 +208,7 @@ func (s *Sender) Status(ctx context.Context) []Status {
 		all[i] = l.status()
 		all[i].Behind = -1
 		if at := s.cursors.of(l.hook.Name); at != "" {
-			if n, err := s.options.Feed.Behind(ctx, at); err == nil {
+			if n, err := l.hook.Feed.Behind(ctx, at); err == nil {
 				all[i].Behind = n
 			}
 		}

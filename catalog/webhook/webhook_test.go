@@ -156,7 +156,7 @@ func TestFewWrites(t *testing.T) {
 func TestFilter(t *testing.T) {
 	t.Parallel()
 	h, rec := newHistory(), receive(t, nil)
-	o, _ := options(t, h, Hook{URL: rec.url, Filter: Filter{Repositories: []string{"alice/app"}}})
+	o, _ := options(t, h, Hook{URL: rec.url, Feed: only{h, "alice/app"}})
 	start(t, o)
 	rec.wait("a.0.resync")
 	h.add("bob/app", 100)
@@ -179,7 +179,7 @@ func TestResync(t *testing.T) {
 		"kept no longer": {func(h *history, _ *Options) { h.add("alice/app", 50); h.forget(40) }, "a.55.resync", Expired, "a.56"},
 		"another index":  {func(h *history, _ *Options) { h.renew("b"); h.add("alice/app", 3) }, "b.3.resync", Expired, "b.4"},
 		"an older index": {func(h *history, _ *Options) { h.events = h.events[:2] }, "a.2.resync", Expired, "a.3"},
-		"another filter": {func(_ *history, o *Options) { o.Hooks[0].Filter.Repositories = []string{"alice/app"} }, "a.5.resync", Started, "a.6"},
+		"another filter": {func(_ *history, o *Options) { o.Hooks[0].Filter = "alice/app" }, "a.5.resync", Started, "a.6"},
 		"another address": {func(_ *history, o *Options) {
 			u := *o.Hooks[0].URL
 			u.RawQuery = "key=new"

@@ -82,6 +82,9 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 	}
 	b.listenControl(c, log)
 	b.startScrub(c, metrics, log)
+	if err := b.startWebhooks(c, l.Addr().String(), metrics, log); err != nil {
+		return err
+	}
 	go reload.run(ctx, log)
 	greet(ctx, stdout, c, b, l.Addr().String())
 	return s.Serve(ctx, l)

@@ -1,7 +1,7 @@
 // Command receiver is a webhook's receiver to try: it verifies what berth sends, and
 // prints it.
 //
-//	go run ./test/receiver --secret-file hook.secret
+//	go run ./test/receiver --listen 127.0.0.1:8099 --secret-file hook.secret
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -30,9 +31,14 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	server := &http.Server{Addr: *listen, Handler: receive(strings.TrimSpace(string(secret))), ReadTimeout: time.Minute}
+	l, err := net.Listen("tcp", *listen)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("listening on", l.Addr())
+	server := &http.Server{Handler: receive(strings.TrimSpace(string(secret))), ReadTimeout: time.Minute}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		log.Fatal(err)
 	}
 }
