@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"time"
 
 	"github.com/berth-oci/berth/catalog/index"
@@ -45,7 +46,7 @@ func NewTeller(c Catalog, opts Options, namespaces, repositories []string, types
 		}
 	}
 	return &Teller{
-		call:   &call{handler: &handler{catalog: c, opts: opts}, caller: access.Everyone(), hosts: hosts{opts.PublicHost, "", opts.IndexHost}},
+		call:   &call{handler: &handler{catalog: c, opts: opts}, r: &http.Request{Host: opts.PublicHost}, caller: access.Everyone()},
 		filter: newFilter(nil, q),
 	}, nil
 }

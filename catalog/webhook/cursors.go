@@ -27,9 +27,10 @@ type cursor struct {
 type cursors struct {
 	path string
 
-	mu    sync.Mutex
-	all   map[string]cursor // by the names of the receivers; guarded by mu
-	saved map[string]cursor // what is in the file; guarded by mu
+	writing sync.Mutex // is held while the file is written
+	mu      sync.Mutex
+	all     map[string]cursor // by the names of the receivers; guarded by mu
+	saved   map[string]cursor // what is in the file; guarded by mu
 }
 
 // openCursors reads the file. What is there of receivers that there are no more, or
@@ -70,6 +71,8 @@ func (c *cursors) move(h Hook, revision string) {
 
 // save writes the file if anything has moved.
 func (c *cursors) save() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	c.mu.Lock()
 	now := maps.Clone(c.all)
 	same := maps.Equal(now, c.saved)

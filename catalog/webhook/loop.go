@@ -136,6 +136,10 @@ func (l *loop) resync(work, requests context.Context, reason string) (bool, erro
 		return false, err
 	}
 	l.taken(last)
+	if err := l.cursors.save(); err != nil {
+		// It is told again after a crash, and by then more may be missing.
+		l.log.Warn("how far a webhook's receiver is could not be written down yet", "error", err)
+	}
 	if reason == Expired {
 		l.log.Warn("a webhook's receiver was told to list again: changes since it last took one are not known any more")
 	}

@@ -15,8 +15,8 @@
 // index that is built anew, whose revisions are others, and so a receiver that
 // followed the old one can be told that it must list again; and it costs the one
 // writer of the index nothing. It is written at most once in [Options.Every],
-// however many events were taken, and when the sender is closed. After a crash, what
-// was taken since is sent once more.
+// however many events were taken, when a receiver was told to list again, and when the
+// sender is closed. After a crash, what was taken since is sent once more.
 //
 // # When a receiver must list again
 //

@@ -2,12 +2,12 @@ package operation
 
 import (
 	"encoding/base64"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -89,12 +89,17 @@ func TestWebhooks(t *testing.T) {
 	want := []string{"resync"}
 	wantTold := func() {
 		t.Helper()
-		harness.Eventually(t, fmt.Sprintf("not told %q", want), func() bool { return slices.Equal(rec.told(), want) })
+		defer func() {
+			if t.Failed() {
+				t.Errorf("told %q, want %q", rec.told(), want)
+			}
+		}()
+		harness.Eventually(t, "not told everything", func() bool { return slices.Equal(rec.told(), want) })
 	}
 	wantTold()
 	push := func(n int) {
 		t.Helper()
-		tag := fmt.Sprint("v", n)
+		tag := "v" + strconv.Itoa(n)
 		b.PutImage(t, "alice/app", tag, harness.NewImage("x", tag))
 		b.PutImage(t, "bob/app", tag, harness.NewImage("x", tag))
 		want = append(want, "push alice/app:"+tag)
