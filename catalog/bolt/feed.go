@@ -5,10 +5,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"sync"
-	"time"
 
+	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
 	"github.com/berth-oci/berth/catalog/index"
@@ -175,6 +174,28 @@ func decodeFormer(value []byte) (last uint64, name string, err error) {
 	return d.uint(), d.string(), d.err
 }
 
+// Listed implements index.Feed.
+func (i *Index) Listed(ctx context.Context, repository string, digests []digest.Digest) (entries []index.Entry, err error) {
+	err = i.read(ctx, "listed", repository, func(r *repoTx) error {
+		for _, d := range digests {
+			is, err := r.standsInList(d)
+			if err != nil {
+				return err
+			}
+			if !is {
+				continue
+			}
+			e, _, err := r.entry(d)
+			if err != nil {
+				return err
+			}
+			entries = append(entries, e)
+		}
+		return nil
+	})
+	return entries, err
+}
+
 // History implements index.Feed.
 func (i *Index) History(ctx context.Context, repository string, before index.Revision, n int) (changes []index.Change, next index.Revision, err error) {
 	if before != (index.Revision{}) && (before.Start != i.feed.start || before.N == 0) {
@@ -222,111 +243,6 @@ func (i *Index) recordBefore(r *repoTx, repository string, number uint64) (uint6
 		err = index.ErrRevision
 	}
 	return previous, err
-}
-
-// Trim implements index.Feed.
-func (i *Index) Trim(ctx context.Context, keep int64, before time.Time, n int) (more bool, err error) {
-	if n <= 0 {
-		return false, errors.New("nothing is trimmed in steps of nothing")
-	}
-	var doomed [][]byte
-	look := func(s *session) error {
-		doomed, more = nil, false
-		b := s.at(tableChanges)
-		c := b.Cursor()
-		for k, v := c.First(); k != nil; k, v = c.Next() {
-			if b.Sequence()-binary.BigEndian.Uint64(k) < uint64(max(keep, 0)) { //nolint:gosec // not negative
-				if change, _, _, err := decodeChange(v); err != nil || !change.Time.Before(before) {
-					return err
-				}
-			}
-			if len(doomed) == n {
-				more = true
-				return nil
-			}
-			doomed = append(doomed, bytes.Clone(k))
-		}
-		return nil
-	}
-	if err := i.view(ctx, "trim", look); err != nil || len(doomed) == 0 {
-		return false, err
-	}
-	err = i.update("trim", func(s *session) error {
-		for _, k := range doomed {
-			if err := s.trim(k); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return more, err
-}
-
-// trim forgets a record, and a repository that is gone with its last one.
-func (s *session) trim(key []byte) error {
-	value := s.at(tableChanges).Get(key)
-	if value == nil {
-		return nil
-	}
-	_, repository, _, err := decodeChange(value)
-	if err != nil {
-		return err
-	}
-	number := numbered(repository, kindName)[:numberLength]
-	if former := s.at(tableFormer).Get(number); former != nil {
-		last, _, err := decodeFormer(former)
-		if err != nil {
-			return err
-		}
-		if last <= binary.BigEndian.Uint64(key) {
-			if err := s.at(tableFormer).Delete(number); err != nil {
-				return err
-			}
-		}
-	}
-	return s.at(tableChanges).Delete(key)
-}
-
-// leave keeps the name of a repository that is gone, for the records of it.
-func (r *repoTx) leave() error {
-	if r.known.last == 0 {
-		return nil
-	}
-	e := newEncoder()
-	e.uint(r.known.last)
-	e.string(r.repository)
-	return r.at(tableFormer).Put(r.key(kindName)[:numberLength], e.b)
-}
-
-// Pushed implements index.Feed.
-func (i *Index) Pushed(ctx context.Context, repository, tag string) (p index.Push, err error) {
-	err = i.read(ctx, "pushed", repository, func(r *repoTx) error {
-		value := r.data().Get(append(r.key(kindPushed), tag...))
-		if value == nil {
-			return index.ErrNotFound
-		}
-		p, err = decodePush(value)
-		return err
-	})
-	return p, err
-}
-
-func decodePush(value []byte) (index.Push, error) {
-	d := newDecoder(value)
-	p := index.Push{Time: time.UnixMicro(d.int()).UTC(), By: d.string()}
-	return p, d.err
-}
-
-// pushedBy keeps who has set a tag, and when. What nobody has asked for, and what
-// is not pushed, has nothing kept.
-func (r *repoTx) pushedBy(tag, by string, at time.Time) error {
-	if at.IsZero() {
-		return nil
-	}
-	e := newEncoder()
-	e.int(at.UnixMicro())
-	e.string(by)
-	return r.data().Put(append(r.key(kindPushed), tag...), e.b)
 }
 
 // Mark returns what SetMark has set, "" for nothing.
