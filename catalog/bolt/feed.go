@@ -127,7 +127,7 @@ func (i *Index) Changes(ctx context.Context, after index.Revision, n int) (chang
 	if after.N == last {
 		return nil, nil
 	}
-	err = i.view(ctx, "changes", func(s *session) error {
+	err = i.view(ctx, "feed", func(s *session) error {
 		c := s.at(tableChanges).Cursor()
 		next := after.N + 1
 		size := 0
@@ -176,7 +176,7 @@ func decodeFormer(value []byte) (last uint64, name string, err error) {
 
 // Listed implements index.Feed.
 func (i *Index) Listed(ctx context.Context, repository string, digests []digest.Digest) (entries []index.Entry, err error) {
-	err = i.read(ctx, "listed", repository, func(r *repoTx) error {
+	err = i.read(ctx, "feed", repository, func(r *repoTx) error {
 		for _, d := range digests {
 			is, err := r.standsInList(d)
 			if err != nil {
@@ -202,7 +202,7 @@ func (i *Index) History(ctx context.Context, repository string, before index.Rev
 		return nil, next, index.ErrRevision
 	}
 	last := i.feed.given()
-	err = i.read(ctx, "history", repository, func(r *repoTx) error {
+	err = i.read(ctx, "feed", repository, func(r *repoTx) error {
 		at := r.known.last
 		if before.N != 0 {
 			if at, err = i.recordBefore(r, repository, before.N); err != nil {
@@ -247,7 +247,7 @@ func (i *Index) recordBefore(r *repoTx, repository string, number uint64) (uint6
 
 // Mark returns what SetMark has set, "" for nothing.
 func (i *Index) Mark(ctx context.Context) (mark string, err error) {
-	err = i.view(ctx, "mark", func(s *session) error {
+	err = i.view(ctx, "upkeep", func(s *session) error {
 		mark = string(s.at(tableMeta).Get(keyMark))
 		return nil
 	})
@@ -257,5 +257,5 @@ func (i *Index) Mark(ctx context.Context) (mark string, err error) {
 // SetMark keeps a mark with the index. It survives a power cut when SetMark has
 // returned without an error.
 func (i *Index) SetMark(_ context.Context, mark string) error {
-	return i.update("set_mark", func(s *session) error { return s.at(tableMeta).Put(keyMark, []byte(mark)) })
+	return i.update("upkeep", func(s *session) error { return s.at(tableMeta).Put(keyMark, []byte(mark)) })
 }

@@ -34,10 +34,10 @@ func (i *Index) Trim(ctx context.Context, keep int64, before time.Time, n int) (
 		}
 		return nil
 	}
-	if err := i.view(ctx, "trim", look); err != nil || len(doomed) == 0 {
+	if err := i.view(ctx, "upkeep", look); err != nil || len(doomed) == 0 {
 		return false, err
 	}
-	err = i.update("trim", func(s *session) error {
+	err = i.update("upkeep", func(s *session) error {
 		for _, k := range doomed {
 			if err := s.trim(k); err != nil {
 				return err
@@ -86,7 +86,7 @@ func (r *repoTx) leave() error {
 
 // Pushed implements index.Feed.
 func (i *Index) Pushed(ctx context.Context, repository, tag string) (p index.Push, err error) {
-	err = i.read(ctx, "pushed", repository, func(r *repoTx) error {
+	err = i.read(ctx, "feed", repository, func(r *repoTx) error {
 		value := r.data().Get(append(r.key(kindPushed), tag...))
 		if value == nil {
 			return index.ErrNotFound
