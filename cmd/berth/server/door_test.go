@@ -208,7 +208,7 @@ func TestWithin(t *testing.T) {
 			t.Errorf("%d files: %+v may open %d", files, l, open)
 		}
 	}
-	if l := (Limits{7, 6, 5, 4, 3, 2}).Within(1024); l != (Limits{7, 6, 5, 4, 3, 2}) {
+	if l := (Limits{7, 6, 5, 4, 3, 2, 1, 1}).Within(1024); l != (Limits{7, 6, 5, 4, 3, 2, 1, 1}) {
 		t.Errorf("%+v", l)
 	}
 }

@@ -186,6 +186,8 @@ func (s *Server) limited(w http.ResponseWriter, r *http.Request, x *exchange, h 
 	switch {
 	case probe(route):
 		kinds = nil
+	case route == changesRoute:
+		kinds = []*flights{s.streams}
 	case route == "v2_uploads":
 		kinds = append(kinds, s.uploads)
 	}

@@ -10,6 +10,9 @@ type Limits struct {
 	Requests, Uploads int
 	// AccountRequests and AccountUploads are those of one account.
 	AccountRequests, AccountUploads int
+	// Streams are the requests for changes, which are no Requests: they last as long
+	// as their clients want. AccountStreams are those of one account.
+	Streams, AccountStreams int
 }
 
 // Within replaces what is 0 by what suits a number of files that the process
@@ -26,6 +29,8 @@ func (l Limits) Within(files int) Limits {
 	set(&l.Uploads, 4, l.Requests/2)
 	set(&l.AccountRequests, 4, l.Requests/4)
 	set(&l.AccountUploads, 2, l.Uploads/4)
+	set(&l.Streams, 8, l.Connections/2)
+	set(&l.AccountStreams, 4, l.Streams/4)
 	return l
 }
 
