@@ -25,7 +25,8 @@ type cursor struct {
 
 // cursors are those of all receivers, and their file.
 type cursors struct {
-	path string
+	path  string
+	check func() error
 
 	writing sync.Mutex // is held while the file is written
 	mu      sync.Mutex
@@ -35,19 +36,19 @@ type cursors struct {
 
 // openCursors reads the file. What is there of receivers that there are no more, or
 // that are others by now, is forgotten.
-func openCursors(path string, hooks []Hook, log *slog.Logger) (*cursors, error) {
-	c := &cursors{path: path, all: map[string]cursor{}}
-	text, err := os.ReadFile(path)
+func openCursors(o Options) (*cursors, error) {
+	c := &cursors{path: o.State, check: o.Check, all: map[string]cursor{}}
+	text, err := os.ReadFile(o.State)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("cursors of the webhooks: %w", err)
 	}
 	if err == nil {
 		if err := json.Unmarshal(text, &c.saved); err != nil {
-			log.Error("the file with the cursors of the webhooks is damaged: receivers are told to list again", "file", path, "error", err)
+			o.Log.Error("the file with the cursors of the webhooks is damaged: receivers are told to list again", "file", o.State, "error", err)
 			c.saved = nil
 		}
 	}
-	for _, h := range hooks {
+	for _, h := range o.Hooks {
 		if kept, ok := c.saved[h.Name]; ok && kept.Of == h.identity() {
 			c.all[h.Name] = kept
 		}
@@ -81,6 +82,9 @@ func (c *cursors) save() error {
 		return nil
 	}
 	text, err := json.MarshalIndent(now, "", "  ")
+	if err == nil && c.check != nil {
+		err = c.check()
+	}
 	if err == nil {
 		err = fsync.Replace(c.path, append(text, '\n'), nil)
 	}

@@ -102,8 +102,10 @@ func (h Hook) identity() string {
 // Options are what a sender needs. What is 0 has a default.
 type Options struct {
 	Hooks []Hook
-	// State is the file of the cursors.
+	// State is the file of the cursors. While Check returns an error, nothing is
+	// written to it; nil is no check.
 	State string
+	Check func() error
 	// Source is that of the events: a URI reference.
 	Source string
 	// Policy says which addresses may be sent to.
@@ -152,7 +154,7 @@ type Sender struct {
 // read; one that holds no cursors is as good as none, and the log says so.
 func Start(o Options) (*Sender, error) {
 	o = o.withDefaults()
-	kept, err := openCursors(o.State, o.Hooks, o.Log)
+	kept, err := openCursors(o)
 	if err != nil {
 		return nil, err
 	}

@@ -153,6 +153,34 @@ func TestFewWrites(t *testing.T) {
 	waitFile(t, o.State, `"a.300"`)
 }
 
+// TestNotWritten: cursors that cannot be written are written once they can be, and
+// events go on meanwhile.
+func TestNotWritten(t *testing.T) {
+	t.Parallel()
+	h, rec := newHistory(), receive(t, nil)
+	o, log := options(t, h, Hook{URL: rec.url})
+	var away atomic.Bool
+	away.Store(true)
+	o.Check = func() error {
+		if away.Load() {
+			return errors.New("the folder is away")
+		}
+		return nil
+	}
+	start(t, o)
+	rec.wait("a.0.resync")
+	h.add("alice/app", 3)
+	rec.wait("a.3")
+	for !strings.Contains(log.String(), "the folder is away") {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := os.Stat(o.State); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("written: %v", err)
+	}
+	away.Store(false)
+	waitFile(t, o.State, `"a.3"`)
+}
+
 // TestFilter: what does not fit is not sent, and the cursor moves over it.
 func TestFilter(t *testing.T) {
 	t.Parallel()

@@ -29,7 +29,7 @@ func (b *berth) startWebhooks(c *config.Config, address string, metrics *prometh
 		return nil
 	}
 	o := webhook.Options{
-		State: filepath.Join(c.Data, cursorsFile), Source: c.HTTP.PublicURL + "/v1/changes", Policy: webhook.Policy{Inside: c.Events.InternalNetworks},
+		State: filepath.Join(c.Data, cursorsFile), Check: b.home.there, Source: c.HTTP.PublicURL + "/v1/changes", Policy: webhook.Policy{Inside: c.Events.InternalNetworks},
 		Timeout: c.Events.Timeout, Agent: "berth/" + version(), Log: log,
 	}
 	known := images.Options{PublicHost: hostOf(c.HTTP.PublicURL), IndexHost: c.HTTP.IndexHost}

@@ -189,9 +189,12 @@ func TestChangesKilled(t *testing.T) {
 		var digests []string
 		for n := range pushes {
 			mu.Lock()
-			small := harness.PushSmall(t, b, "alice/app", fmt.Sprint(n), "2026-01-01T00:00:00Z", "latest")
+			digest, err := b.Push("alice/app", "latest", harness.NewImage("x", fmt.Sprint(n)))
 			mu.Unlock()
-			digests = append(digests, small.Digest)
+			if err != nil {
+				t.Error(err)
+			}
+			digests = append(digests, digest)
 		}
 		pushed <- digests
 	}()
