@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory" // for indextest
 	"github.com/opencontainers/go-digest"
@@ -104,6 +105,9 @@ func TestSuite(t *testing.T) {
 			return x
 		},
 		Dump: dump,
+		SetIdle: func(x index.Index, coalesce time.Duration, now func() index.Uptime) {
+			x.(*Index).SetIdle(coalesce, now)
+		},
 	})
 }
 

@@ -177,6 +177,7 @@ var asIs = map[string]string{
 	"Close":    "ends everything",
 	"Remember": "cannot fail",
 	"Recall":   "cannot fail",
+	"Uptime":   "cannot fail",
 }
 
 // testEveryCallFails lets every single call of a day fail, before it happened
