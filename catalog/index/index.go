@@ -142,6 +142,7 @@ type Planner interface {
 type Index interface {
 	Reader
 	Planner
+	Idler
 	image.LayerCache
 
 	// Acquire waits until the repository is free, or ctx ends, and takes it. What
@@ -236,6 +237,10 @@ type Update struct {
 	// Delete are the manifests that are gone; tags that still point to one go
 	// with it.
 	Delete []digest.Digest
+	// Orphan are manifests that lived as long as something that is gone: those
+	// that have no tag, are in no index, and have no subject that is there, are idle
+	// from now on, until they are put or tagged again, or what they lived by comes.
+	Orphan []digest.Digest
 	// Tag says where tags point from now on. Untag are the tags that are gone.
 	Tag   map[string]digest.Digest
 	Untag []string
