@@ -17,6 +17,7 @@ import (
 // for concurrent use.
 type Catalog struct {
 	index.Reader
+	index.Feed
 	index index.Index
 	store *storage.Store
 	log   *slog.Logger
@@ -27,6 +28,12 @@ type Catalog struct {
 	mu        sync.Mutex
 	unsettled map[string]*unsettled
 	damaged   map[digest.Digest]struct{}
+	// keep and keepAge are how much of the feed is kept; guarded by mu.
+	keep    int64
+	keepAge time.Duration
+	// noted is the revision that is noted in storage, as far as the task in the
+	// background knows, which is the only one to use it.
+	noted index.Revision
 
 	wake chan struct{} // full if there may be something to settle
 	stop context.CancelFunc
@@ -37,8 +44,9 @@ type Catalog struct {
 func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Catalog{
-		Reader: x, index: x, store: store, log: log,
+		Reader: x, Feed: x, index: x, store: store, log: log,
 		unsettled: make(map[string]*unsettled), damaged: make(map[digest.Digest]struct{}),
+		keep: DefaultKeepChanges, keepAge: DefaultKeepAge,
 		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
 	go c.background(ctx)
@@ -51,6 +59,9 @@ func (c *Catalog) Close() error {
 	c.stop()
 	<-c.done
 	c.withdrawAll()
+	if err := c.noteRevision(context.Background()); err != nil {
+		c.log.Warn("how far the index has come is not noted in storage", "error", err)
+	}
 	return c.store.EndLinks(context.Background())
 }
 

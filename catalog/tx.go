@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -106,7 +107,7 @@ func (t *Tx) complete(ctx context.Context, intent storage.Intent, pushed image.M
 func (t *Tx) publish(ctx context.Context, intent storage.Intent, pushed image.Manifest, reservation string) error {
 	rest := intent
 	rest.Untag, rest.Delete = nil, nil
-	p := publication{tx: t, pushed: pushed, update: updateOf(rest), last: index.Update{Done: true}}
+	p := publication{tx: t, pushed: pushed, update: updateOf(rest), last: index.Update{Done: true}, by: intent.By, at: intent.At}
 	p.update.Reservation = reservation
 	return p.run(ctx, intent)
 }
@@ -131,6 +132,7 @@ func (t *Tx) unpublish(ctx context.Context, intent storage.Intent) error {
 		return err
 	}
 	for _, u := range updates {
+		u.By, u.At = intent.By, intent.At
 		if _, err := t.catalog.index.Publish(ctx, t.lease, u); err != nil {
 			return err
 		}
@@ -142,7 +144,7 @@ func (t *Tx) unpublish(ctx context.Context, intent storage.Intent) error {
 // nothing will: should the note have become durable all the same, it is
 // withdrawn.
 func (t *Tx) prepare(ctx context.Context, intent *storage.Intent) error {
-	intent.Repository = t.lease.Repository
+	intent.Repository, intent.By, intent.At = t.lease.Repository, storage.Asker(ctx), time.Now().UTC()
 	if err := t.catalog.index.Prepare(ctx, t.lease, *intent); err != nil {
 		t.catalog.refuse(t.lease)
 		return failed("note the change of", t.lease.Repository, err)

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -24,6 +25,9 @@ type Intent struct {
 	Delete []digest.Digest `json:"delete,omitempty"`
 	// Unlink are the blobs that the repository no longer serves.
 	Unlink []digest.Digest `json:"unlink,omitempty"`
+	// By is the account that asked for it, "" for none, and At when.
+	By string    `json:"by,omitempty"`
+	At time.Time `json:"at,omitzero"`
 	// Reread says, alone, that all of the repository has to be read again.
 	Reread bool `json:"reread,omitempty"`
 }
