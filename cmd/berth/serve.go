@@ -114,7 +114,7 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 			Connections: c.HTTP.Limits.Connections, PerClient: c.HTTP.Limits.ConnectionsPerClient,
 			Requests: c.HTTP.Limits.Requests, Uploads: c.HTTP.Limits.Uploads,
 			AccountRequests: c.HTTP.Limits.RequestsPerAccount, AccountUploads: c.HTTP.Limits.UploadsPerAccount,
-		}.Within(server.OpenFiles()),
+		}.Within(server.OpenFiles(), int64(c.Limits.Memory)),
 		TrustedProxies: server.Networks(c.HTTP.TrustedProxies),
 		AccessLog:      c.Log.Access,
 		Log:            log,
