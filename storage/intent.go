@@ -24,6 +24,9 @@ type Intent struct {
 	Delete []digest.Digest `json:"delete,omitempty"`
 	// Unlink are the blobs that the repository no longer serves.
 	Unlink []digest.Digest `json:"unlink,omitempty"`
+	// Touch are manifests that lose a tag and stay: the time of their links says
+	// since when, and is set anew.
+	Touch []digest.Digest `json:"touch,omitempty"`
 	// Reread says, alone, that all of the repository has to be read again.
 	Reread bool `json:"reread,omitempty"`
 }
@@ -42,6 +45,11 @@ func (s *Store) Complete(ctx context.Context, i Intent) error {
 	for _, tag := range i.Untag {
 		if err := s.remove(ctx, tagPath(i.Repository, tag)); err != nil {
 			return fmt.Errorf("untag %s:%s: %w", i.Repository, tag, err)
+		}
+	}
+	for _, d := range i.Touch {
+		if err := s.touch(ctx, revisionLink(i.Repository, d), d); err != nil {
+			return fmt.Errorf("note the time of %s@%s: %w", i.Repository, d, err)
 		}
 	}
 	for _, d := range i.Delete {
@@ -93,6 +101,15 @@ func (s *Store) completePut(ctx context.Context, i Intent) error {
 		}
 	}
 	return nil
+}
+
+// touch writes a link again that is there, which sets its time.
+func (s *Store) touch(ctx context.Context, path string, d digest.Digest) error {
+	there, err := s.isFile(ctx, path)
+	if err != nil || !there {
+		return err
+	}
+	return s.driver.PutContent(ctx, path, []byte(d))
 }
 
 // LinkBlob gives a blob that the repository links another digest of the same
