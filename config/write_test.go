@@ -95,6 +95,10 @@ scrub:
   rate: 8MiB
   operations: 20
   interval: 720h
+rules:
+  interval: 24h
+  default: {}
+  namespaces: {}
 `
 	c := load(t, "data: /srv")
 	if got := printed(t, c); got != want {

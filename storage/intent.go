@@ -86,6 +86,11 @@ func (s *Store) completePut(ctx context.Context, i Intent) error {
 	if err != nil || !stored {
 		return err
 	}
+	if s.fresh != nil { // elsewhere the push has just set the time
+		if err := s.refresh(ctx, revisionLink(i.Repository, i.Put), i.Put); err != nil {
+			return err
+		}
+	}
 	if i.As != "" {
 		if err := s.driver.PutContent(ctx, revisionLink(i.Repository, i.As), []byte(i.Put)); err != nil {
 			return err
@@ -96,11 +101,25 @@ func (s *Store) completePut(ctx context.Context, i Intent) error {
 		if err := s.driver.PutContent(ctx, tagIndexLink(i.Repository, tag, i.Named()), content); err != nil {
 			return err
 		}
-		if err := s.driver.PutContent(ctx, tagCurrentLink(i.Repository, tag), content); err != nil {
+		if err := s.refresh(ctx, tagCurrentLink(i.Repository, tag), i.Named()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// refresher is a driver that leaves alone what is there already, unless it is told
+// to set its time anew.
+type refresher interface {
+	Refresh(ctx context.Context, path string, content []byte) error
+}
+
+// refresh writes a link so that its time is now.
+func (s *Store) refresh(ctx context.Context, path string, d digest.Digest) error {
+	if s.fresh != nil {
+		return s.fresh.Refresh(ctx, path, []byte(d))
+	}
+	return s.driver.PutContent(ctx, path, []byte(d))
 }
 
 // touch writes a link again that is there, which sets its time.
@@ -109,7 +128,7 @@ func (s *Store) touch(ctx context.Context, path string, d digest.Digest) error {
 	if err != nil || !there {
 		return err
 	}
-	return s.driver.PutContent(ctx, path, []byte(d))
+	return s.refresh(ctx, path, d)
 }
 
 // LinkBlob gives a blob that the repository links another digest of the same
