@@ -21,6 +21,8 @@ type Catalog struct {
 	index index.Index
 	store *storage.Store
 	log   *slog.Logger
+	// immutable says which tags may not move once they are set; nil: all may.
+	immutable func(repository, tag string) bool
 
 	// mu guards unsettled: what has to be done in a repository before its next
 	// change, beside what the index has noted; and damaged: digests of which the
@@ -76,6 +78,10 @@ func (c *Catalog) Ready(ctx context.Context) error {
 func (c *Catalog) TagTime(ctx context.Context, repository, tag string) (time.Time, error) {
 	return c.store.Repository(repository).TagTime(ctx, tag)
 }
+
+// SetImmutable says which tags may not be moved to another manifest once they are
+// set. It is called before the first change.
+func (c *Catalog) SetImmutable(immutable func(repository, tag string) bool) { c.immutable = immutable }
 
 // Reserve is that of [index.Index].
 func (c *Catalog) Reserve(ctx context.Context, namespace string, r storage.Reservation) (others index.Usage, err error) {
