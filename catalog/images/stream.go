@@ -23,15 +23,9 @@ type stream struct {
 func (c *call) begin(o outcome) *stream {
 	writeHeader(c.w, o.code)
 	s := &stream{c: c}
-	s.entries.w = &s.pending
+	s.buf = &s.pending
 	s.pending.Write(o.open())
 	return s
-}
-
-func (s *stream) add(value any) {
-	if err := s.entries.add(value); err != nil {
-		panic(err) // strings and numbers only, into memory
-	}
 }
 
 // flush sends what has gathered, if it is enough to be sent.

@@ -57,6 +57,9 @@ type Query struct {
 	Descending bool
 	// From, with ByTime, is where the list starts; it is included.
 	From *Position
+	// Brief leaves Env and Platforms out of the images, which are most of what
+	// they take.
+	Brief bool
 }
 
 // Within reports whether a repository lies in one of the namespaces, as
