@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"encoding/hex"
 	"strings"
 
@@ -20,10 +21,36 @@ type arena struct {
 
 	text      strings.Builder
 	strings   slab[string]
-	digests   slab[digest.Digest]
-	members   slab[image.Member]
 	parts     slab[image.Part]
 	platforms slab[image.Platform]
+
+	// dictionaries are those that were read last: images of one program often have
+	// the same environment and labels.
+	dictionaries [2]struct {
+		value []byte // as it is stored
+		m     map[string]string
+	}
+}
+
+// sameDictionary returns a dictionary that was read before and is what a value
+// begins with, and how long that is; 0 for none.
+func (a *arena) sameDictionary(value []byte) (m map[string]string, length int) {
+	if a == nil {
+		return nil, 0
+	}
+	for _, d := range a.dictionaries {
+		if len(d.value) > 0 && bytes.HasPrefix(value, d.value) {
+			return d.m, len(d.value)
+		}
+	}
+	return nil, 0
+}
+
+func (a *arena) keepDictionary(value []byte, m map[string]string) {
+	if a != nil {
+		a.dictionaries[0] = a.dictionaries[1]
+		a.dictionaries[1].value, a.dictionaries[1].m = value, m
+	}
 }
 
 // room makes room for so many bytes of text, which then stand together.
@@ -80,20 +107,6 @@ func (a *arena) takeStrings(n int) []string {
 		return make([]string, n)
 	}
 	return a.strings.take(n, a.many)
-}
-
-func (a *arena) takeDigests(n int) []digest.Digest {
-	if a == nil {
-		return make([]digest.Digest, n)
-	}
-	return a.digests.take(n, a.many)
-}
-
-func (a *arena) takeMembers(n int) []image.Member {
-	if a == nil {
-		return make([]image.Member, n)
-	}
-	return a.members.take(n, a.many)
 }
 
 // takeParts and takePlatforms return empty slices for none.

@@ -229,6 +229,10 @@ func (d *decoder) uint() uint64 {
 	if len(d.b) == 0 {
 		return 0
 	}
+	if n := d.b[0]; n < 0x80 {
+		d.b = d.b[1:]
+		return uint64(n)
+	}
 	n, read := binary.Uvarint(d.b)
 	if read <= 0 {
 		d.fail()
@@ -325,8 +329,14 @@ func (d *decoder) strings() []string {
 	return list
 }
 
-// dictionary is nil for an empty map.
+// dictionary is nil for an empty map. Images that are read together may have the
+// same one.
 func (d *decoder) dictionary() map[string]string {
+	at := d.b
+	if m, length := d.in.sameDictionary(at); length > 0 {
+		d.b = at[length:]
+		return m
+	}
 	n := d.count(2)
 	if n == 0 {
 		return nil
@@ -335,6 +345,9 @@ func (d *decoder) dictionary() map[string]string {
 	for range n {
 		k := d.string()
 		m[k] = d.string()
+	}
+	if d.err == nil {
+		d.in.keepDictionary(at[:len(at)-len(d.b)], m)
 	}
 	return m
 }

@@ -50,14 +50,23 @@ type record struct {
 	places map[digest.Digest]int
 	// raw are the blobs, in place of Blobs, and image is what Image is, where it is
 	// read for an answer: see reader.
-	raw   []rawBlob
-	image image.Image
+	raw       []rawBlob
+	image     image.Image
+	platforms []image.Platform // of a brief one
 }
 
 // rawBlob is a blob with the bytes of its digest.
 type rawBlob struct {
 	digest []byte
 	size   int64
+}
+
+// empty is the record without what it is of, so that another can be read into the
+// room that it has.
+func (m *record) empty() record {
+	r := record{raw: m.raw[:0], platforms: m.platforms[:0]}
+	r.Children, r.Members = m.Children[:0], m.Members[:0]
+	return r
 }
 
 // newRecord is a description to be kept. One that is composed has its standing
@@ -237,10 +246,20 @@ func (m *record) blob(d *decoder, place uint64) (digest.Digest, int64) {
 	return "", 0
 }
 
+// sized is a slice of zero elements, in the room that another has.
+func sized[T any](s []T, n int) []T {
+	if n > cap(s) {
+		return make([]T, n)
+	}
+	s = s[:n]
+	clear(s)
+	return s
+}
+
 func (m *record) decodeLists(d *decoder) {
 	const least = 2
 	if n := d.count(least); n > 0 {
-		m.Children = d.in.takeDigests(n)
+		m.Children = sized(m.Children, n)
 		for i := range m.Children {
 			m.Children[i] = d.digest()
 		}
@@ -249,7 +268,7 @@ func (m *record) decodeLists(d *decoder) {
 	if n == 0 {
 		return
 	}
-	m.Members = d.in.takeMembers(n)
+	m.Members = sized(m.Members, n)
 	for i := range m.Members {
 		at := d.uint()
 		switch {

@@ -110,7 +110,12 @@ func (m *record) decodeImage(d *decoder) {
 	}
 	i.Labels = d.dictionary()
 	const least = 7
-	i.Platforms = d.in.takePlatforms(d.count(least))
+	if n := d.count(least); d.brief {
+		m.platforms = sized(m.platforms, n)
+		i.Platforms = m.platforms
+	} else {
+		i.Platforms = d.in.takePlatforms(n)
+	}
 	for n := range i.Platforms {
 		m.decodePlatform(d, &i.Platforms[n])
 		if p := &i.Platforms[n]; d.uint() == 0 {

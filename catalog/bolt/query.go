@@ -107,8 +107,8 @@ func (l *list) read(n int) (index.Cursor, error) {
 	}
 }
 
-// usualBatch is how many images a batch usually has, by their bytes.
-const usualBatch = 128
+// usualBatch is how many images a batch hardly exceeds, by their bytes.
+const usualBatch = 256
 
 func (l *list) walker(n int) (walker, error) {
 	if l.query.ByTime {

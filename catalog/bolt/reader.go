@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -32,7 +31,8 @@ type reader struct {
 	from    decoder
 	repo    *repoTx // whose entry it is
 	size    int     // what it takes in the index, so far
-	found   image.Find
+	compose image.Composer
+	nears   []*near // of a list by name, used again
 }
 
 // How an arena allocates for a list of entries; for one, each slice by itself.
@@ -44,7 +44,7 @@ const (
 // readers are used again by later transactions.
 var readers = sync.Pool{New: func() any {
 	rd := &reader{}
-	rd.found = rd.find
+	rd.compose.Find = rd.find
 	return rd
 }}
 
@@ -73,9 +73,9 @@ func (s *session) done() {
 	s.reader = nil
 	const most = 16 // that are worth being kept
 	clear(rd.tags[:cap(rd.tags)])
-	*rd = reader{key: rd.key[:0], raw: rd.raw[:0], member: rd.member[:0], tags: rd.tags[:0], records: rd.records[:min(len(rd.records), most)], found: rd.found}
+	*rd = reader{key: rd.key[:0], raw: rd.raw[:0], member: rd.member[:0], tags: rd.tags[:0], records: rd.records[:min(len(rd.records), most)], nears: rd.nears, compose: image.Composer{Find: rd.compose.Find}}
 	for _, m := range rd.records {
-		*m = record{raw: m.raw[:0]}
+		*m = m.empty()
 	}
 	readers.Put(rd)
 }
@@ -102,16 +102,19 @@ func (rd *reader) entry(r *repoTx, raw, value []byte, e *index.Entry) (size int,
 	if err != nil {
 		return 0, err
 	}
-	i := m.Image
-	if m.composed && m.standing.Found {
-		if i, err = image.Compose(&m.Description, rd.found); err != nil {
+	found := m.Image != nil
+	if found {
+		e.Image = m.image
+	} else if m.composed && m.standing.Found {
+		rd.compose.Brief = rd.brief
+		if found, err = rd.compose.Compose(&m.Description, &e.Image); err != nil {
 			return 0, err
 		}
 	}
-	if i == nil {
+	if !found {
 		return 0, index.ErrNotFound
 	}
-	e.Repository, e.Digest, e.Image, e.Tags = r.repository, m.Digest, *i, rd.tagsOf(r, raw)
+	e.Repository, e.Digest, e.Tags = r.repository, m.Digest, rd.tagsOf(r, raw)
 	if rd.brief {
 		e.Image.Platforms = nil
 	}
@@ -149,7 +152,7 @@ func (rd *reader) decode(d digest.Digest, value []byte) (*record, error) {
 	}
 	m := rd.records[rd.used]
 	rd.used++
-	*m = record{raw: m.raw[:0]}
+	*m = m.empty()
 	rd.from.in, rd.from.brief = &rd.arena, rd.brief
 	err := m.decode(d, rd.from.on(value), len(value), func() []byte {
 		return rd.repo.data().Get(rd.repo.by(kindMembers, d))
@@ -216,29 +219,29 @@ type pair struct{ k, v []byte }
 const maxNear = 128
 
 // load reads what is near, if it is little enough, and no more than is worth it
-// for so many images.
-func (r *repoTx) load(images int) {
+// for so many images. It uses what was read so n-th before.
+func (r *repoTx) load(images, n int) {
 	if r.known.manifests > int64(min(maxNear, 4*images)) {
 		return
 	}
-	n := near{manifests: make([]pair, 0, r.known.manifests), tags: make([]pair, 0, r.known.manifests)}
-	errFull := errors.New("full")
+	rd := r.reading()
+	for n >= len(rd.nears) {
+		rd.nears = append(rd.nears, &near{})
+	}
+	all := rd.nears[n]
+	all.manifests, all.tags = all.manifests[:0], all.tags[:0]
 	for _, part := range []struct {
 		k    kind
 		into *[]pair
-	}{{kindManifest, &n.manifests}, {kindTagged, &n.tags}} {
-		err := below(r.data(), r.key(part.k), func(rest, value []byte) error {
+	}{{kindManifest, &all.manifests}, {kindTagged, &all.tags}} {
+		for k, v := rd.seek(r, part.k, nil); bytes.HasPrefix(k, rd.key); k, v = rd.cursor.Next() {
 			if len(*part.into) == maxNear {
-				return errFull
+				return
 			}
-			*part.into = append(*part.into, pair{rest, value})
-			return nil
-		})
-		if err != nil {
-			return
+			*part.into = append(*part.into, pair{k[len(rd.key):], v})
 		}
 	}
-	r.near = &n
+	r.near = all
 }
 
 func search(pairs []pair, k []byte) (at int, found bool) {

@@ -115,7 +115,7 @@ func (w *nameWalk) enter(short string) error {
 		images := &span{cursor: r.data().Cursor(), prefix: prefix, strip: len(prefix), of: r}
 		w.start(images, r)
 		w.images = append(w.images, images)
-		r.load(w.most)
+		r.load(w.most, len(w.images))
 	}
 	return nil
 }
