@@ -12,7 +12,8 @@ import (
 	"github.com/berth-oci/berth/storage/reference"
 )
 
-// Entry is one image of one repository, as the images API lists it.
+// Entry is one image of one repository, as the images API lists it. It is not
+// changed: entries that were read together may share what they are made of.
 type Entry struct {
 	// Repository is the long form of the name: user/app, official/app.
 	Repository string
