@@ -100,6 +100,10 @@ scrub:
 events:
   keep: 1000000
   age: 720h
+rules:
+  interval: 24h
+  default: {}
+  namespaces: {}
 `
 	c := load(t, "data: /srv")
 	if got := printed(t, c); got != want {

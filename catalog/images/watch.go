@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"sync/atomic"
@@ -168,7 +169,7 @@ func (s *changesWriter) initial(ctx context.Context, f *filter) error {
 			if !f.covers(e.Repository) {
 				continue
 			}
-			err := s.tell(told{Type: typeImage, Repository: e.Repository, Digest: e.Digest, Images: []any{renderCurrent(s.call, e)}})
+			err := s.tell(told{Type: typeImage, Repository: e.Repository, Digest: e.Digest, Images: []json.RawMessage{renderCurrent(s.call, nil, &e)}})
 			if err != nil {
 				return err
 			}
