@@ -38,7 +38,7 @@ func TestExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := strings.NewReplacer("/etc/berth/tls.crt", certificate, "/etc/berth/tls.key", key, "/etc/berth/scheduler.secret", secret)
-	for document, examples := range map[string]int{"README.md": 4, "../storage/README.md": 3, "../catalog/webhook/README.md": 1} {
+	for document, examples := range map[string]int{"README.md": 4, "../storage/README.md": 3, "../catalog/rules/README.md": 1, "../catalog/webhook/README.md": 1} {
 		text, err := os.ReadFile(document)
 		if err != nil {
 			t.Fatal(err)

@@ -102,6 +102,10 @@ events:
   age: 720h
   internal_networks: ""
   timeout: 10s
+rules:
+  interval: 24h
+  default: {}
+  namespaces: {}
 `
 	c := load(t, "data: /srv")
 	if got := printed(t, c); got != want {

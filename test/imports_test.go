@@ -44,6 +44,7 @@ var mayImport = map[string][]string{
 	"catalog/image":     {"storage"},
 	"catalog/images":    {"catalog/image", "catalog/index", "registry/access", "registry/budget", "storage", "storage/reference"},
 	"catalog/webhook":   {"config/network", "storage/fsync"},
+	"catalog/rules":     {"catalog", "storage/reference"},
 	"catalog/index":     {"catalog/image", "storage", "storage/reference"},
 	"storage":           {"storage/reference"},
 	"storage/fsync":     {},

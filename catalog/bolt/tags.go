@@ -27,6 +27,9 @@ func (r *repoTx) tag(tag string, d digest.Digest) error {
 		return err
 	}
 	canonical := r.canonical(d)
+	if err := r.adopt(canonical); err != nil {
+		return err
+	}
 	r.affected[canonical], r.changed[canonical] = true, true
 	r.moved(tag, "", d)
 	r.countTags(+1)

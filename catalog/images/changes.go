@@ -86,9 +86,7 @@ func (c *call) changesOnce(ctx context.Context, q changesQuery, f *filter, at in
 	if err != nil {
 		return err
 	}
-	if err := a.add(frame); err != nil {
-		return err
-	}
+	a.add(frame)
 	a.out.end()
 	return nil
 }
@@ -121,9 +119,7 @@ func (a *changesAnswer) collect(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				if err := a.add(frame); err != nil {
-					return err
-				}
+				a.add(frame)
 				a.count++
 			}
 			a.at = e.Revision
@@ -134,18 +130,16 @@ func (a *changesAnswer) collect(ctx context.Context) error {
 }
 
 // add adds an object to the answer, and begins it with the first.
-func (a *changesAnswer) add(frame []byte) error {
+func (a *changesAnswer) add(frame []byte) {
 	if a.out == nil {
 		a.changesHeader(a.form)
 		a.out = &stream{c: a.call}
-		a.out.entries.w = &a.out.pending
+		a.out.buf = &a.out.pending
 		a.out.pending.WriteString(`{"status":"` + success.status + `","data":{"changes":[`)
 	}
-	if err := a.out.raw(frame); err != nil {
-		return err
-	}
+	a.out.next()
+	a.out.pending.Write(frame)
 	a.out.flush()
-	return nil
 }
 
 // wait reports whether something has come, before the time is over.

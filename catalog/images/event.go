@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"sync"
 	"time"
@@ -43,15 +44,15 @@ const (
 
 // told is an event as clients get it.
 type told struct {
-	Type       string        `json:"type"`
-	Revision   string        `json:"revision,omitempty"`
-	Time       string        `json:"time,omitempty"`
-	Repository string        `json:"repository,omitempty"`
-	Digest     digest.Digest `json:"digest,omitempty"`
-	Tags       []toldTag     `json:"tags,omitempty"`
-	By         string        `json:"by,omitempty"`
-	Images     []any         `json:"images,omitempty"`
-	Gone       []toldGone    `json:"gone,omitempty"`
+	Type       string            `json:"type"`
+	Revision   string            `json:"revision,omitempty"`
+	Time       string            `json:"time,omitempty"`
+	Repository string            `json:"repository,omitempty"`
+	Digest     digest.Digest     `json:"digest,omitempty"`
+	Tags       []toldTag         `json:"tags,omitempty"`
+	By         string            `json:"by,omitempty"`
+	Images     []json.RawMessage `json:"images,omitempty"`
+	Gone       []toldGone        `json:"gone,omitempty"`
 	// Of an end.
 	Status  int    `json:"status,omitempty"`
 	Reason  string `json:"reason,omitempty"`
@@ -142,9 +143,9 @@ func (c *call) tell(ctx context.Context, change *index.Change, v variant) (told,
 		return t, err
 	}
 	there := make(map[digest.Digest]bool, len(listed))
-	for _, e := range listed {
-		there[e.Digest] = true
-		t.Images = append(t.Images, renderCurrent(c, e))
+	for i := range listed {
+		there[listed[i].Digest] = true
+		t.Images = append(t.Images, renderCurrent(c, nil, &listed[i]))
 	}
 	for _, d := range change.Entries {
 		if !there[d] {

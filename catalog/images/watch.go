@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"sync/atomic"
@@ -168,7 +169,7 @@ func (s *changesWriter) initial(ctx context.Context, f *filter) error {
 			if !f.covers(e.Repository) {
 				continue
 			}
-			err := s.tell(told{Type: typeImage, Repository: e.Repository, Digest: e.Digest, Images: []any{renderCurrent(s.call, e)}})
+			err := s.tell(told{Type: typeImage, Repository: e.Repository, Digest: e.Digest, Images: []json.RawMessage{renderCurrent(s.call, nil, &e)}})
 			if err != nil {
 				return err
 			}
@@ -225,6 +226,7 @@ func (s *changesWriter) follow(ctx context.Context) error {
 			err = s.deliver(ctx)
 		case <-s.rights:
 			err = s.again()
+			s.wrote = true // the token may end at another time
 		case <-idle.C:
 			if err = s.again(); err == nil {
 				if err = s.deliver(ctx); err == nil && !s.wrote {
@@ -263,8 +265,10 @@ func (s *changesWriter) again() error {
 
 // still returns why the caller may not be answered as who it was.
 func (c *call) still() error {
-	switch err := access.Of(c.r).Again(c.r); {
+	caller, err := access.Of(c.r).Again(c.r)
+	switch {
 	case err == nil:
+		c.caller = caller
 		return nil
 	case errors.Is(err, access.ErrRights):
 		return endRights

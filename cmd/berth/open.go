@@ -136,6 +136,7 @@ func (b *berth) openCatalog(ctx context.Context, c *config.Config, metrics *prom
 	index.Observe(server.IndexMetrics(metrics))
 	b.catalog = catalog.New(index, b.store, log)
 	b.catalog.KeepChanges(int64(c.Events.Keep), c.Events.Age)
+	b.catalog.SetImmutable(policyOf(c).Immutable)
 	b.closers = append(b.closers, b.catalog.Close)
 	if err := b.catalog.Recover(ctx); err != nil {
 		return fmt.Errorf("repair the index after an unclean stop: %w", err)

@@ -26,7 +26,7 @@ func (s *Server) register(reg *prometheus.Registry) {
 	gauge(reg, "berth_connections", "Connections on the main address.", nil, func() float64 { return float64(s.door.count()) })
 	gauge(reg, "berth_requests_in_flight", inFlight, prometheus.Labels{"kind": "request"}, func() float64 { return float64(s.requests.count()) })
 	gauge(reg, "berth_requests_in_flight", inFlight, prometheus.Labels{"kind": "upload"}, func() float64 { return float64(s.uploads.count()) })
-	gauge(reg, "berth_requests_in_flight", inFlight, prometheus.Labels{"kind": "stream"}, func() float64 { return float64(s.streams.count()) })
+	gauge(reg, "berth_requests_in_flight", inFlight, prometheus.Labels{"kind": "stream"}, func() float64 { return float64(s.followers.count()) })
 	gauge(reg, "berth_limit", limit, of("connections"), constant(s.options.Limits.Connections))
 	gauge(reg, "berth_limit", limit, of("connections_per_client"), constant(s.options.Limits.PerClient))
 	gauge(reg, "berth_limit", limit, of("requests"), constant(s.options.Limits.Requests))

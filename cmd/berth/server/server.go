@@ -75,7 +75,8 @@ type Server struct {
 	door              *door
 	metricsDoor       *door // nil without an address of its own
 	requests, uploads *flights
-	streams           *flights
+	streams           *flights // of HTTP/2, waiting ones included
+	followers         *flights // requests for changes
 	metered           *requestMetrics
 
 	accountRequests, accountUploads, accountStreams *perAccount
@@ -90,10 +91,11 @@ func New(o Options) *Server {
 	}
 	s := &Server{options: o, metered: newRequestMetrics(o.Metrics)}
 	s.requests = newFlights(o.Limits.Requests, tooManyRequests, o.Shed.count)
+	s.streams = newFlights(2*o.Limits.Requests, tooManyRequests, o.Shed.count)
 	s.uploads = newFlights(o.Limits.Uploads, tooManyUploads, o.Shed.count)
 	s.accountRequests = newPerAccount(o.Limits.AccountRequests, tooManyAccountRequests, o.Shed.count)
 	s.accountUploads = newPerAccount(o.Limits.AccountUploads, tooManyAccountUploads, o.Shed.count)
-	s.streams = newFlights(o.Limits.Streams, tooManyStreams, o.Shed.count)
+	s.followers = newFlights(o.Limits.Streams, tooManyStreams, o.Shed.count)
 	s.accountStreams = newPerAccount(o.Limits.AccountStreams, tooManyAccountStreams, o.Shed.count)
 	s.anonymous = newPerAccount(o.Limits.AccountRequests, tooManyAnonymous, o.Shed.count)
 	s.door = newDoor(o.Limits, o.TrustedProxies, o.Shed.count)
