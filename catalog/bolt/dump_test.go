@@ -49,10 +49,10 @@ func dump(t testing.TB, x index.Index) string {
 func dumpLine(s *session, spaces map[uint32]string, tb table, k, v []byte) (string, error) {
 	name := func(b []byte) (string, error) { return s.nameOf(binary.BigEndian.Uint32(b)) }
 	switch tb {
-	case tableReorders, tablePending, tableDirty:
+	case tableReorders, tablePending, tableDirty, tableIdle, tableGone:
 		return "", nil
 	case tableMeta:
-		if string(k) == string(keyRemains) {
+		if slices.Contains([]string{string(keyRemains), string(keyKept), string(keyUptime)}, string(k)) {
 			return "", nil
 		}
 	case tableNames:
@@ -68,15 +68,21 @@ func dumpLine(s *session, spaces map[uint32]string, tb table, k, v []byte) (stri
 		return fmt.Sprintf("%d %q %+v", tb, k, known), err
 	case tableRepositories, tableQueue:
 		repository, err := name(k)
+		if kind(k[numberLength]) == kindLink && tb == tableRepositories && err == nil {
+			var l link
+			l, err = decodeLink(v)
+			v = fmt.Appendf(nil, "%d %v", l.size, l.idle)
+		}
 		return fmt.Sprintf("%d %s %q %q", tb, repository, k[numberLength:], v), err
 	case tableNamespaces:
+		if kind(k[numberLength]) == kindName {
+			return "", nil
+		}
 		space, there := spaces[binary.BigEndian.Uint32(k)]
 		if !there {
 			return "", errValue
 		}
 		switch kind(k[numberLength]) {
-		case kindGone:
-			return "", nil
 		case kindTime:
 			repository, err := name(v)
 			return fmt.Sprintf("%d %s %q %s %q", tb, space, k[numberLength:], repository, v[numberLength:]), err

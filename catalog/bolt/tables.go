@@ -30,6 +30,8 @@ const (
 	tablePending
 	tableDirty
 	tableQueue
+	tableIdle
+	tableGone
 	tables
 )
 
@@ -39,12 +41,17 @@ var tableNamesInFile = [tables][]byte{
 	tableTimes: []byte("times"), tableUUIDs: []byte("uuids"), tableDigests: []byte("digests"),
 	tableHolders: []byte("holders"), tableLayers: []byte("layers"), tableReorders: []byte("moves"),
 	tablePending: []byte("pending"), tableDirty: []byte("touched"), tableQueue: []byte("queue"),
+	tableIdle: []byte("idle"), tableGone: []byte("gone"),
 }
 
 // session is a transaction with its buckets.
 type session struct {
 	tx      *bbolt.Tx
 	buckets [tables]*bbolt.Bucket
+
+	// Of a session that writes: the time, and how long nothing is renewed that just
+	// was.
+	now, coalesce index.Uptime
 }
 
 func (s *session) at(t table) *bbolt.Bucket {

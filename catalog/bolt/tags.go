@@ -27,6 +27,9 @@ func (r *repoTx) tag(tag string, d digest.Digest) error {
 		return err
 	}
 	canonical := r.canonical(d)
+	if err := r.adopt(canonical); err != nil {
+		return err
+	}
 	r.affected[canonical] = true
 	r.countTags(+1)
 	e := newEncoder()

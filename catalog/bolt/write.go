@@ -122,6 +122,9 @@ func (r *repoTx) publish(u index.Update) error {
 	if err := r.relistAll(); err != nil {
 		return err
 	}
+	if err := r.orphanAll(u.Orphan); err != nil {
+		return err
+	}
 	if err := r.relink(u.Link, u.Unlink); err != nil {
 		return err
 	}
@@ -158,9 +161,12 @@ func (r *repoTx) putManifest(d image.Description) error {
 		return err
 	}
 	if old == nil {
-		if err := r.setRemains(d.Digest, 0); err != nil {
+		if err := r.takeRemains(d.Digest); err != nil {
 			return err
 		}
+	}
+	if err := r.adoptAll(&d); err != nil {
+		return err
 	}
 	switch {
 	case old != nil && sameReferences(old.Description, d):
@@ -223,6 +229,9 @@ func (r *repoTx) refer(m *image.Description) error {
 	}
 	for _, blob := range m.Blobs {
 		if err := r.data().Put(append(r.by(kindReference, blob.Digest), short(m.Digest)...), nil); err != nil {
+			return err
+		}
+		if err := r.restLink(blob.Digest, false); err != nil {
 			return err
 		}
 	}
@@ -289,6 +298,9 @@ func (r *repoTx) unreferBlobs(m *image.Description) error {
 		if err := r.data().Delete(append(r.by(kindReference, blob.Digest), short(m.Digest)...)); err != nil {
 			return err
 		}
+		if err := r.restLink(blob.Digest, false); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -337,6 +349,9 @@ func (r *repoTx) removeManifest(d digest.Digest) error {
 		}
 	}
 	if err := r.data().Delete(r.by(kindManifest, d)); err != nil {
+		return err
+	}
+	if err := r.adopt(d); err != nil {
 		return err
 	}
 	if err := r.leaveManifest(d, old.Size); err != nil {

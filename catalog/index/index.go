@@ -142,6 +142,7 @@ type Planner interface {
 type Index interface {
 	Reader
 	Planner
+	Idler
 	image.LayerCache
 
 	// Acquire waits until the repository is free, or ctx ends, and takes it. What
@@ -169,12 +170,11 @@ type Index interface {
 	// change, in an update. reservation, unless it is "", ends with it, see
 	// Reserve.
 	Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string) error
-	// MarkDirty notes that blobs of a repository are changing in storage, or, whole,
-	// that all of it has to be read again: that stays noted where both are. When it
-	// returns without an error, the note survives a power cut. ClearDirty removes
-	// such notes.
-	MarkDirty(ctx context.Context, repository string, whole bool) error
-	ClearDirty(ctx context.Context, repositories []string) error
+	// MarkDirty notes that all of a repository has to be read again from storage.
+	// When it returns without an error, the note survives a power cut. ClearDirty
+	// removes the note. Of blobs that are being linked storage has notes.
+	MarkDirty(ctx context.Context, repository string) error
+	ClearDirty(ctx context.Context, repository string) error
 
 	// Reserve sets room of a namespace aside, in place of what was set aside
 	// before by the same key. It returns what else the namespace stores and has
@@ -237,6 +237,10 @@ type Update struct {
 	// Delete are the manifests that are gone; tags that still point to one go
 	// with it.
 	Delete []digest.Digest
+	// Orphan are manifests that lived as long as something that is gone: those
+	// that have no tag, are in no index, and have no subject that is there, are idle
+	// from now on, until they are put or tagged again, or what they lived by comes.
+	Orphan []digest.Digest
 	// Tag says where tags point from now on. Untag are the tags that are gone.
 	Tag   map[string]digest.Digest
 	Untag []string

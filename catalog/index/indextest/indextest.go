@@ -22,6 +22,9 @@ type Options struct {
 	// two that were told the same in another order print the same. Nil if the
 	// index has no such form.
 	Dump func(t testing.TB, x index.Index) string
+	// SetIdle sets, before an index is used, for how long it does not renew what it
+	// just has, and what the time is.
+	SetIdle func(x index.Index, coalesce time.Duration, now func() index.Uptime)
 }
 
 // Run runs the whole suite.
@@ -44,6 +47,10 @@ func Run(t *testing.T, o Options) {
 	t.Run("ReservationsWhilePublishing", func(t *testing.T) { testReservationsWhilePublishing(t, o) })
 	t.Run("BlobStates", func(t *testing.T) { testBlobStates(t, o) })
 	t.Run("Recount", func(t *testing.T) { testRecount(t, o) })
+	t.Run("IdleLinks", func(t *testing.T) { testIdleLinks(t, o) })
+	t.Run("IdleBytes", func(t *testing.T) { testIdleBytes(t, o) })
+	t.Run("Strays", func(t *testing.T) { testStrays(t, o) })
+	t.Run("Orphans", func(t *testing.T) { testOrphans(t, o) })
 	t.Run("EveryCallFails", func(t *testing.T) { testEveryCallFails(t, o) })
 }
 
