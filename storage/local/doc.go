@@ -8,8 +8,8 @@
 // as long as it is small, only remembered. A small blob is then written once,
 // where it belongs, and nothing is created to be deleted again, which ext4 makes
 // others pay for: who creates a file there looks at all that were deleted nearby in
-// the last minutes. An upload that is more becomes a file, which a start finds
-// again, at the end of each of its chunks; and all do when the driver ends well.
+// the last minutes. At the end of a chunk, and when the driver ends well, an upload
+// is in files, which a start finds again.
 //
 // # The journal
 //

@@ -147,6 +147,15 @@ func (d *Driver) spill(n *draft) (*writer, error) {
 // settleDraft has files be what makes an upload one that can be gone on with. The
 // caller holds the draft's mu.
 func (d *Driver) settleDraft(n *draft) error {
+	if !n.spilled && n.files[draftData] != nil {
+		w, err := d.spill(n)
+		if err == nil {
+			err = w.Close()
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if n.begun || n.files[draftStart] == nil {
 		return nil
 	}
@@ -175,12 +184,6 @@ func (d *Driver) endDrafts() error {
 
 func (d *Driver) endDraft(n *draft) error {
 	err := d.settleDraft(n)
-	if err == nil && !n.spilled && n.files[draftData] != nil {
-		var w *writer
-		if w, err = d.spill(n); err == nil {
-			err = w.Close()
-		}
-	}
 	for file, f := range n.files {
 		if err == nil && file != draftStart {
 			err = d.putUploadFile(path.Join(n.folder, file), f.content)

@@ -29,6 +29,33 @@ func receive(t *testing.T, d *Driver, folder string, again bool, content []byte)
 	}
 }
 
+// TestChunkSurvives checks that an upload whose client was told that a chunk has
+// come can be gone on with after the process was killed.
+func TestChunkSurvives(t *testing.T) {
+	m := newMemory()
+	d := openHeld(t, &held{memory: m}, 0)
+	put(t, d, draftFolder+"/startedat", "now")
+	receive(t, d, draftFolder, false, []byte("con"))
+	wantFiles(t, m, draftFolder, "data", "startedat")
+	d = openHeld(t, &held{memory: m}, 0)
+	receive(t, d, draftFolder, true, []byte("tent"))
+	wantContent(t, d, draftFolder+"/data", "content")
+	wantContent(t, d, draftFolder+"/startedat", "now")
+}
+
+// writeWhole writes content, and does not end that.
+func writeWhole(t *testing.T, d *Driver, folder string, content []byte) storagedriver.FileWriter {
+	t.Helper()
+	w, err := d.Writer(t.Context(), folder+"/data", false)
+	if err == nil {
+		_, err = w.Write(content)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
 // wantFiles checks which files of an upload the file system has.
 func wantFiles(t *testing.T, m *memory, folder string, want ...string) {
 	t.Helper()
@@ -48,8 +75,7 @@ func TestDraft(t *testing.T) {
 	d := openHeld(t, &held{memory: m}, 0)
 	ctx := t.Context()
 	put(t, d, draftFolder+"/startedat", "now")
-	receive(t, d, draftFolder, false, []byte("con"))
-	receive(t, d, draftFolder, true, []byte("tent"))
+	w := writeWhole(t, d, draftFolder, []byte("content"))
 	wantContent(t, d, draftFolder+"/startedat", "now")
 	wantContent(t, d, draftFolder+"/data", "content")
 	if info, err := d.Stat(ctx, draftFolder+"/data"); err != nil || info.Size() != 7 || info.IsDir() || info.Path() != draftFolder+"/data" {
@@ -74,6 +100,9 @@ func TestDraft(t *testing.T) {
 		t.Errorf("there is a folder for it: %v", err)
 	}
 
+	if err := errors.Join(w.Commit(ctx), w.Close()); err != nil {
+		t.Fatal(err)
+	}
 	blob := blobPath(digest.FromString("content"))
 	err = d.Together(ctx, func(ctx context.Context) error {
 		return errors.Join(d.Move(ctx, draftFolder+"/data", blob), d.Delete(ctx, draftFolder))
@@ -99,13 +128,15 @@ func TestDraftKeptByEnd(t *testing.T) {
 	m := newMemory()
 	d := openHeld(t, &held{memory: m}, 0)
 	put(t, d, draftFolder+"/startedat", "now")
-	receive(t, d, draftFolder, false, []byte("con"))
+	receive(t, d, draftFolder, false, nil)
+	wantFiles(t, m, draftFolder)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
 	wantFiles(t, m, draftFolder, "data", "startedat")
 	d = openHeld(t, &held{memory: m}, 0)
 	wantContent(t, d, draftFolder+"/startedat", "now")
+	receive(t, d, draftFolder, true, []byte("con"))
 	receive(t, d, draftFolder, true, []byte("tent"))
 	wantContent(t, d, draftFolder+"/data", "content")
 
@@ -135,13 +166,9 @@ func TestDraftSpills(t *testing.T) {
 				d.small, d.drafts.bytes = 1000, maxDraftBytes-10
 			}
 			put(t, d, draftFolder+"/startedat", "now")
-			receive(t, d, draftFolder, false, []byte("0123456789"))
+			w := writeWhole(t, d, draftFolder, []byte("0123456789"))
 			wantFiles(t, m, draftFolder)
-			w, err := d.Writer(t.Context(), draftFolder+"/data", true)
-			if err == nil {
-				_, err = w.Write([]byte("more than there is room for"))
-			}
-			if err != nil || w.Size() != 37 {
+			if _, err := w.Write([]byte("more than there is room for")); err != nil || w.Size() != 37 {
 				t.Fatalf("%d bytes: %v", w.Size(), err)
 			}
 			wantFiles(t, m, draftFolder, "data")
@@ -189,7 +216,14 @@ func TestDraftsAtOnce(t *testing.T) {
 				folder := fmt.Sprintf("%sa/_uploads/%d-%d", repositories, i, n)
 				content := bytes.Repeat([]byte{byte(i), byte(n)}, 1+n*4)
 				put(t, d, folder+"/startedat", "now")
-				receive(t, d, folder, false, content)
+				if n%2 == 0 {
+					receive(t, d, folder, false, content)
+				} else {
+					w := writeWhole(t, d, folder, content)
+					if err := errors.Join(w.Commit(ctx), w.Close()); err != nil {
+						t.Error(err)
+					}
+				}
 				if _, err := d.List(ctx, repositories+"a/_uploads"); err != nil {
 					t.Error(err)
 				}

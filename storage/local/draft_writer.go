@@ -17,6 +17,7 @@ type draftWriter struct {
 	mu     sync.Mutex
 	size   int64
 	file   *writer // once the data is one
+	wrote  bool
 	closed bool
 	done   bool // committed or cancelled
 }
@@ -27,6 +28,7 @@ func (w *draftWriter) Write(p []byte) (int, error) {
 	if w.closed || w.done {
 		return 0, errClosed
 	}
+	w.wrote = w.wrote || len(p) > 0
 	if w.file == nil {
 		kept, err := w.keep(p)
 		if kept || err != nil {
@@ -66,7 +68,8 @@ func (w *draftWriter) Size() int64 {
 	return w.size
 }
 
-// Close ends the writing; what was not committed can be gone on with.
+// Close ends the writing. What was not committed can be gone on with, as who sent
+// it is told; so it is in files then.
 func (w *draftWriter) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -74,12 +77,13 @@ func (w *draftWriter) Close() error {
 		return errClosed
 	}
 	w.closed = true
-	if w.file == nil {
-		return nil
+	if w.file != nil {
+		if err := w.file.Close(); err != nil {
+			return err
+		}
 	}
-	err := w.file.Close()
-	if err != nil || w.done {
-		return err
+	if w.done || !w.wrote {
+		return nil
 	}
 	n := w.draft
 	n.mu.Lock()

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// What an upload consists of while it is small, nobody was told that it is kept:
-// it is in memory, as a draft, and costs the file system nothing, which pays most
-// for files that come and go. Its data moves into a file of its own once it is
-// more than the journal takes. What is beside the data, when it began and how far
-// its hash has come, follows when a chunk of such an upload ends, or the driver
-// does; then all drafts become files, so that uploads can be gone on with.
+// An upload of which nobody was told that it has received anything is in memory,
+// as a draft, and costs the file system nothing, which pays most for files that
+// come and go. Its data moves into a file once it is more than the journal takes,
+// and with it what is beside the data once a chunk has ended, or the driver does,
+// so that the upload can be gone on with. How far its hash has come follows when
+// the driver ends.
 
 // What drafts take at most, so that they are files beyond it.
 const (
