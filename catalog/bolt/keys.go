@@ -37,6 +37,7 @@ const (
 	kindLink        kind = 'l'
 	kindReference   kind = 'r'
 	kindOrphan      kind = 'o'
+	kindPushed      kind = 'w' // who pushed a tag
 
 	kindTime kind = 't' // of a namespace
 	kindUse  kind = 'u'
