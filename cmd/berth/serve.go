@@ -80,8 +80,10 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w; --listen chooses another address", c.HTTP.Listen, err)
 	}
-	b.listenControl(c, log)
+	rules := newRulesWork(b, c, metrics, log)
+	b.listenControl(c, rules, log)
 	b.startScrub(c, metrics, log)
+	rules.start(c.Rules.Interval)
 	go reload.run(ctx, log)
 	greet(ctx, stdout, c, b, l.Addr().String())
 	return s.Serve(ctx, l)
