@@ -26,6 +26,7 @@ type Store struct {
 	identity string
 	closer   io.Closer // nil for a driver that has nothing to close
 	joint    joint     // nil for a driver that makes each change by itself
+	fresh    refresher // nil for a driver whose every write sets the time
 
 	room  func() (free, size int64, err error) // nil where nobody knows
 	floor int64                                // see KeepFree
@@ -35,6 +36,7 @@ type Store struct {
 	pushes     pushes
 	verified   *verified
 	quarantine *quarantine
+	linking    *linking
 }
 
 // own are the drivers that berth has in place of distribution's, by the kind
@@ -50,7 +52,7 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 	if err != nil {
 		return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
 	}
-	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters), verified: newVerified(), quarantine: &quarantine{}}
+	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters), verified: newVerified(), quarantine: &quarantine{}, linking: newLinking()}
 	if closer, ok := driver.(io.Closer); ok && kind != OpenedDriver {
 		s.closer = closer
 	}
@@ -58,6 +60,7 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 		s.room = r.Room
 	}
 	s.joint, _ = driver.(joint)
+	s.fresh, _ = driver.(refresher)
 	_, local := driver.(localFiles)
 	s.content = driverContent{s.driver, local}
 	return s, nil

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory" // for indextest
 	"github.com/opencontainers/go-digest"
@@ -60,13 +61,13 @@ func TestOpen(t *testing.T) {
 	if err := x.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.MarkDirty(t.Context(), "a/b", false); !errors.Is(err, errClosed) {
+	if err := x.MarkDirty(t.Context(), "a/b"); !errors.Is(err, errClosed) {
 		t.Fatalf("write after close: %v", err)
 	}
 	if _, err := Open(path, "s3 bucket=other"); !errors.Is(err, ErrNoIndex) {
 		t.Fatalf("index of another storage: %v", err)
 	}
-	for version, want := range map[string]string{"4": "newer berth", "10": "newer berth", "0": ErrNoIndex.Error(), "1": ErrNoIndex.Error(), "2": ErrNoIndex.Error()} {
+	for version, want := range map[string]string{"5": "newer berth", "10": "newer berth", "0": ErrNoIndex.Error(), "2": ErrNoIndex.Error(), "3": ErrNoIndex.Error()} {
 		setSchema(t, path, version)
 		if _, err := Open(path, place1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("schema %s: %v, want %q", version, err, want)
@@ -96,7 +97,7 @@ func TestSuite(t *testing.T) {
 			// Unsynced: thousands of them, and none is to survive anything.
 			x, err := open(filepath.Join(t.TempDir(), "catalog.db"), true)
 			if err == nil {
-				err = x.prepare(place1)
+				err = errors.Join(x.prepare(place1), x.beginFeed())
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -104,6 +105,9 @@ func TestSuite(t *testing.T) {
 			return x
 		},
 		Dump: dump,
+		SetIdle: func(x index.Index, coalesce time.Duration, now func() index.Uptime) {
+			x.(*Index).SetIdle(coalesce, now)
+		},
 	})
 }
 
@@ -122,7 +126,7 @@ func TestAbandonedByAnotherProcess(t *testing.T) {
 	}
 	for _, err := range []error{
 		x.Prepare(ctx, l, storage.Intent{Put: dgst("m"), Tags: []string{"t"}}),
-		x.MarkDirty(ctx, "a/b", false), x.MarkDirty(ctx, "c/d", true), x.MarkDirty(ctx, "c/d", false), x.Close(),
+		x.MarkDirty(ctx, "c/d"), x.Close(),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -139,14 +143,14 @@ func TestAbandonedByAnotherProcess(t *testing.T) {
 		}
 		found = append(found, intent)
 	}
-	if len(found) != 3 || found[0].Put != dgst("m") || found[1].Repository != "a/b" || found[1].Reread || found[2].Repository != "c/d" || !found[2].Reread {
+	if len(found) != 2 || found[0].Put != dgst("m") || found[1].Repository != "c/d" || !found[1].Reread {
 		t.Fatalf("abandoned: %+v", found)
 	}
 	next, err := x.Acquire(ctx, "a/b")
 	if err != nil || next.Left == nil || next.Left.Fence != l.Fence || next.Fence <= l.Fence {
 		t.Fatalf("lease %+v after %+v, %v", next, l, err)
 	}
-	if err := x.ClearDirty(ctx, []string{"a/b", "c/d"}); err != nil {
+	if err := x.ClearDirty(ctx, "c/d"); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -36,10 +36,11 @@ const (
 	kindListed      kind = 'n'
 	kindLink        kind = 'l'
 	kindReference   kind = 'r'
+	kindOrphan      kind = 'o'
+	kindPushed      kind = 'w' // who pushed a tag
 
 	kindTime kind = 't' // of a namespace
 	kindUse  kind = 'u'
-	kindGone kind = 'x'
 )
 
 // numbered begins a key of a repository or a namespace.

@@ -34,11 +34,16 @@ func (r *repoTx) relist(d digest.Digest) error {
 	if err != nil {
 		return err
 	}
+	is := r.isListed(m)
 	if !m.standing.Found || child && !anyBelow(r.data(), r.by(kindTagged, d)) {
+		r.changed[d] = r.changed[d] || is
 		return r.unlist(m)
 	}
-	if r.isListed(m) {
+	if is {
 		return nil
+	}
+	if _, was := r.unlisted[d]; !was {
+		r.changed[d] = true
 	}
 	created := m.standing.Created
 	if err := r.data().Put(listedKey(r.known.number, created, d), []byte{}); err != nil {

@@ -30,6 +30,10 @@ const (
 	tablePending
 	tableDirty
 	tableQueue
+	tableIdle
+	tableGone
+	tableChanges
+	tableFormer
 	tables
 )
 
@@ -39,6 +43,8 @@ var tableNamesInFile = [tables][]byte{
 	tableTimes: []byte("times"), tableUUIDs: []byte("uuids"), tableDigests: []byte("digests"),
 	tableHolders: []byte("holders"), tableLayers: []byte("layers"), tableReorders: []byte("moves"),
 	tablePending: []byte("pending"), tableDirty: []byte("touched"), tableQueue: []byte("queue"),
+	tableIdle: []byte("idle"), tableGone: []byte("gone"),
+	tableChanges: []byte("changes"), tableFormer: []byte("former"),
 }
 
 // session is a transaction with its buckets.
@@ -46,6 +52,12 @@ type session struct {
 	tx      *bbolt.Tx
 	buckets [tables]*bbolt.Bucket
 	reader  *reader // see reading
+
+	// Of a session that writes: the time, and how long nothing is renewed that just
+	// was.
+	now, coalesce index.Uptime
+	// unlogged is set in an index that is being built, of which there is no past.
+	unlogged bool
 }
 
 func (s *session) at(t table) *bbolt.Bucket {
@@ -63,6 +75,8 @@ type repository struct {
 	// manifests counts all, images the listed ones, links the blobs, aliases the
 	// other digests of manifests.
 	manifests, images, links, aliases int64
+	// last is the number of its last record in the feed, 0 for none.
+	last uint64
 }
 
 func decodeRepository(value []byte) (repository, error) {
@@ -70,7 +84,7 @@ func decodeRepository(value []byte) (repository, error) {
 		return repository{}, nil
 	}
 	d := newDecoder(value)
-	r := repository{number: uint32(d.uint()), manifests: d.int(), images: d.int(), links: d.int(), aliases: d.int()} //nolint:gosec // as encoded
+	r := repository{number: uint32(d.uint()), manifests: d.int(), images: d.int(), links: d.int(), aliases: d.int(), last: d.uint()} //nolint:gosec // as encoded
 	return r, d.err
 }
 
@@ -80,6 +94,7 @@ func (r repository) encode() []byte {
 	for _, n := range []int64{r.manifests, r.images, r.links, r.aliases} {
 		e.int(n)
 	}
+	e.uint(r.last)
 	return e.b
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
@@ -255,6 +256,26 @@ func (f *Faulty) Publish(ctx context.Context, l index.Lease, u index.Update) (in
 	return get(f, "Publish", func() (index.Revision, error) { return f.Index.Publish(ctx, l, u) })
 }
 
+func (f *Faulty) Changes(ctx context.Context, after index.Revision, n int) ([]index.Change, error) {
+	return get(f, "Changes", func() ([]index.Change, error) { return f.Index.Changes(ctx, after, n) })
+}
+
+func (f *Faulty) History(ctx context.Context, repository string, before index.Revision, n int) (changes []index.Change, next index.Revision, err error) {
+	err = f.do("History", func() (err error) {
+		changes, next, err = f.Index.History(ctx, repository, before, n)
+		return err
+	})
+	return changes, next, err
+}
+
+func (f *Faulty) Pushed(ctx context.Context, repository, tag string) (index.Push, error) {
+	return get(f, "Pushed", func() (index.Push, error) { return f.Index.Pushed(ctx, repository, tag) })
+}
+
+func (f *Faulty) Trim(ctx context.Context, keep int64, before time.Time, n int) (bool, error) {
+	return get(f, "Trim", func() (bool, error) { return f.Index.Trim(ctx, keep, before, n) })
+}
+
 // Release frees the repository also where it fails: a lease expires.
 func (f *Faulty) Release(ctx context.Context, l index.Lease) error {
 	released := f.Index.Release(ctx, l)
@@ -265,12 +286,12 @@ func (f *Faulty) Link(ctx context.Context, repository string, blobs map[digest.D
 	return f.do("Link", func() error { return f.Index.Link(ctx, repository, blobs, reservation) })
 }
 
-func (f *Faulty) MarkDirty(ctx context.Context, repository string, whole bool) error {
-	return f.do("MarkDirty", func() error { return f.Index.MarkDirty(ctx, repository, whole) })
+func (f *Faulty) MarkDirty(ctx context.Context, repository string) error {
+	return f.do("MarkDirty", func() error { return f.Index.MarkDirty(ctx, repository) })
 }
 
-func (f *Faulty) ClearDirty(ctx context.Context, repositories []string) error {
-	return f.do("ClearDirty", func() error { return f.Index.ClearDirty(ctx, repositories) })
+func (f *Faulty) ClearDirty(ctx context.Context, repository string) error {
+	return f.do("ClearDirty", func() error { return f.Index.ClearDirty(ctx, repository) })
 }
 
 func (f *Faulty) Reserve(ctx context.Context, namespace string, r storage.Reservation) (index.Usage, error) {
