@@ -178,7 +178,7 @@ func TestChangesKilled(t *testing.T) {
 	t.Parallel()
 	b := harness.Start(t)
 	c := newClient(t, b)
-	const pushes, kills = 60, 6
+	const pushes, kills = 30, 4
 	since, err := c.Revision(t.Context())
 	if err != nil {
 		t.Fatal(err)
