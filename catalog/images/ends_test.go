@@ -76,21 +76,21 @@ func (w *closedWorld) stream(name, query string) *watching {
 }
 
 // wantEnd reads on to the end of a stream, which is to be there for a reason.
-func (s *watching) wantEnd(reason string, status int) {
-	s.t.Helper()
+func (w *watching) wantEnd(reason string, status int) {
+	w.t.Helper()
 	for {
-		e, more := s.next()
+		e, more := w.next()
 		if !more {
-			s.t.Fatalf("it has just ended, want %s", reason)
+			w.t.Fatalf("it has just ended, want %s", reason)
 		}
 		if e.Type != typeEnd {
 			continue
 		}
 		if _, parsed := index.ParseRevision(e.Revision); e.Reason != reason || e.Status != status || e.Message == "" || parsed != nil {
-			s.t.Errorf("ended: %+v, want %s", e, reason)
+			w.t.Errorf("ended: %+v, want %s", e, reason)
 		}
-		if _, more := s.next(); more {
-			s.t.Error("it goes on")
+		if _, more := w.next(); more {
+			w.t.Error("it goes on")
 		}
 		return
 	}
