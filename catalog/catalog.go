@@ -28,6 +28,9 @@ type Catalog struct {
 	unsettled map[string]*unsettled
 	damaged   map[digest.Digest]struct{}
 
+	// places are held by who reads storage for the index.
+	places chan struct{}
+
 	wake chan struct{} // full if there may be something to settle
 	stop context.CancelFunc
 	done chan struct{}
@@ -39,7 +42,7 @@ func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 	c := &Catalog{
 		Reader: x, index: x, store: store, log: log,
 		unsettled: make(map[string]*unsettled), damaged: make(map[digest.Digest]struct{}),
-		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
+		places: make(chan struct{}, readers), wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
 	go c.background(ctx)
 	return c

@@ -26,6 +26,7 @@ type Store struct {
 	identity string
 	closer   io.Closer // nil for a driver that has nothing to close
 	joint    joint     // nil for a driver that makes each change by itself
+	lister   lister    // nil for a driver that lists a folder only as a whole
 
 	room  func() (free, size int64, err error) // nil where nobody knows
 	floor int64                                // see KeepFree
@@ -59,6 +60,7 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 		s.room = r.Room
 	}
 	s.joint, _ = driver.(joint)
+	s.lister, _ = driver.(lister)
 	_, local := driver.(localFiles)
 	s.content = driverContent{s.driver, local}
 	return s, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog"
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
@@ -282,7 +283,7 @@ func failOnce(t *testing.T, o Options, states []string, method string, n int, wh
 	if err := fresh.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	if err := fresh.Rebuild(context.Background(), func(int, int) {}); err != nil {
+	if err := fresh.Rebuild(context.Background(), func(catalog.Progress) {}); err != nil {
 		t.Fatal(err)
 	}
 	// What is gone, an index that is built anew does not know.
