@@ -56,7 +56,7 @@ func (h *holding) Publish(ctx context.Context, l index.Lease, u index.Update) (i
 		if h.failAfter--; h.failAfter == 0 {
 			h.failAfter = 1
 			h.mu.Unlock()
-			return 0, errCutOff
+			return index.Revision{}, errCutOff
 		}
 	}
 	h.put += len(u.Put)

@@ -29,6 +29,8 @@ type Config struct {
 	Metrics  Metrics
 	Debug    Debug
 	Scrub    Scrub
+	Events   Events
+	Rules    Rules
 
 	// sources says where a value was set, by key, so that a problem found
 	// later can still name the line or the variable.
@@ -247,6 +249,8 @@ func defaults() *Config {
 		Log:     Log{Level: "info", Format: "text", Access: true},
 		Metrics: Metrics{Enabled: true},
 		Scrub:   Scrub{Rate: 8 << 20, Operations: 20, Interval: 30 * 24 * time.Hour},
+		Events:  Events{Keep: 1_000_000, Age: 30 * 24 * time.Hour},
+		Rules:   Rules{Interval: 24 * time.Hour},
 		sources: map[string]source{},
 	}
 }

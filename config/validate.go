@@ -28,6 +28,8 @@ func (c *Config) Validate() error {
 	c.checkTLS(&p)
 	c.checkStorage(&p)
 	c.checkScrub(&p)
+	c.checkEvents(&p)
+	c.checkRules(&p)
 	c.checkRest(&p)
 	return p.join()
 }

@@ -95,6 +95,13 @@ scrub:
   rate: 8MiB
   operations: 20
   interval: 720h
+events:
+  keep: 1000000
+  age: 720h
+rules:
+  interval: 24h
+  default: {}
+  namespaces: {}
 `
 	c := load(t, "data: /srv")
 	if got := printed(t, c); got != want {

@@ -17,13 +17,15 @@ import (
 )
 
 // schema is the version of the layout that this code reads and writes.
-const schema = "3"
+const schema = "4"
 
 var (
 	keySchema  = []byte("schema")
 	keyStorage = []byte("storage")
 	keyStats   = []byte("stats")
 	keyRemains = []byte("remains")
+	keyKept    = []byte("kept")
+	keyUptime  = []byte("uptime")
 )
 
 // ErrNoIndex is returned by [Open] where there is no index of this storage: no
@@ -38,7 +40,10 @@ type Index struct {
 	w            *writer
 	leases       *leases
 	reservations *reservations
+	feed         feed
+	building     bool     // nothing is logged
 	dirty        sync.Map // the repositories that this process has marked
+	clock        clock
 	// observe is told of every operation; see Observe.
 	observe func(operation string, took time.Duration, err error)
 }
@@ -74,7 +79,13 @@ func Open(path, identity string) (*Index, error) {
 	}
 	err = x.check(identity)
 	if err == nil {
+		err = x.beginFeed()
+	}
+	if err == nil {
 		err = x.workOffAll()
+	}
+	if err == nil {
+		err = x.startClock()
 	}
 	if err != nil {
 		return nil, errors.Join(err, x.Close())
@@ -140,7 +151,8 @@ func open(path string, unsynced bool) (*Index, error) {
 	h := &health{}
 	return &Index{
 		path: path, db: db, health: h, w: newWriter(db, path, h, unsynced), leases: newLeases(), reservations: newReservations(),
-		observe: func(string, time.Duration, error) {},
+		clock: clock{began: time.Now(), coalesce: renewAfter}, observe: func(string, time.Duration, error) {},
+		feed: feed{grown: make(chan struct{})},
 	}, nil
 }
 
@@ -175,6 +187,9 @@ func (i *Index) prepare(identity string) error {
 		if err := meta.Put(keySchema, []byte(schema)); err != nil {
 			return err
 		}
+		if err := meta.Put(keyStart, newStart()); err != nil {
+			return err
+		}
 		if err := meta.Put(keyBoot, []byte(bootID())); err != nil {
 			return err
 		}
@@ -199,7 +214,12 @@ func (i *Index) view(ctx context.Context, operation string, fn func(*session) er
 	}
 	begin := time.Now()
 	err := i.guarded(func() error {
-		return i.db.View(func(tx *bbolt.Tx) error { return fn(&session{tx: tx}) })
+		return i.db.View(func(tx *bbolt.Tx) error {
+			s := &session{tx: tx}
+			err := fn(s)
+			s.done()
+			return err
+		})
 	})
 	i.observe(operation, time.Since(begin), err)
 	return err
@@ -207,7 +227,9 @@ func (i *Index) view(ctx context.Context, operation string, fn func(*session) er
 
 func (i *Index) update(operation string, fn func(*session) error) error {
 	begin := time.Now()
-	err := i.w.do(func(tx *bbolt.Tx) error { return fn(&session{tx: tx}) })
+	err := i.w.do(func(tx *bbolt.Tx) error {
+		return fn(&session{tx: tx, now: i.Uptime(), coalesce: i.clock.coalesce, unlogged: i.building})
+	})
 	i.observe(operation, time.Since(begin), err)
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory" // for indextest
 	"github.com/opencontainers/go-digest"
@@ -66,7 +67,7 @@ func TestOpen(t *testing.T) {
 	if _, err := Open(path, "s3 bucket=other"); !errors.Is(err, ErrNoIndex) {
 		t.Fatalf("index of another storage: %v", err)
 	}
-	for version, want := range map[string]string{"4": "newer berth", "10": "newer berth", "0": ErrNoIndex.Error(), "1": ErrNoIndex.Error(), "2": ErrNoIndex.Error()} {
+	for version, want := range map[string]string{"5": "newer berth", "10": "newer berth", "0": ErrNoIndex.Error(), "2": ErrNoIndex.Error(), "3": ErrNoIndex.Error()} {
 		setSchema(t, path, version)
 		if _, err := Open(path, place1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("schema %s: %v, want %q", version, err, want)
@@ -96,7 +97,7 @@ func TestSuite(t *testing.T) {
 			// Unsynced: thousands of them, and none is to survive anything.
 			x, err := open(filepath.Join(t.TempDir(), "catalog.db"), true)
 			if err == nil {
-				err = x.prepare(place1)
+				err = errors.Join(x.prepare(place1), x.beginFeed())
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -104,6 +105,9 @@ func TestSuite(t *testing.T) {
 			return x
 		},
 		Dump: dump,
+		SetIdle: func(x index.Index, coalesce time.Duration, now func() index.Uptime) {
+			x.(*Index).SetIdle(coalesce, now)
+		},
 	})
 }
 

@@ -24,9 +24,15 @@ type change struct {
 	// set if there are more.
 	followed int
 	queued   bool
+	// idleSince is since when bytes have been idle whose last link goes: now, unless
+	// that is set.
+	idleSince *index.Uptime
+	happened
 	// delta is what the counts change by.
 	delta struct {
 		manifests, unikernels, roms, links, aliases, bytes, idle, remains int64
+		// others are remains that are nobody's.
+		others int64
 	}
 }
 
@@ -37,6 +43,7 @@ func (s *session) change(name string) (*repoTx, error) {
 		return nil, err
 	}
 	r.affected, r.unlisted = make(map[digest.Digest]bool), make(map[digest.Digest]time.Time)
+	r.happened = newHappened()
 	if r.known.number != 0 {
 		r.space, err = s.spaceOf(r.namespace())
 	}
@@ -83,6 +90,9 @@ func (r *repoTx) create() (err error) {
 		if r.space.number, err = nextNumber(r.at(tableSpaces)); err != nil {
 			return err
 		}
+		if err := r.at(tableNamespaces).Put(numbered(r.space.number, kindName), []byte(r.namespace())); err != nil {
+			return err
+		}
 	}
 	if r.known.number, err = nextNumber(r.at(tableNames)); err != nil {
 		return err
@@ -123,6 +133,9 @@ func (r *repoTx) count() error {
 		return nil
 	}
 	before := r.known
+	if r.number != 0 {
+		r.known.last = r.number
+	}
 	images := r.delta.unikernels + r.delta.roms
 	r.known.manifests += r.delta.manifests
 	r.known.images += images
@@ -172,7 +185,7 @@ func (r *repoTx) countAll(before repository) error {
 			return err
 		}
 	}
-	return r.countRemains()
+	return r.addTo(keyRemains, r.delta.remains+r.delta.others)
 }
 
 func encodeStats(st index.Stats) []byte {
@@ -201,10 +214,22 @@ func (r *repoTx) drop() error {
 	if err := r.data().Delete(r.key(kindName)); err != nil {
 		return err
 	}
-	if r.space.repositories--; r.space.repositories > 0 || r.space.remains > 0 {
-		return r.putSpace()
+	if err := r.leave(); err != nil {
+		return err
 	}
-	return r.at(tableSpaces).Delete([]byte(r.namespace()))
+	r.space.repositories--
+	return r.putSpaceOf(r.namespace(), r.space)
+}
+
+// putSpaceOf writes what is known of a namespace, or forgets it if nothing is left.
+func (s *session) putSpaceOf(namespace string, known spaceRecord) error {
+	if known.repositories > 0 || known.remains > 0 {
+		return s.at(tableSpaces).Put([]byte(namespace), known.encode())
+	}
+	if err := s.at(tableNamespaces).Delete(numbered(known.number, kindName)); err != nil {
+		return err
+	}
+	return s.at(tableSpaces).Delete([]byte(namespace))
 }
 
 func present(n int64) int64 {

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -49,15 +50,16 @@ func dump(t testing.TB, x index.Index) string {
 func dumpLine(s *session, spaces map[uint32]string, tb table, k, v []byte) (string, error) {
 	name := func(b []byte) (string, error) { return s.nameOf(binary.BigEndian.Uint32(b)) }
 	switch tb {
-	case tableReorders, tablePending, tableDirty:
+	case tableReorders, tablePending, tableDirty, tableIdle, tableGone, tableChanges, tableFormer:
 		return "", nil
 	case tableMeta:
-		if string(k) == string(keyRemains) {
+		past := [][]byte{keyRemains, keyKept, keyUptime, keyStart, keyMark}
+		if slices.ContainsFunc(past, func(key []byte) bool { return bytes.Equal(key, k) }) {
 			return "", nil
 		}
 	case tableNames:
 		known, err := decodeRepository(v)
-		known.number = 0
+		known.number, known.last = 0, 0
 		return fmt.Sprintf("%d %q %+v", tb, k, known), err
 	case tableSpaces:
 		known, err := decodeSpace(v)
@@ -67,16 +69,25 @@ func dumpLine(s *session, spaces map[uint32]string, tb table, k, v []byte) (stri
 		known.number, known.remains = 0, 0
 		return fmt.Sprintf("%d %q %+v", tb, k, known), err
 	case tableRepositories, tableQueue:
+		if kind(k[numberLength]) == kindPushed && tb == tableRepositories {
+			return "", nil
+		}
 		repository, err := name(k)
+		if kind(k[numberLength]) == kindLink && tb == tableRepositories && err == nil {
+			var l link
+			l, err = decodeLink(v)
+			v = fmt.Appendf(nil, "%d %v", l.size, l.idle)
+		}
 		return fmt.Sprintf("%d %s %q %q", tb, repository, k[numberLength:], v), err
 	case tableNamespaces:
+		if kind(k[numberLength]) == kindName {
+			return "", nil
+		}
 		space, there := spaces[binary.BigEndian.Uint32(k)]
 		if !there {
 			return "", errValue
 		}
 		switch kind(k[numberLength]) {
-		case kindGone:
-			return "", nil
 		case kindTime:
 			repository, err := name(v)
 			return fmt.Sprintf("%d %s %q %s %q", tb, space, k[numberLength:], repository, v[numberLength:]), err

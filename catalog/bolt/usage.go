@@ -199,7 +199,7 @@ func (i *Index) counts(ctx context.Context, repository string, blobs map[digest.
 			return err
 		}
 		for d, size := range blobs {
-			if l, found, err := r.link(d); err != nil || !found || l.size != size {
+			if l, found, err := r.link(d); err != nil || !found || l.size != size || l.idle && i.isOld(l.since) {
 				return err
 			}
 			u, err := r.useOf(known.number, d)
@@ -277,7 +277,7 @@ func (i *Index) Stats(ctx context.Context) (st index.Stats, err error) {
 		if st, err = s.stats(); err != nil {
 			return err
 		}
-		remains, err := s.remains()
+		remains, err := s.sum(keyRemains)
 		st.Uncollected += remains
 		return err
 	})

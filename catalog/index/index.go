@@ -150,6 +150,8 @@ type Planner interface {
 type Index interface {
 	Reader
 	Planner
+	Idler
+	Feed
 	image.LayerCache
 
 	// Acquire waits until the repository is free, or ctx ends, and takes it. What
@@ -159,9 +161,10 @@ type Index interface {
 	// error, that survives a power cut. A later one replaces it. It refuses a
 	// lease that is no longer the repository's with ErrStaleLease.
 	Prepare(ctx context.Context, l Lease, intent storage.Intent) error
-	// Publish makes an update of the repository visible, all at once. When it
-	// returns without an error, the update survives a power cut, and has its
-	// number. It refuses a lease that is no longer the repository's with
+	// Publish makes an update of the repository visible, all at once, with its
+	// record in the feed, unless it changes nothing of which there is one. When it
+	// returns without an error, the update survives a power cut; the revision is
+	// that of its record, or else the last one. It refuses a lease that is no longer the repository's with
 	// ErrStaleLease, and an update that says of a blob that it is missing,
 	// which has been linked meanwhile, with ErrLinked.
 	Publish(ctx context.Context, l Lease, u Update) (Revision, error)
@@ -233,10 +236,6 @@ type Prepared struct {
 	Fence uint64 `json:"fence,omitempty"`
 }
 
-// Revision numbers what was published: it grows in the order in which updates
-// became visible.
-type Revision uint64
-
 // Update is what a change does to the index.
 type Update struct {
 	// Put describes manifests that are new, or whose description is.
@@ -244,6 +243,10 @@ type Update struct {
 	// Delete are the manifests that are gone; tags that still point to one go
 	// with it.
 	Delete []digest.Digest
+	// Orphan are manifests that lived as long as something that is gone: those
+	// that have no tag, are in no index, and have no subject that is there, are idle
+	// from now on, until they are put or tagged again, or what they lived by comes.
+	Orphan []digest.Digest
 	// Tag says where tags point from now on. Untag are the tags that are gone.
 	Tag   map[string]digest.Digest
 	Untag []string
@@ -260,6 +263,10 @@ type Update struct {
 	Reservation string
 	// Done ends the change: what was prepared is not to be completed any more.
 	Done bool
+	// By is the account that asked for it, "" for none, and At when: zero for what
+	// nobody has asked for. Tags are set by it, at that time.
+	By string
+	At time.Time
 }
 
 // State is what the index has of one repository.

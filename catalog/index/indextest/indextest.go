@@ -22,6 +22,9 @@ type Options struct {
 	// two that were told the same in another order print the same. Nil if the
 	// index has no such form.
 	Dump func(t testing.TB, x index.Index) string
+	// SetIdle sets, before an index is used, for how long it does not renew what it
+	// just has, and what the time is.
+	SetIdle func(x index.Index, coalesce time.Duration, now func() index.Uptime)
 }
 
 // Run runs the whole suite.
@@ -31,6 +34,7 @@ func Run(t *testing.T, o Options) {
 	t.Run("Aliases", func(t *testing.T) { testAliases(t, o) })
 	t.Run("Referrers", func(t *testing.T) { testReferrers(t, o) })
 	t.Run("Batches", func(t *testing.T) { testBatches(t, o) })
+	t.Run("Whole", func(t *testing.T) { testWhole(t, o) })
 	t.Run("From", func(t *testing.T) { testFrom(t, o) })
 	t.Run("ListWhileReordered", func(t *testing.T) { testListWhileReordered(t, o) })
 	t.Run("LayerCache", func(t *testing.T) { testLayerCache(t, o) })
@@ -38,12 +42,22 @@ func Run(t *testing.T, o Options) {
 	t.Run("Prepared", func(t *testing.T) { testPrepared(t, o) })
 	t.Run("Dirty", func(t *testing.T) { testDirty(t, o) })
 	t.Run("Revisions", func(t *testing.T) { testRevisions(t, o) })
+	t.Run("Feed", func(t *testing.T) { testFeed(t, o) })
+	t.Run("FeedOfADay", func(t *testing.T) { testFeedOfADay(t, o) })
+	t.Run("FeedPages", func(t *testing.T) { testFeedPages(t, o) })
+	t.Run("FeedGrows", func(t *testing.T) { testFeedGrows(t, o) })
+	t.Run("Pushers", func(t *testing.T) { testPushers(t, o) })
+	t.Run("History", func(t *testing.T) { testHistory(t, o) })
 	t.Run("Links", func(t *testing.T) { testLinks(t, o) })
 	t.Run("Reservations", func(t *testing.T) { testReservations(t, o) })
 	t.Run("ReservationsAtATime", func(t *testing.T) { testReservationsAtATime(t, o) })
 	t.Run("ReservationsWhilePublishing", func(t *testing.T) { testReservationsWhilePublishing(t, o) })
 	t.Run("BlobStates", func(t *testing.T) { testBlobStates(t, o) })
 	t.Run("Recount", func(t *testing.T) { testRecount(t, o) })
+	t.Run("IdleLinks", func(t *testing.T) { testIdleLinks(t, o) })
+	t.Run("IdleBytes", func(t *testing.T) { testIdleBytes(t, o) })
+	t.Run("Strays", func(t *testing.T) { testStrays(t, o) })
+	t.Run("Orphans", func(t *testing.T) { testOrphans(t, o) })
 	t.Run("EveryCallFails", func(t *testing.T) { testEveryCallFails(t, o) })
 }
 
@@ -79,7 +93,7 @@ func tryPublish(x index.Index, c change) (revision index.Revision, err error) {
 	ctx := context.Background()
 	l, err := x.Acquire(ctx, c.repository)
 	if err != nil {
-		return 0, err
+		return revision, err
 	}
 	revision, err = x.Publish(ctx, l, c.Update)
 	if released := x.Release(ctx, l); err == nil {

@@ -156,6 +156,7 @@ func (r *recount) check(t testing.TB, step string, w *World) {
 	t.Helper()
 	ctx := context.Background()
 	repositories := []string{"alice/app", "alice/other"}
+	checkIdle(t, step, w, repositories)
 	var must int64 // what counts whatever became of it before
 	now := map[digest.Digest]int64{}
 	links := map[digest.Digest]int64{} // how many
