@@ -210,8 +210,13 @@ func (s *Store) isRight(ctx context.Context, d digest.Digest, at string) (bool, 
 // Blobs calls fn with every digest under which bytes are stored that come after
 // the given one, "" for all, in their order, and returns the first error.
 func (s *Store) Blobs(ctx context.Context, after digest.Digest, fn func(d digest.Digest) error) error {
+	return s.blobsBelow(ctx, root+"/blobs", after, fn)
+}
+
+// blobsBelow does so for a folder with <algorithm>/<two hex digits>/<hex>.
+func (s *Store) blobsBelow(ctx context.Context, folder string, after digest.Digest, fn func(d digest.Digest) error) error {
 	for _, algorithm := range algorithms { // in their order
-		prefixes, err := s.list(ctx, path.Join(root, "blobs", algorithm.String()))
+		prefixes, err := s.list(ctx, path.Join(folder, algorithm.String()))
 		if err != nil {
 			return fmt.Errorf("list the blobs: %w", err)
 		}
@@ -220,7 +225,7 @@ func (s *Store) Blobs(ctx context.Context, after digest.Digest, fn func(d digest
 			if string(algorithm)+":"+prefix+strings.Repeat("z", len(after)) < string(after) {
 				continue
 			}
-			digests, err := s.list(ctx, path.Join(root, "blobs", algorithm.String(), prefix))
+			digests, err := s.list(ctx, path.Join(folder, algorithm.String(), prefix))
 			if err != nil {
 				return fmt.Errorf("list the blobs: %w", err)
 			}

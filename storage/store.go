@@ -32,7 +32,7 @@ type Store struct {
 
 	observing  bool // see Observing
 	guards     guards
-	pushes     pushes
+	reliance   reliance
 	verified   *verified
 	quarantine *quarantine
 }
