@@ -20,7 +20,6 @@ type Catalog struct {
 	index index.Index
 	store *storage.Store
 	log   *slog.Logger
-	dirty *dirty
 
 	// mu guards unsettled: what has to be done in a repository before its next
 	// change, beside what the index has noted; and damaged: digests of which the
@@ -38,7 +37,7 @@ type Catalog struct {
 func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Catalog{
-		Reader: x, index: x, store: store, log: log, dirty: newDirty(x),
+		Reader: x, index: x, store: store, log: log,
 		unsettled: make(map[string]*unsettled), damaged: make(map[digest.Digest]struct{}),
 		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
@@ -46,13 +45,13 @@ func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 	return c
 }
 
-// Close ends the work in the background and writes down that nothing is in
-// flight any more. Changes must have ended.
+// Close ends the work in the background and removes the notes of what is in
+// flight no longer. Changes must have ended.
 func (c *Catalog) Close() error {
 	c.stop()
 	<-c.done
 	c.withdrawAll()
-	return c.dirty.close(c.isUnsettled)
+	return c.store.EndLinks(context.Background())
 }
 
 // Ready returns an error if the index cannot answer.

@@ -233,19 +233,6 @@ func TestIndexFails(t *testing.T) {
 			w.want("completed", a.String(), b.String()+":v1")
 		}
 	}
-	w := newWorld(t)
-	w.Index.FailAll("MarkDirty")
-	err := w.Link(t.Context(), repository, "", func() (digest.Digest, error) {
-		t.Error("storage is touched without a note")
-		return "", nil
-	})
-	if !errors.Is(err, indextest.ErrInjected) {
-		t.Errorf("the failure is not reported: %v", err)
-	}
-	w.Index.Fail(nil)
-	if err := w.Link(t.Context(), repository, "", func() (digest.Digest, error) { return "", nil }); err != nil {
-		t.Error(err)
-	}
 }
 
 // TestReadInsideChange reads within an open change while another request's blob

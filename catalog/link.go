@@ -8,30 +8,63 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage"
 )
 
-// Link runs op, which links one blob in storage, and publishes what came of it:
-// when it returns without an error, the next answer has it. op returns the
-// blob's digest, also with an error if storage may have changed. An error of op
-// is returned as it is. reservation, if it is not "", is what was set aside for
-// the blob in the namespace (see [index.Index] Reserve); it ends in the instant in
-// which the blob counts. Blobs of one repository are linked side by side; only
-// one that a manifest refers to already waits for a change that is open.
-func (c *Catalog) Link(ctx context.Context, repository, reservation string, op func() (digest.Digest, error)) error {
-	if err := c.dirty.enter(ctx, repository); err != nil {
-		return failed("note the change of", repository, err)
-	}
-	defer c.dirty.leave(repository)
-	dgst, opErr := op()
-	if dgst == "" {
-		return opErr
+// errNothingLinked ends what is done together without an effect.
+var errNothingLinked = errors.New("nothing has been linked")
+
+// Link runs op, which links one blob in storage by the digest that it is named,
+// and maybe by its canonical one as well, and publishes what came of it: when it
+// returns without an error, the next answer has it. op changes storage with the
+// context that it gets, so that all of it happens at once where that can be, and
+// returns the blob's canonical digest, "" if it has linked nothing; with an error
+// nothing is to be kept. An error of op is returned as it is. reservation, if it
+// is not "", is what was set aside for the blob in the namespace (see
+// [index.Index] Reserve); it ends in the instant in which the blob counts. Blobs
+// of one repository are linked side by side; only one that a manifest refers to
+// already waits for a change that is open.
+func (c *Catalog) Link(ctx context.Context, repository string, named digest.Digest, reservation string, op func(context.Context) (digest.Digest, error)) error {
+	var note *storage.LinkNote
+	var linked digest.Digest
+	touched := false
+	err := c.store.Together(ctx, func(ctx context.Context) (err error) {
+		if note, err = c.store.NoteLink(ctx, repository, named); err != nil {
+			return err
+		}
+		touched = true
+		if linked, err = op(ctx); err == nil && linked == "" {
+			touched, err = false, errNothingLinked
+		}
+		return err
+	})
+	switch {
+	case !touched:
+		note.Forget()
+		if errors.Is(err, errNothingLinked) {
+			return nil
+		}
+		return err
+	case linked == "":
+		linked = named
 	}
 	// What has happened in storage is published also if the client is gone.
-	if err := c.relink(context.WithoutCancel(ctx), repository, dgst, reservation); err != nil {
-		c.leaveBlob(repository, dgst)
-		return cmp.Or(opErr, failed("index blob "+dgst.String()+" of", repository, err))
+	if failure := c.relinkAll(context.WithoutCancel(ctx), repository, linked, named, reservation); failure != nil {
+		c.leaveBlob(note, linked)
+		return cmp.Or(err, failed("index blob "+linked.String()+" of", repository, failure))
 	}
-	return opErr
+	note.Forget()
+	return err
+}
+
+// relinkAll makes the index say of a blob what storage says, by its canonical
+// digest and by the one that it was named.
+func (c *Catalog) relinkAll(ctx context.Context, repository string, linked, named digest.Digest, reservation string) error {
+	err := c.relink(ctx, repository, linked, reservation)
+	if err == nil && named != linked {
+		err = c.relink(ctx, repository, named, "")
+	}
+	return err
 }
 
 // relink makes the index say of one blob what storage says. One that is linked

@@ -117,49 +117,6 @@ func (t *Tx) reconcile(ctx context.Context) error {
 	return p.describeAll(ctx, append(added, referring...), "")
 }
 
-// reconcileLinks makes the index say of the blobs of a repository what storage
-// says, after some were changing when a process died: manifests and tags change
-// under intents of their own. Storage is asked for names alone, in one go, and
-// looked at where the index does not know one, or knows more: it is what was in
-// flight, and folders of links that have been deleted. A note that named what
-// changes would have to be written, and synced, before each blob; so one for the
-// repository is.
-func (t *Tx) reconcileLinks(ctx context.Context) error {
-	known, err := t.catalog.index.State(ctx, t.lease.Repository)
-	if err != nil {
-		return err
-	}
-	stored := t.stored()
-	names, err := stored.BlobNames(ctx)
-	if err != nil {
-		return err
-	}
-	last := index.Update{Link: make(map[digest.Digest]int64)}
-	came, gone := diffSets(known.Links, names)
-	for _, d := range append(came, gone...) {
-		was, linked := known.Links[d]
-		size, err := stored.Size(ctx, d)
-		switch {
-		case notFound(err) && linked:
-			last.Unlink = append(last.Unlink, d)
-		case notFound(err):
-		case err != nil:
-			return err
-		case !linked || was != size:
-			last.Link[d] = size
-		}
-	}
-	if len(last.Link)+len(last.Unlink) == 0 {
-		return nil
-	}
-	referring, err := t.referring(ctx, last)
-	if err != nil {
-		return err
-	}
-	p := publication{tx: t, last: last}
-	return p.describeAll(ctx, referring, "")
-}
-
 // referring are the manifests that refer to blobs which an update links or
 // unlinks.
 func (t *Tx) referring(ctx context.Context, u index.Update) (all []digest.Digest, err error) {

@@ -27,23 +27,34 @@ func (c *Catalog) Remake(ctx context.Context, repository string) error {
 		return err
 	}
 	// What remains to be done is found by the next start, should this one end here.
-	if err := c.dirty.enter(ctx, repository); err != nil {
-		return err
-	}
-	defer c.dirty.leave(repository)
-	if err := c.index.MarkDirty(ctx, repository, true); err != nil {
+	if err := c.index.MarkDirty(ctx, repository); err != nil {
 		return failed("note the change of", repository, err)
 	}
+	if err := tx.remake(ctx, state); err != nil {
+		c.leaveWhole(repository)
+		return err
+	}
+	return nil
+}
+
+func (t *Tx) remake(ctx context.Context, state index.State) error {
+	x, repository := t.catalog.index, t.lease.Repository
 	for _, u := range []index.Update{
 		{Untag: slices.Sorted(maps.Keys(state.Tags)), Unalias: slices.Sorted(maps.Keys(state.Aliases))},
 		{Delete: slices.Sorted(maps.Keys(state.Manifests))},
 		{Unlink: slices.Sorted(maps.Keys(state.Links))},
 	} {
-		if _, err := c.index.Publish(ctx, tx.lease, u); err != nil {
+		if _, err := x.Publish(ctx, t.lease, u); err != nil {
 			return failed("take off the index", repository, err)
 		}
 	}
-	return tx.reconcile(ctx)
+	if err := t.reconcile(ctx); err != nil {
+		return err
+	}
+	if err := x.ClearDirty(ctx, repository); err != nil {
+		return failed("note that all has been read of", repository, err)
+	}
+	return nil
 }
 
 // Alone runs fn while no other change of a repository happens, and what was left

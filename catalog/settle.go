@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/storage"
 )
 
 // A change that ends without being published leaves its intent in the index. It
@@ -20,8 +21,9 @@ import (
 // failed, now and then, and after the start. Until then nobody sees any of it.
 //
 // Two things an intent does not say, and they are kept here: that a blob has
-// been linked in storage and could not be published, and that an intent was
-// refused, so that it must not be completed, should it be durable all the same.
+// been linked in storage and could not be published, which a note in storage
+// says as well (see storage.Store NoteLink), and that an intent was refused, so
+// that it must not be completed, should it be durable all the same.
 
 // unsettled is what has to be done in a repository before its next change. The
 // fields are guarded by Catalog.mu.
@@ -29,12 +31,12 @@ type unsettled struct {
 	// refused is the fence of the change whose intent may be durable although
 	// its owner was told that it is not.
 	refused uint64
-	// blobsChanged says that all blobs of the repository have to be looked up by
-	// name, whole that all of it has to be read again: an earlier process ended
-	// while that was changing.
-	blobsChanged, whole bool
+	// whole says that all of the repository has to be read again.
+	whole bool
 	// blobs have to be looked up again.
 	blobs map[digest.Digest]struct{}
+	// notes are those that say so, and are of no use once it is done.
+	notes []*storage.LinkNote
 }
 
 // at returns what is unsettled in a repository, made if needed. The caller holds
@@ -56,18 +58,28 @@ func (c *Catalog) refuse(l index.Lease) {
 	c.wakeUp()
 }
 
-// leaveBlob notes that a blob has to be looked up again.
-func (c *Catalog) leaveBlob(repository string, d digest.Digest) {
+// leaveBlob has a blob be looked up again, as a note says, and by another digest
+// of its bytes, unless that is "".
+func (c *Catalog) leaveBlob(note *storage.LinkNote, other digest.Digest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.at(repository).blobs[d] = struct{}{}
+	u := c.at(note.Repository)
+	u.notes = append(u.notes, note)
+	for _, d := range []digest.Digest{note.Digest, other} {
+		if d != "" {
+			u.blobs[d] = struct{}{}
+		}
+	}
+	u.whole = u.whole || note.Digest == ""
 	c.wakeUp()
 }
 
-func (c *Catalog) isUnsettled(repository string) bool {
+// leaveWhole has all of a repository be read again.
+func (c *Catalog) leaveWhole(repository string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.unsettled[repository] != nil
+	c.at(repository).whole = true
+	c.wakeUp()
 }
 
 // wakeUp has the background look for what is unfinished.
@@ -92,25 +104,59 @@ func (t *Tx) settle(ctx context.Context) error {
 		u = &unsettled{}
 	}
 	err := t.settleLeft(ctx, u.refused)
-	if err == nil && u.blobsChanged {
-		again := t.reconcileLinks
-		if u.whole {
-			again = t.reconcile
-		}
-		if err = again(ctx); err == nil {
-			c.dirty.adopt(repository)
-			c.log.Info("repository looked at after an unclean stop", "repository", repository, "whole", u.whole)
-		}
-	}
-	for d := range u.blobs {
-		if err == nil && !u.blobsChanged {
-			err = t.relink(ctx, d, "")
-		}
+	if err == nil {
+		err = t.settleBlobs(ctx, u)
 	}
 	if err != nil {
 		c.restore(repository, u)
 	}
 	return err
+}
+
+// settleBlobs reads again from storage what is unsettled: the links that notes
+// name, or all of the repository.
+func (t *Tx) settleBlobs(ctx context.Context, u *unsettled) error {
+	c, repository := t.catalog, t.lease.Repository
+	if u.whole {
+		if err := t.reconcile(ctx); err != nil {
+			return err
+		}
+		if err := c.index.ClearDirty(ctx, repository); err != nil {
+			return failed("note that all has been read of", repository, err)
+		}
+		c.log.Info("repository read again from storage", "repository", repository)
+	}
+	for d := range u.blobs {
+		if u.whole {
+			break
+		}
+		if err := t.relinkNoted(ctx, d); err != nil {
+			return err
+		}
+	}
+	for _, n := range u.notes {
+		n.Forget()
+	}
+	if err := c.store.RemoveLinks(ctx, u.notes); err != nil {
+		// They are looked at once more after the next start, which does no harm.
+		c.log.Warn("notes of an earlier run stay", "repository", repository, "error", err)
+	}
+	return nil
+}
+
+// relinkNoted makes the index say of one blob what storage says. By another digest
+// than the canonical one it may have come with that.
+func (t *Tx) relinkNoted(ctx context.Context, d digest.Digest) error {
+	if d.Algorithm() != digest.Canonical {
+		canonical, err := t.stored().Canonical(ctx, d)
+		if err == nil {
+			err = t.relink(ctx, canonical, "")
+		}
+		if err != nil && !notFound(err) {
+			return err
+		}
+	}
+	return t.relink(ctx, d, "")
 }
 
 // settleLeft completes the intent that an earlier owner left, or withdraws it if
@@ -132,7 +178,7 @@ func (c *Catalog) restore(repository string, u *unsettled) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.at(repository)
-	now.blobsChanged, now.whole = now.blobsChanged || u.blobsChanged, now.whole || u.whole
+	now.whole, now.notes = now.whole || u.whole, append(now.notes, u.notes...)
 	if now.refused == 0 {
 		now.refused = u.refused
 	}
@@ -149,12 +195,16 @@ func (c *Catalog) Recover(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read unfinished changes: %w", err)
 		}
-		if isDirty := intent.Put == "" && len(intent.Untag)+len(intent.Delete)+len(intent.Unlink) == 0; isDirty {
-			c.mu.Lock()
-			u := c.at(intent.Repository)
-			u.blobsChanged, u.whole = true, u.whole || intent.Reread
-			c.mu.Unlock()
+		if intent.Reread {
+			c.leaveWhole(intent.Repository)
 		}
+	}
+	left, err := c.store.LeftLinks(ctx)
+	if err != nil {
+		return err
+	}
+	for _, note := range left {
+		c.leaveBlob(note, "")
 	}
 	if err := c.recoverDamage(ctx); err != nil {
 		return fmt.Errorf("read what is in quarantine: %w", err)
@@ -168,14 +218,15 @@ const (
 	// not settle something: longer and longer.
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 10 * time.Second
+	// lookEvery is how often it looks without having been told to.
+	lookEvery = 10 * time.Second
 )
 
-// background settles what is unsettled, and removes the notes of repositories
-// that have come to rest.
+// background settles what is unsettled.
 func (c *Catalog) background(ctx context.Context) {
 	defer close(c.done)
-	rest := time.NewTicker(restAfter)
-	defer rest.Stop()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	wait := firstRetry
@@ -183,10 +234,7 @@ func (c *Catalog) background(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-rest.C:
-			if err := c.dirty.clear(now.Add(-restAfter), c.isUnsettled); err != nil {
-				c.log.Error("notes of settled repositories are not removed", "error", err)
-			}
+		case <-look.C:
 		case <-c.wake:
 		case <-retry.C:
 		}

@@ -10,6 +10,7 @@ import (
 	storagelib "github.com/distribution/distribution/v3/registry/storage"
 	distributionreference "github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
@@ -118,34 +119,17 @@ func (h hookedBlobs) Create(ctx context.Context, options ...distribution.BlobCre
 		writer, err = h.BlobStore.Create(ctx, options...)
 		return h.begin(ctx, writer, err)
 	}
-	from, named := wanted.Mount.From, wanted.Mount.From.Digest()
-	if named.Algorithm() != digest.Canonical {
-		if options, err = h.canonicalMount(ctx, from); err != nil {
-			return nil, note(ctx, err)
-		}
-	}
-	key, err := h.holdMount(ctx, from)
-	if err != nil {
+	mounted, err := h.mount(ctx, wanted.Mount.From)
+	switch {
+	case err != nil:
 		return nil, note(ctx, err)
+	case mounted:
+		return nil, distribution.ErrBlobMounted{From: wanted.Mount.From, Descriptor: v1.Descriptor{
+			MediaType: "application/octet-stream", Digest: wanted.Mount.From.Digest(),
+		}}
 	}
-	err = h.registry.catalog.Link(ctx, h.repository, key, func() (digest.Digest, error) {
-		var err error
-		writer, err = h.BlobStore.Create(ctx, options...)
-		var mounted distribution.ErrBlobMounted
-		if errors.As(err, &mounted) {
-			return mounted.Descriptor.Digest, err
-		}
-		return "", err
-	})
-	_ = h.registry.quotas.released(ctx, h.namespace(), key)
-	var mounted distribution.ErrBlobMounted
-	if errors.As(err, &mounted) && mounted.Descriptor.Digest != named {
-		if err := h.alias(ctx, named, mounted.Descriptor.Digest); err != nil {
-			return nil, note(ctx, err)
-		}
-		mounted.Descriptor.Digest = named
-		err = mounted
-	}
+	// Without a source it is a plain upload.
+	writer, err = h.BlobStore.Create(ctx)
 	return h.begin(ctx, writer, err)
 }
 
@@ -162,23 +146,41 @@ func (h hookedBlobs) begin(ctx context.Context, writer distribution.BlobWriter, 
 	return h.wrap(ctx, writer, err)
 }
 
-// holdMount sets aside what the mount of a blob will add.
-func (h hookedBlobs) holdMount(ctx context.Context, from distributionreference.Canonical) (key string, err error) {
-	size, found, err := h.registry.catalog.Linked(ctx, from.Name(), from.Digest())
+// mount links a blob of another repository, if that has it.
+func (h hookedBlobs) mount(ctx context.Context, from distributionreference.Canonical) (mounted bool, err error) {
+	named := from.Digest()
+	size, found, err := h.registry.catalog.Linked(ctx, from.Name(), named)
 	if err != nil || !found {
-		return "", err // without a source it is a plain upload
+		return false, err
 	}
-	canonical := from.Digest()
-	if canonical.Algorithm() != digest.Canonical {
-		canonical, err = h.registry.store.Repository(from.Name()).Canonical(ctx, canonical)
+	source := h.registry.store.Repository(from.Name())
+	canonical, err := source.Canonical(ctx, named)
+	if errors.Is(err, storage.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	key, err := h.holdLink(ctx, canonical, size)
+	if err != nil {
+		return false, err
+	}
+	err = h.registry.catalog.Link(ctx, h.repository, canonical, key, func(ctx context.Context) (digest.Digest, error) {
+		_, err := source.Size(ctx, canonical)
 		if errors.Is(err, storage.ErrNotFound) {
 			return "", nil
 		}
+		if err == nil {
+			mounted = true
+			err = h.registry.store.LinkBlob(ctx, h.repository, canonical, canonical)
+		}
+		return canonical, err
+	})
+	_ = h.registry.quotas.released(ctx, h.namespace(), key)
+	if err == nil && mounted && named != canonical {
+		err = h.alias(ctx, named, canonical)
 	}
-	if err != nil {
-		return "", err
-	}
-	return h.holdLink(ctx, canonical, size)
+	return mounted, err
 }
 
 // holdLink sets aside what a further link will add.
@@ -229,37 +231,40 @@ type hookedWriter struct {
 // Commit ends an upload: the blob is stored, linked and shown.
 func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descriptor) (canonical distribution.Descriptor, err error) {
 	storage.Finishing(h.ctx) // under which it was opened
-	err = h.blobs.registry.catalog.Link(ctx, h.blobs.repository, h.ID(), func() (digest.Digest, error) {
-		var err error
-		pushing, stored := h.blobs.registry.store.BeginPush(ctx)
-		defer stored.End()
-		err = h.blobs.registry.store.Together(pushing, func(ctx context.Context) error {
-			var err error
-			canonical, err = h.BlobWriter.Commit(ctx, provisional)
-			return err
-		})
-		var wrong distribution.ErrBlobInvalidDigest
-		if errors.As(err, &wrong) {
-			// Refused before anything was stored. distribution wants to cancel
-			// the upload then, and cannot: it has closed the file.
-			recordOf(ctx).discard = h.ID()
-			return "", err
-		}
-		if err != nil {
-			h.blobs.registry.undo(ctx, stored, h.blobs.repository)
-			return provisional.Digest, err
-		}
-		return canonical.Digest, nil
+	named := provisional.Digest
+	alias, err := h.holdAlias(ctx, named)
+	if err != nil {
+		return canonical, note(ctx, err)
+	}
+	pushing, stored := h.blobs.registry.store.BeginPush(ctx)
+	defer stored.End()
+	err = h.blobs.registry.catalog.Link(pushing, h.blobs.repository, named, h.ID(), func(ctx context.Context) (_ digest.Digest, err error) {
+		canonical, err = h.BlobWriter.Commit(ctx, provisional)
+		return canonical.Digest, err
 	})
-	if err == nil {
+	_ = h.blobs.registry.quotas.released(ctx, h.blobs.namespace(), alias)
+	var wrong distribution.ErrBlobInvalidDigest
+	switch {
+	case errors.As(err, &wrong):
+		// Refused before anything was stored. distribution wants to cancel
+		// the upload then, and cannot: it has closed the file.
+		recordOf(ctx).discard = h.ID()
+	case err != nil:
+		h.blobs.registry.undo(ctx, stored, h.blobs.repository)
+	default:
 		err = h.blobs.registry.quotas.ended(ctx, h.blobs.repository, h.ID())
 	}
-	if err == nil && canonical.Digest != provisional.Digest {
-		// It was linked under both; the client knows the one it named.
-		err = h.blobs.show(ctx, provisional.Digest)
-		canonical.Digest = provisional.Digest
-	}
+	// It was linked under both; the client knows the one it named.
+	canonical.Digest = named
 	return canonical, note(ctx, err)
+}
+
+// holdAlias sets aside what a link by another digest than the canonical one adds.
+func (h hookedWriter) holdAlias(ctx context.Context, named digest.Digest) (key string, err error) {
+	if named.Algorithm() == digest.Canonical {
+		return "", nil
+	}
+	return h.blobs.holdLink(ctx, named, storage.MinCounted)
 }
 
 // Write implements io.Writer. A full disk is noted: distribution would call it

@@ -46,11 +46,13 @@ type Catalog interface {
 	Untag(ctx context.Context, repository, tag string) error
 	Clear(ctx context.Context, repository string) error
 	Unlink(ctx context.Context, repository string, dgst digest.Digest) error
-	// Link runs op, which links a blob, and publishes what came of it. op returns
-	// the blob's digest, or none if storage was left as it was. reservation is what
-	// was set aside for the blob, see Reserve; it ends in the instant in which the
-	// blob counts.
-	Link(ctx context.Context, repository, reservation string, op func() (digest.Digest, error)) error
+	// Link runs op, which links a blob by the digest that it is named and maybe by
+	// its canonical one, and publishes what came of it. op returns the canonical
+	// digest, or none if storage was left as it was. What it changes with the
+	// context that it gets is durable at once, and is not seen before. reservation
+	// is what was set aside for the blob, see Reserve; it ends in the instant in
+	// which the blob counts.
+	Link(ctx context.Context, repository string, named digest.Digest, reservation string, op func(context.Context) (digest.Digest, error)) error
 
 	// Repositories returns the names of repositories after the given one,
 	// sorted, at most n, of those in the namespaces; nil means of all.

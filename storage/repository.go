@@ -216,13 +216,6 @@ func (r Repository) Blobs(ctx context.Context) (map[digest.Digest]int64, error) 
 	return sizes, nil
 }
 
-// BlobNames returns the digests under which the repository links blobs, or has
-// linked some: whether the links are there is not looked at, which would take as
-// many reads.
-func (r Repository) BlobNames(ctx context.Context) ([]digest.Digest, error) {
-	return r.named(ctx, layersPath(r.name))
-}
-
 // linked lists the digests that have a link below path/<algorithm>/<hex>/.
 func (r Repository) linked(ctx context.Context, path string, link func(digest.Digest) string) ([]digest.Digest, error) {
 	named, err := r.named(ctx, path)

@@ -61,7 +61,7 @@ func TestOpen(t *testing.T) {
 	if err := x.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.MarkDirty(t.Context(), "a/b", false); !errors.Is(err, errClosed) {
+	if err := x.MarkDirty(t.Context(), "a/b"); !errors.Is(err, errClosed) {
 		t.Fatalf("write after close: %v", err)
 	}
 	if _, err := Open(path, "s3 bucket=other"); !errors.Is(err, ErrNoIndex) {
@@ -126,7 +126,7 @@ func TestAbandonedByAnotherProcess(t *testing.T) {
 	}
 	for _, err := range []error{
 		x.Prepare(ctx, l, storage.Intent{Put: dgst("m"), Tags: []string{"t"}}),
-		x.MarkDirty(ctx, "a/b", false), x.MarkDirty(ctx, "c/d", true), x.MarkDirty(ctx, "c/d", false), x.Close(),
+		x.MarkDirty(ctx, "c/d"), x.Close(),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -143,14 +143,14 @@ func TestAbandonedByAnotherProcess(t *testing.T) {
 		}
 		found = append(found, intent)
 	}
-	if len(found) != 3 || found[0].Put != dgst("m") || found[1].Repository != "a/b" || found[1].Reread || found[2].Repository != "c/d" || !found[2].Reread {
+	if len(found) != 2 || found[0].Put != dgst("m") || found[1].Repository != "c/d" || !found[1].Reread {
 		t.Fatalf("abandoned: %+v", found)
 	}
 	next, err := x.Acquire(ctx, "a/b")
 	if err != nil || next.Left == nil || next.Left.Fence != l.Fence || next.Fence <= l.Fence {
 		t.Fatalf("lease %+v after %+v, %v", next, l, err)
 	}
-	if err := x.ClearDirty(ctx, []string{"a/b", "c/d"}); err != nil {
+	if err := x.ClearDirty(ctx, "c/d"); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -44,7 +44,7 @@
 //	moves         <sequence>           a listed image whose creation time has changed
 //	queue         <repo> <digest>      nothing: an index whose place in the lists has to be looked at again
 //	pending       <name>               index.Prepared as JSON: what is about to happen in a repository
-//	touched       <name>               one byte: blobs of the repository are changing, or all of it has to be read
+//	touched       <name>               nothing: all of the repository has to be read again from storage
 //
 // All that is known of one repository lies together, and so does that of a
 // namespace, so that a push changes few pages of a large file.

@@ -137,40 +137,21 @@ func (i *Index) Prepare(_ context.Context, l index.Lease, intent storage.Intent)
 	})
 }
 
-// What a note says is changing.
-const (
-	dirtyBlobs = 0
-	dirtyWhole = 1
-)
-
 // MarkDirty implements index.Index.
-func (i *Index) MarkDirty(_ context.Context, repository string, whole bool) error {
+func (i *Index) MarkDirty(_ context.Context, repository string) error {
 	i.dirty.Store(repository, nil)
 	return i.update("mark_dirty", func(s *session) error {
-		if whole {
-			return s.at(tableDirty).Put([]byte(repository), []byte{dirtyWhole})
-		}
-		if s.at(tableDirty).Get([]byte(repository)) != nil {
-			return nil
-		}
-		return s.at(tableDirty).Put([]byte(repository), []byte{dirtyBlobs})
+		return s.at(tableDirty).Put([]byte(repository), nil)
 	})
 }
 
 // ClearDirty implements index.Index.
-func (i *Index) ClearDirty(_ context.Context, repositories []string) error {
+func (i *Index) ClearDirty(_ context.Context, repository string) error {
 	err := i.update("clear_dirty", func(s *session) error {
-		for _, repository := range repositories {
-			if err := s.at(tableDirty).Delete([]byte(repository)); err != nil {
-				return err
-			}
-		}
-		return nil
+		return s.at(tableDirty).Delete([]byte(repository))
 	})
 	if err == nil {
-		for _, repository := range repositories {
-			i.dirty.Delete(repository)
-		}
+		i.dirty.Delete(repository)
 	}
 	return err
 }
@@ -207,9 +188,9 @@ func (i *Index) abandoned(ctx context.Context) (found []storage.Intent, err erro
 		if err != nil {
 			return err
 		}
-		return s.at(tableDirty).ForEach(func(k, v []byte) error {
+		return s.at(tableDirty).ForEach(func(k, _ []byte) error {
 			if _, own := i.dirty.Load(string(k)); !own {
-				found = append(found, storage.Intent{Repository: string(k), Reread: string(v) == string(rune(dirtyWhole))})
+				found = append(found, storage.Intent{Repository: string(k), Reread: true})
 			}
 			return nil
 		})

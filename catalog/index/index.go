@@ -170,12 +170,11 @@ type Index interface {
 	// change, in an update. reservation, unless it is "", ends with it, see
 	// Reserve.
 	Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string) error
-	// MarkDirty notes that blobs of a repository are changing in storage, or, whole,
-	// that all of it has to be read again: that stays noted where both are. When it
-	// returns without an error, the note survives a power cut. ClearDirty removes
-	// such notes.
-	MarkDirty(ctx context.Context, repository string, whole bool) error
-	ClearDirty(ctx context.Context, repositories []string) error
+	// MarkDirty notes that all of a repository has to be read again from storage.
+	// When it returns without an error, the note survives a power cut. ClearDirty
+	// removes the note. Of blobs that are being linked storage has notes.
+	MarkDirty(ctx context.Context, repository string) error
+	ClearDirty(ctx context.Context, repository string) error
 
 	// Reserve sets room of a namespace aside, in place of what was set aside
 	// before by the same key. It returns what else the namespace stores and has

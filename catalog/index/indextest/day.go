@@ -70,6 +70,7 @@ func day() []step {
 		put("an image again", app, func(w *World) storage.Intent {
 			return storage.Intent{Put: w.Unikernel("a"), Tags: []string{"v1"}}
 		}),
+		{"read all of it anew", func(w *World) error { return w.Remake(context.Background(), app) }, nil},
 		{"set aside", func(w *World) error {
 			_, err := w.Reserve(context.Background(), "alice", storage.Reservation{Key: "upload", Bytes: 5, Limit: 1 << 20, Until: later})
 			return err

@@ -265,12 +265,12 @@ func (f *Faulty) Link(ctx context.Context, repository string, blobs map[digest.D
 	return f.do("Link", func() error { return f.Index.Link(ctx, repository, blobs, reservation) })
 }
 
-func (f *Faulty) MarkDirty(ctx context.Context, repository string, whole bool) error {
-	return f.do("MarkDirty", func() error { return f.Index.MarkDirty(ctx, repository, whole) })
+func (f *Faulty) MarkDirty(ctx context.Context, repository string) error {
+	return f.do("MarkDirty", func() error { return f.Index.MarkDirty(ctx, repository) })
 }
 
-func (f *Faulty) ClearDirty(ctx context.Context, repositories []string) error {
-	return f.do("ClearDirty", func() error { return f.Index.ClearDirty(ctx, repositories) })
+func (f *Faulty) ClearDirty(ctx context.Context, repository string) error {
+	return f.do("ClearDirty", func() error { return f.Index.ClearDirty(ctx, repository) })
 }
 
 func (f *Faulty) Reserve(ctx context.Context, namespace string, r storage.Reservation) (index.Usage, error) {

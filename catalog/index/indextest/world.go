@@ -60,6 +60,19 @@ func (w *World) Restart() error {
 	return errors.Join(closed, w.Recover(context.Background()))
 }
 
+// Crash starts another catalog on the same index and storage, as another process
+// would: of what this one was about it knows what is durable.
+func (w *World) Crash() error {
+	closed := w.Close()
+	var err error
+	w.Store, err = storage.Open(context.Background(), storage.OpenedDriver, map[string]any{"driver": w.Store.Driver()})
+	if err != nil {
+		return errors.Join(closed, err)
+	}
+	w.start()
+	return errors.Join(closed, w.Recover(context.Background()))
+}
+
 // Write puts content at a path below the root of the layout.
 func (w *World) Write(path string, content []byte) {
 	w.t.Helper()
@@ -92,7 +105,7 @@ func (w *World) LinkUntold(repository string, content []byte) v1.Descriptor {
 // Upload stores a blob in a repository as a push does.
 func (w *World) Upload(repository string, content []byte) error {
 	w.t.Helper()
-	return w.Link(context.Background(), repository, "", func() (digest.Digest, error) {
+	return w.Link(context.Background(), repository, digest.FromBytes(content), "", func(context.Context) (digest.Digest, error) {
 		return w.LinkUntold(repository, content).Digest, nil
 	})
 }

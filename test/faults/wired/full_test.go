@@ -264,7 +264,6 @@ func TestFull(t *testing.T) {
 		"index: Prepare":  {nil, []string{"Prepare"}},
 		"index: Publish":  {nil, []string{"Publish"}},
 		"index: Link":     {nil, []string{"Link"}},
-		"index: dirty":    {nil, []string{"MarkDirty", "ClearDirty"}},
 		"put and Publish": {[]string{"put"}, []string{"Publish"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -44,7 +44,7 @@ func TestRecoveryHoldsUpNobodyElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := left.MarkDirty(t.Context(), fullKept, false); err != nil {
+	if err := left.MarkDirty(t.Context(), fullKept); err != nil {
 		t.Fatal(err)
 	}
 	if err := left.Close(); err != nil {
