@@ -26,6 +26,7 @@ type Catalog struct {
 	// index has to be told that their bytes went or came.
 	mu        sync.Mutex
 	unsettled map[string]*unsettled
+	settling  int // how many repositories are being settled; guarded by mu
 	damaged   map[digest.Digest]struct{}
 
 	wake chan struct{} // full if there may be something to settle

@@ -29,6 +29,7 @@ type Config struct {
 	Metrics  Metrics
 	Debug    Debug
 	Scrub    Scrub
+	Collect  Collect
 
 	// sources says where a value was set, by key, so that a problem found
 	// later can still name the line or the variable.
@@ -246,6 +247,7 @@ func defaults() *Config {
 		Limits:  Overall{Memory: 256 << 20, OpenUploads: 1000, Uncollected: 10 << 30},
 		Log:     Log{Level: "info", Format: "text", Access: true},
 		Metrics: Metrics{Enabled: true},
+		Collect: defaultCollect(),
 		Scrub:   Scrub{Rate: 8 << 20, Operations: 20, Interval: 30 * 24 * time.Hour},
 		sources: map[string]source{},
 	}

@@ -28,6 +28,7 @@ func (c *Config) Validate() error {
 	c.checkTLS(&p)
 	c.checkStorage(&p)
 	c.checkScrub(&p)
+	c.checkCollect(&p)
 	c.checkRest(&p)
 	return p.join()
 }

@@ -119,16 +119,10 @@ func (s *Store) collected(ctx context.Context, d digest.Digest) (size int64, fou
 	return info.Size(), !info.IsDir(), nil
 }
 
-// Collected calls fn with everything that the collector has in quarantine, and its
-// size in bytes, and returns the first error.
-func (s *Store) Collected(ctx context.Context, fn func(d digest.Digest, size int64) error) error {
-	return s.blobsBelow(ctx, collectedPath, "", func(d digest.Digest) error {
-		size, found, err := s.collected(ctx, d)
-		if err == nil && found {
-			err = fn(d, size)
-		}
-		return err
-	})
+// Collected calls fn with every digest of which the collector has something in
+// quarantine, and returns the first error.
+func (s *Store) Collected(ctx context.Context, fn func(d digest.Digest) error) error {
+	return s.blobsBelow(ctx, collectedPath, "", fn)
 }
 
 // BringBack brings bytes back from the collector's quarantine, unless they are
@@ -167,10 +161,21 @@ func (s *Store) UnlinkBlobs(ctx context.Context, repository string, digests []di
 	return nil
 }
 
-// SizesOf are those of the digests under which something is stored, in bytes.
-func (s *Store) SizesOf(ctx context.Context, digests []digest.Digest) (map[digest.Digest]int64, error) {
+// SizesOf are those of the digests under which something is stored, in bytes; with
+// collected, in the collector's quarantine.
+func (s *Store) SizesOf(ctx context.Context, digests []digest.Digest, collected bool) (map[digest.Digest]int64, error) {
 	sizes := make(map[digest.Digest]int64, len(digests))
 	for _, d := range digests {
+		if collected {
+			size, found, err := s.collected(ctx, d)
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				sizes[d] = size
+			}
+			continue
+		}
 		info, err := s.content.Stat(ctx, d)
 		if errors.Is(err, ErrNotFound) {
 			continue

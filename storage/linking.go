@@ -92,6 +92,31 @@ func (s *Store) NoteLink(ctx context.Context, repository string, d digest.Digest
 	return n, nil
 }
 
+// NoteLinks notes that links of a repository are about to change. They are durable
+// when it returns without an error.
+func (s *Store) NoteLinks(ctx context.Context, repository string, digests []digest.Digest) (notes []*LinkNote, err error) {
+	if s.joint == nil && len(digests) > 1 {
+		digests = []digest.Digest{""} // each would cost a call
+	}
+	err = s.Together(ctx, func(ctx context.Context) error {
+		for _, d := range digests {
+			n, err := s.NoteLink(ctx, repository, d)
+			if err != nil {
+				return err
+			}
+			notes = append(notes, n)
+		}
+		return nil
+	})
+	if err != nil {
+		for _, n := range notes {
+			n.Forget()
+		}
+		return nil, err
+	}
+	return notes, nil
+}
+
 // Forget says that the index knows of the link: the next note may take the place
 // of this one. It is called once; nil is no note.
 func (n *LinkNote) Forget() {

@@ -47,7 +47,7 @@ var mayImport = map[string][]string{
 	"storage/fsync":     {},
 	"storage/local":     {},
 	"storage/reference": {},
-	"storage/collect":   {},
+	"storage/collect":   {"storage", "storage/fsync"},
 	"storage/scrub":     {"storage", "storage/fsync"},
 	// What other programs build on.
 	"catalog/images/client": {},

@@ -82,6 +82,7 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 	}
 	b.listenControl(c, log)
 	b.startScrub(c, metrics, log)
+	b.startCollect(c, metrics)
 	go reload.run(ctx, log)
 	greet(ctx, stdout, c, b, l.Addr().String())
 	return s.Serve(ctx, l)

@@ -3,6 +3,7 @@ package indextest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -117,7 +118,7 @@ func (x *idling) unlink(repository, blob string, before time.Duration) bool {
 
 func (x *idling) loose(blob string, before time.Duration) (loose, held bool) {
 	x.t.Helper()
-	a, b, err := x.Loose(x.t.Context(), []digest.Digest{dgst(blob)}, index.Uptime(before))
+	a, b, err := x.Loose(x.t.Context(), []digest.Digest{dgst(blob)}, index.Uptime(before), false)
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -257,6 +258,12 @@ func testIdleBytes(t *testing.T, o Options) {
 			t.Fatal(err)
 		}
 	}
+	for before, want := range map[int]int{150: 0, 151: 1} {
+		old, _, err := x.Loose(ctx, blob, index.Uptime(time.Duration(before)*time.Minute), true)
+		if err != nil || len(old) != want {
+			t.Fatalf("kept since before minute %d: %v, %v", before, old, err)
+		}
+	}
 	emptied(150 * time.Minute)
 	keeps("not yet", 2*blobSize)
 	emptied(151 * time.Minute)
@@ -295,8 +302,12 @@ func testStrays(t *testing.T, o Options) {
 	all := map[digest.Digest]int64{dgst("blob"): 1, dgst("m"): 1, dgst("other"): 1, dgst("stray"): blobSize}
 	adopt := func(kept bool, want int) {
 		t.Helper()
-		if n, err := x.Adopt(ctx, all, kept); err != nil || n != want {
-			t.Fatalf("%d are new, %v; want %d", n, err, want)
+		strays, err := x.Strays(ctx, slices.Collect(maps.Keys(all)), kept)
+		if err != nil || len(strays) != want {
+			t.Fatalf("%d are new, %v; want %d", len(strays), err, want)
+		}
+		if err := x.Adopt(ctx, all, kept); err != nil {
+			t.Fatal(err)
 		}
 	}
 	adopt(false, 1)
