@@ -71,7 +71,8 @@ type LinkNote struct {
 	number  int
 }
 
-// NoteLink notes that a blob is about to be linked in a repository. What is changed
+// NoteLink notes that a blob is about to be linked in a repository; "" stands for
+// any. What is changed
 // after it with the same context is not durable before the note is. The caller
 // calls Forget once the index knows what has become of the link.
 //
@@ -82,7 +83,7 @@ func (s *Store) NoteLink(ctx context.Context, repository string, d digest.Digest
 	n := &LinkNote{Repository: repository, Digest: d, linking: s.linking, number: s.linking.take()}
 	n.path = s.linking.path(n.number)
 	named := d
-	if s.joint == nil && d.Algorithm() != digest.Canonical {
+	if s.joint == nil && d != "" && d.Algorithm() != digest.Canonical {
 		named = ""
 	}
 	if err := s.driver.PutContent(ctx, n.path, []byte(repository+"@"+string(named))); err != nil {

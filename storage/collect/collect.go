@@ -129,8 +129,8 @@ type Collector struct {
 	// the time was written down, and saved what is written down of Status.Searched.
 	searched      bool
 	ticked, saved storage.Uptime
-	stop     context.CancelFunc // nil if it does not run in the background
-	done     chan struct{}
+	stop          context.CancelFunc // nil if it does not run in the background
+	done          chan struct{}
 
 	mu     sync.Mutex
 	status Status // guarded by mu
