@@ -17,9 +17,12 @@ import (
 // for concurrent use.
 type Catalog struct {
 	index.Reader
+	index.Feed
 	index index.Index
 	store *storage.Store
 	log   *slog.Logger
+	// immutable says which tags may not move once they are set; nil: all may.
+	immutable func(repository, tag string) bool
 
 	// mu guards unsettled: what has to be done in a repository before its next
 	// change, beside what the index has noted; and damaged: digests of which the
@@ -28,6 +31,12 @@ type Catalog struct {
 	unsettled map[string]*unsettled
 	settling  int // how many repositories are being settled; guarded by mu
 	damaged   map[digest.Digest]struct{}
+	// keep and keepAge are how much of the feed is kept; guarded by mu.
+	keep    int64
+	keepAge time.Duration
+	// noted is the revision that is noted in storage, as far as the task in the
+	// background knows, which is the only one to use it.
+	noted index.Revision
 
 	wake chan struct{} // full if there may be something to settle
 	stop context.CancelFunc
@@ -38,8 +47,9 @@ type Catalog struct {
 func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Catalog{
-		Reader: x, index: x, store: store, log: log,
+		Reader: x, Feed: x, index: x, store: store, log: log,
 		unsettled: make(map[string]*unsettled), damaged: make(map[digest.Digest]struct{}),
+		keep: DefaultKeepChanges, keepAge: DefaultKeepAge,
 		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
 	go c.background(ctx)
@@ -52,6 +62,9 @@ func (c *Catalog) Close() error {
 	c.stop()
 	<-c.done
 	c.withdrawAll()
+	if err := c.noteRevision(context.Background()); err != nil {
+		c.log.Warn("how far the index has come is not noted in storage", "error", err)
+	}
 	return c.store.EndLinks(context.Background())
 }
 
@@ -66,6 +79,10 @@ func (c *Catalog) Ready(ctx context.Context) error {
 func (c *Catalog) TagTime(ctx context.Context, repository, tag string) (time.Time, error) {
 	return c.store.Repository(repository).TagTime(ctx, tag)
 }
+
+// SetImmutable says which tags may not be moved to another manifest once they are
+// set. It is called before the first change.
+func (c *Catalog) SetImmutable(immutable func(repository, tag string) bool) { c.immutable = immutable }
 
 // Reserve is that of [index.Index].
 func (c *Catalog) Reserve(ctx context.Context, namespace string, r storage.Reservation) (others index.Usage, err error) {

@@ -23,8 +23,8 @@ func (c *Catalog) Delete(ctx context.Context, repository string, dgst digest.Dig
 // Untag deletes a tag. It returns storage.ErrNotFound if there is none.
 func (c *Catalog) Untag(ctx context.Context, repository, tag string) error {
 	return c.remove(ctx, repository, func(ctx context.Context, tx *Tx) (storage.Intent, error) {
-		_, err := tx.Resolve(ctx, tag)
-		return storage.Intent{Untag: []string{tag}}, err
+		d, err := tx.target(ctx, tag)
+		return storage.Intent{Untag: []string{tag}, Touch: []digest.Digest{d}}, err
 	})
 }
 

@@ -17,7 +17,11 @@
 // refers to a manifest follow in steps, and a deletion of hundreds of manifests
 // takes the tags first, and then the manifests (see work.go).
 //
+// Every change has a record with a revision ([index.Feed]), and storage says which
+// index is its own, so that no revision stands for two changes (see mark.go).
+//
 // What the index holds that storage does not, and which starts anew when the
-// index is built again: leases, revisions, what is set aside for quotas, and
-// what was found in layers, which only saves work.
+// index is built again: leases, the feed with its revisions and what it says of
+// the past, who has pushed a tag, what is set aside for quotas, and what was found
+// in layers, which only saves work.
 package catalog

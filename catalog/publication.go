@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -22,6 +23,10 @@ type publication struct {
 	// descriptions follow from, with what was set aside for them, and the end of
 	// the change.
 	last index.Update
+	// by is the account that asked for the change, "" for none, and at when; zero
+	// if nobody has.
+	by string
+	at time.Time
 }
 
 // run describes what an intent changes, and publishes it.
@@ -114,6 +119,7 @@ const maxRelinked = 10
 // publish publishes one update. A blob that it says is missing may have been
 // linked since it was looked for; it is then described again.
 func (p *publication) publish(ctx context.Context, u index.Update) error {
+	u.By, u.At = p.by, p.at
 	for range maxRelinked {
 		if err := p.unlinkMissing(ctx, &u); err != nil {
 			return err

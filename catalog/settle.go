@@ -234,6 +234,8 @@ func (c *Catalog) background(ctx context.Context) {
 	defer close(c.done)
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
+	upkeep := time.NewTicker(upkeepEvery)
+	defer upkeep.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	wait := firstRetry
@@ -242,6 +244,8 @@ func (c *Catalog) background(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-look.C:
+		case <-upkeep.C:
+			c.upkeep(ctx)
 		case <-c.wake:
 		case <-retry.C:
 		}

@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -46,15 +48,50 @@ func (t *Tx) Resolve(ctx context.Context, tag string) (digest.Digest, error) {
 	return t.catalog.Resolve(ctx, t.lease.Repository, tag)
 }
 
+// target returns the canonical digest of what a tag points to now, or
+// storage.ErrNotFound.
+func (t *Tx) target(ctx context.Context, tag string) (digest.Digest, error) {
+	d, err := t.Resolve(ctx, tag)
+	if err != nil || d.Algorithm() == digest.Canonical {
+		return d, err
+	}
+	return t.catalog.Canonical(ctx, t.lease.Repository, d)
+}
+
+// move looks at what the tags of a push point to now: it refuses to move an
+// immutable one, and notes which manifests lose a tag.
+func (t *Tx) move(ctx context.Context, intent *storage.Intent) error {
+	for _, tag := range intent.Tags {
+		current, err := t.target(ctx, tag)
+		if notFound(err) || err == nil && current == intent.Put {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if t.catalog.immutable != nil && t.catalog.immutable(t.lease.Repository, tag) {
+			return &storage.Error{Code: storage.Immutable, Message: "the tag " + tag + " is immutable and points to " + current.String() + "; push under another tag"}
+		}
+		if !slices.Contains(intent.Touch, current) {
+			intent.Touch = append(intent.Touch, current)
+		}
+	}
+	return nil
+}
+
 // Put stores a manifest with its tags, as intent has them, and publishes it:
 // when it returns without an error, the next answer has it. m is the manifest as
 // it came, so that nobody reads it again; its Bytes may be nil. write stores the
 // bytes and links them, with the context that it gets, and is called once the
 // intent is durable; reservation, if it is not "", is what was set aside for it in
 // the namespace (see [index.Index] Reserve), and ends with it. An error of write is
-// returned as it is.
+// returned as it is. A tag that is immutable and points to something else is an
+// error of the code storage.Immutable.
 func (t *Tx) Put(ctx context.Context, intent storage.Intent, m image.Manifest, reservation string, write func(context.Context) error) error {
 	if err := t.fits(ctx, intent.Put, m); err != nil {
+		return err
+	}
+	if err := t.move(ctx, &intent); err != nil {
 		return err
 	}
 	if err := t.prepare(ctx, &intent); err != nil {
@@ -106,7 +143,7 @@ func (t *Tx) complete(ctx context.Context, intent storage.Intent, pushed image.M
 func (t *Tx) publish(ctx context.Context, intent storage.Intent, pushed image.Manifest, reservation string) error {
 	rest := intent
 	rest.Untag, rest.Delete = nil, nil
-	p := publication{tx: t, pushed: pushed, update: updateOf(rest), last: index.Update{Done: true}}
+	p := publication{tx: t, pushed: pushed, update: updateOf(rest), last: index.Update{Done: true}, by: intent.By, at: intent.At}
 	p.update.Reservation = reservation
 	return p.run(ctx, intent)
 }
@@ -131,6 +168,7 @@ func (t *Tx) unpublish(ctx context.Context, intent storage.Intent) error {
 		return err
 	}
 	for _, u := range updates {
+		u.By, u.At = intent.By, intent.At
 		if _, err := t.catalog.index.Publish(ctx, t.lease, u); err != nil {
 			return err
 		}
@@ -142,7 +180,7 @@ func (t *Tx) unpublish(ctx context.Context, intent storage.Intent) error {
 // nothing will: should the note have become durable all the same, it is
 // withdrawn.
 func (t *Tx) prepare(ctx context.Context, intent *storage.Intent) error {
-	intent.Repository = t.lease.Repository
+	intent.Repository, intent.By, intent.At = t.lease.Repository, storage.Asker(ctx), time.Now().UTC()
 	if err := t.catalog.index.Prepare(ctx, t.lease, *intent); err != nil {
 		t.catalog.refuse(t.lease)
 		return failed("note the change of", t.lease.Repository, err)

@@ -30,6 +30,8 @@ type Config struct {
 	Debug    Debug
 	Scrub    Scrub
 	Collect  Collect
+	Events   Events
+	Rules    Rules
 
 	// sources says where a value was set, by key, so that a problem found
 	// later can still name the line or the variable.
@@ -249,6 +251,8 @@ func defaults() *Config {
 		Metrics: Metrics{Enabled: true},
 		Collect: defaultCollect(),
 		Scrub:   Scrub{Rate: 8 << 20, Operations: 20, Interval: 30 * 24 * time.Hour},
+		Events:  Events{Keep: 1_000_000, Age: 30 * 24 * time.Hour},
+		Rules:   Rules{Interval: 24 * time.Hour},
 		sources: map[string]source{},
 	}
 }

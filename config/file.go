@@ -176,6 +176,13 @@ func (f *file) value(where string, s setting, n *yaml.Node) {
 	if node.IsNull(n) {
 		return
 	}
+	if rules, ok := s.field.(structured); ok {
+		rules.read(n, func(n *yaml.Node, path, text string, args ...any) {
+			f.problems.add(f.where(n.Line), "%s%s: "+text, append([]any{s.path, path}, args...)...)
+		})
+		f.c.sources[s.path] = source{where, format(s.field)}
+		return
+	}
 	if isList(s.field) && n.Kind == yaml.SequenceNode {
 		n = joined(n)
 	}

@@ -61,7 +61,8 @@ type setting struct {
 // settings is the table of all keys but the driver's, bound to c.
 func (c *Config) settings() []setting {
 	data := []setting{{path: "data", field: &c.Data, doc: "Folder for everything that berth keeps."}}
-	return slices.Concat(data, c.HTTP.settings(), c.Storage.settings(), c.otherSettings(), c.Scrub.settings(), c.Collect.settings())
+	return slices.Concat(data, c.HTTP.settings(), c.Storage.settings(), c.otherSettings(), c.Scrub.settings(), c.Collect.settings(),
+		c.Events.settings(), c.Rules.settings())
 }
 
 func (h *HTTP) settings() []setting {
@@ -101,7 +102,7 @@ func (h *HTTP) settings() []setting {
 		{path: "http.limits.minimum_rate", field: &h.Limits.MinimumRate,
 			doc: "Bytes a second that a client must send or take, on average over http.timeouts.stall."},
 		{path: "http.limits.connections", field: &h.Limits.Connections,
-			doc: "Most connections at a time; 0 means three fifths of the files that the system lets berth open, and at most 10000."},
+			doc: "Most connections at a time; 0 means three fifths of the files that the system lets berth open, and at most one for each 128 KiB of limits.memory and 10000."},
 		{path: "http.limits.connections_per_client", field: &h.Limits.ConnectionsPerClient,
 			doc: "Most connections at a time of one address (of IPv6, one /64) that is no trusted proxy; 0 means a quarter of all."},
 		{path: "http.limits.requests", field: &h.Limits.Requests,

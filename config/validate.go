@@ -29,6 +29,8 @@ func (c *Config) Validate() error {
 	c.checkStorage(&p)
 	c.checkScrub(&p)
 	c.checkCollect(&p)
+	c.checkEvents(&p)
+	c.checkRules(&p)
 	c.checkRest(&p)
 	return p.join()
 }

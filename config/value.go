@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/berth-oci/berth/config/size"
 )
 
@@ -70,6 +72,10 @@ func kind(field any) string {
 		return "names of hosts, separated by commas or in a list"
 	case *Quotas:
 		return "patterns of names with their quotas, like ci-*=1GiB or *=none, separated by commas or in a list"
+	case *RuleSet:
+		return "rules"
+	case *RuleSets:
+		return "namespaces with their rules"
 	case *Metros:
 		return "metros like fra=https://api.fra.example.com or fra/de=https://api.fra.example.com, separated by commas or in a list"
 	case *Size:
@@ -82,6 +88,8 @@ func kind(field any) string {
 func parse(field any, text string) error {
 	var err error
 	switch f := field.(type) {
+	case structured:
+		return parseStructured(f, text)
 	case *string:
 		*f = text
 	case *bool:
@@ -111,6 +119,40 @@ func parse(field any, text string) error {
 		return fmt.Errorf("%q is not %s", text, kind(field))
 	}
 	return nil
+}
+
+// parseStructured reads YAML.
+func parseStructured(f structured, text string) error {
+	var document yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+		return fmt.Errorf("%q is not YAML", shorten(text))
+	}
+	if len(document.Content) == 0 {
+		return nil
+	}
+	var problems []error
+	f.read(document.Content[0], func(_ *yaml.Node, path, format string, args ...any) {
+		problems = append(problems, fmt.Errorf("%s"+format, append([]any{strings.TrimPrefix(path+": ", ": ")}, args...)...))
+	})
+	return errors.Join(problems...)
+}
+
+// formatStructured writes YAML on one line, nothing for what is not set.
+func formatStructured(f structured) string {
+	var n yaml.Node
+	if n.Encode(f.node()) != nil || len(n.Content) == 0 {
+		return ""
+	}
+	var flow func(*yaml.Node)
+	flow = func(n *yaml.Node) {
+		n.Style |= yaml.FlowStyle
+		for _, below := range n.Content {
+			flow(below)
+		}
+	}
+	flow(&n)
+	text, _ := yaml.Marshal(&n)
+	return strings.Join(strings.Fields(string(text)), " ")
 }
 
 // parseBool takes what YAML takes, and not 1, yes or on: the file and the
@@ -147,6 +189,8 @@ func format(field any) string {
 		return f.String()
 	case *Quotas:
 		return f.String()
+	case structured:
+		return formatStructured(f)
 	case *Metros:
 		return f.String()
 	case *Size:

@@ -34,6 +34,8 @@ func (c *Config) Write(w io.Writer) error {
 			value = *f
 		case **bool:
 			value = *f
+		case structured:
+			value = f.node()
 		case *int:
 			value = *f
 		default:

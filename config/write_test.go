@@ -104,6 +104,13 @@ collect:
   search: 24h
   rate: 256MiB
   operations: 500
+events:
+  keep: 1000000
+  age: 720h
+rules:
+  interval: 24h
+  default: {}
+  namespaces: {}
 `
 	c := load(t, "data: /srv")
 	if got := printed(t, c); got != want {

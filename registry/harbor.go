@@ -51,7 +51,7 @@ func (r *Registry) harbor(w http.ResponseWriter, req *http.Request, method strin
 	found.kind = kindManifest // what is asked for is a repository's content
 	a := request{route: found, clientName: found.name, write: method != http.MethodGet}
 	if r.allowed(w, req, &a) {
-		next(w, req, &a)
+		next(w, req.WithContext(storage.AskedBy(req.Context(), a.caller.Name())), &a)
 	}
 }
 

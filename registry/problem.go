@@ -112,6 +112,8 @@ var coded = map[storage.Code]problem{
 	storage.Damaged:  {http.StatusInternalServerError, "UNKNOWN", "what is stored under this name is damaged"},
 	storage.TooLarge: {http.StatusRequestEntityTooLarge, "SIZE_INVALID", "it is larger than the registry takes"},
 	storage.TooMany:  {http.StatusTooManyRequests, "TOOMANYREQUESTS", "there are too many at the moment; try again"},
+	// Clients know this code, show the message, and do not try again.
+	storage.Immutable: {http.StatusPreconditionFailed, "TAG_INVALID", "the tag is immutable and points to something else"},
 }
 
 // answerTo is the one place where an error becomes an answer.

@@ -257,6 +257,9 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if !r.allowed(w, req, &a) {
 		return
 	}
+	if a.write {
+		req = req.WithContext(storage.AskedBy(req.Context(), a.caller.Name()))
+	}
 	switch {
 	case r.readOnly && a.write:
 		r.fail(w, req, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only at the moment"})

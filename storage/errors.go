@@ -34,11 +34,13 @@ const (
 	TooLarge
 	// TooMany: there are as many at a time as there may be.
 	TooMany
+	// Immutable: the tag points to something else, and may not be moved.
+	Immutable
 )
 
 // String names the code, for logs.
 func (c Code) String() string {
-	names := [...]string{"unavailable", "not found", "conflict", "invalid", "quota exceeded", "disk full", "damaged", "too large", "too many"}
+	names := [...]string{"unavailable", "not found", "conflict", "invalid", "quota exceeded", "disk full", "damaged", "too large", "too many", "immutable"}
 	if c < 0 || int(c) >= len(names) {
 		return "unknown"
 	}

@@ -128,12 +128,19 @@ func (r Repository) tagFlaws(ctx context.Context) ([]Flaw, error) {
 }
 
 // Mend mends a flaw, and moves into quarantine what nobody can mend; bytes that
-// are missing only a push brings. It returns which of it was done. The caller has
+// are missing only a push brings, or the collector's quarantine. It returns which of it was done. The caller has
 // the repository for itself.
 func (s *Store) Mend(ctx context.Context, f Flaw) (mended, moved bool, err error) {
 	switch {
 	case f.Kind == FlawMissing:
-		return false, false, nil
+		// Unless they were collected, and a link needs them after all.
+		release, err := s.Rely(ctx, GuardPut, f.Target)
+		if err != nil {
+			return false, false, err
+		}
+		defer release()
+		mended, err = s.BringBack(ctx, f.Target)
+		return mended, false, err
 	case f.mend != nil:
 		return true, false, s.driver.PutContent(ctx, f.path, f.mend)
 	}

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -24,6 +25,12 @@ type Intent struct {
 	Delete []digest.Digest `json:"delete,omitempty"`
 	// Unlink are the blobs that the repository no longer serves.
 	Unlink []digest.Digest `json:"unlink,omitempty"`
+	// By is the account that asked for it, "" for none, and At when.
+	By string    `json:"by,omitempty"`
+	At time.Time `json:"at,omitzero"`
+	// Touch are manifests that lose a tag and stay: the time of their links says
+	// since when, and is set anew.
+	Touch []digest.Digest `json:"touch,omitempty"`
 	// Reread says, alone, that all of the repository has to be read again.
 	Reread bool `json:"reread,omitempty"`
 }
@@ -42,6 +49,11 @@ func (s *Store) Complete(ctx context.Context, i Intent) error {
 	for _, tag := range i.Untag {
 		if err := s.remove(ctx, tagPath(i.Repository, tag)); err != nil {
 			return fmt.Errorf("untag %s:%s: %w", i.Repository, tag, err)
+		}
+	}
+	for _, d := range i.Touch {
+		if err := s.touch(ctx, revisionLink(i.Repository, d), d); err != nil {
+			return fmt.Errorf("note the time of %s@%s: %w", i.Repository, d, err)
 		}
 	}
 	for _, d := range i.Delete {
@@ -78,6 +90,11 @@ func (s *Store) completePut(ctx context.Context, i Intent) error {
 	if err != nil || !stored {
 		return err
 	}
+	if s.fresh != nil { // elsewhere the push has just set the time
+		if err := s.refresh(ctx, revisionLink(i.Repository, i.Put), i.Put); err != nil {
+			return err
+		}
+	}
 	if i.As != "" {
 		if err := s.driver.PutContent(ctx, revisionLink(i.Repository, i.As), []byte(i.Put)); err != nil {
 			return err
@@ -88,11 +105,34 @@ func (s *Store) completePut(ctx context.Context, i Intent) error {
 		if err := s.driver.PutContent(ctx, tagIndexLink(i.Repository, tag, i.Named()), content); err != nil {
 			return err
 		}
-		if err := s.driver.PutContent(ctx, tagCurrentLink(i.Repository, tag), content); err != nil {
+		if err := s.refresh(ctx, tagCurrentLink(i.Repository, tag), i.Named()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// refresher is a driver that leaves alone what is there already, unless it is told
+// to set its time anew.
+type refresher interface {
+	Refresh(ctx context.Context, path string, content []byte) error
+}
+
+// refresh writes a link so that its time is now.
+func (s *Store) refresh(ctx context.Context, path string, d digest.Digest) error {
+	if s.fresh != nil {
+		return s.fresh.Refresh(ctx, path, []byte(d))
+	}
+	return s.driver.PutContent(ctx, path, []byte(d))
+}
+
+// touch writes a link again that is there, which sets its time.
+func (s *Store) touch(ctx context.Context, path string, d digest.Digest) error {
+	there, err := s.isFile(ctx, path)
+	if err != nil || !there {
+		return err
+	}
+	return s.refresh(ctx, path, d)
 }
 
 // LinkBlob gives a blob that the repository links another digest of the same

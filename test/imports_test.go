@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"catalog/fsck":      {"catalog", "catalog/image", "catalog/index", "storage", "storage/reference"},
 	"catalog/image":     {"storage"},
 	"catalog/images":    {"catalog/image", "catalog/index", "registry/access", "registry/budget", "storage", "storage/reference"},
+	"catalog/rules":     {"catalog", "storage/reference"},
 	"catalog/index":     {"catalog/image", "storage", "storage/reference"},
 	"storage":           {"storage/reference"},
 	"storage/fsync":     {},

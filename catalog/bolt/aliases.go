@@ -61,7 +61,7 @@ func (r *repoTx) retag(alias, target digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	r.affected[before] = true
+	r.affected[before], r.changed[before] = true, true
 	r.plain = false
 	if target != "" {
 		r.countAliases(+1)
@@ -92,7 +92,7 @@ func (r *repoTx) retag(alias, target digest.Digest) error {
 			return err
 		}
 	}
-	r.affected[after] = true
+	r.affected[after], r.changed[after] = true, true
 	for _, tag := range tags {
 		if err := r.data().Put(append(r.by(kindTagged, after), tag...), nil); err != nil {
 			return err

@@ -40,6 +40,8 @@ type Index struct {
 	w            *writer
 	leases       *leases
 	reservations *reservations
+	feed         feed
+	building     bool     // nothing is logged
 	dirty        sync.Map // the repositories that this process has marked
 	clock        clock
 	// observe is told of every operation; see Observe.
@@ -76,6 +78,9 @@ func Open(path, identity string) (*Index, error) {
 		return nil, err
 	}
 	err = x.check(identity)
+	if err == nil {
+		err = x.beginFeed()
+	}
 	if err == nil {
 		err = x.workOffAll()
 	}
@@ -147,6 +152,7 @@ func open(path string, unsynced bool) (*Index, error) {
 	return &Index{
 		path: path, db: db, health: h, w: newWriter(db, path, h), leases: newLeases(), reservations: newReservations(),
 		clock: clock{began: time.Now(), coalesce: renewAfter}, observe: func(string, time.Duration, error) {},
+		feed: feed{grown: make(chan struct{})},
 	}, nil
 }
 
@@ -181,6 +187,9 @@ func (i *Index) prepare(identity string) error {
 		if err := meta.Put(keySchema, []byte(schema)); err != nil {
 			return err
 		}
+		if err := meta.Put(keyStart, newStart()); err != nil {
+			return err
+		}
 		if err := meta.Put(keyBoot, []byte(bootID())); err != nil {
 			return err
 		}
@@ -205,7 +214,12 @@ func (i *Index) view(ctx context.Context, operation string, fn func(*session) er
 	}
 	begin := time.Now()
 	err := i.guarded(func() error {
-		return i.db.View(func(tx *bbolt.Tx) error { return fn(&session{tx: tx}) })
+		return i.db.View(func(tx *bbolt.Tx) error {
+			s := &session{tx: tx}
+			err := fn(s)
+			s.done()
+			return err
+		})
 	})
 	i.observe(operation, time.Since(begin), err)
 	return err
@@ -214,7 +228,7 @@ func (i *Index) view(ctx context.Context, operation string, fn func(*session) er
 func (i *Index) update(operation string, fn func(*session) error) error {
 	begin := time.Now()
 	err := i.w.do(func(tx *bbolt.Tx) error {
-		return fn(&session{tx: tx, now: i.Uptime(), coalesce: i.clock.coalesce})
+		return fn(&session{tx: tx, now: i.Uptime(), coalesce: i.clock.coalesce, unlogged: i.building})
 	})
 	i.observe(operation, time.Since(begin), err)
 	return err

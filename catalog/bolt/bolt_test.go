@@ -97,7 +97,7 @@ func TestSuite(t *testing.T) {
 			// Unsynced: thousands of them, and none is to survive anything.
 			x, err := open(filepath.Join(t.TempDir(), "catalog.db"), true)
 			if err == nil {
-				err = x.prepare(place1)
+				err = errors.Join(x.prepare(place1), x.beginFeed())
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -22,7 +22,12 @@ func bootID() string {
 }
 
 // goOn opens the file of a Build that was cut off, or begins one.
-func goOn(temporary, identity string) (*Index, error) {
+func goOn(temporary, identity string) (x *Index, err error) {
+	defer func() {
+		if x != nil {
+			x.building = true
+		}
+	}()
 	if x := left(temporary, identity, bootID()); x != nil {
 		return x, nil
 	}
@@ -31,8 +36,7 @@ func goOn(temporary, identity string) (*Index, error) {
 			return nil, advise(temporary, err)
 		}
 	}
-	x, err := open(temporary, true)
-	if err != nil {
+	if x, err = open(temporary, true); err != nil {
 		return nil, err
 	}
 	if err := x.prepare(identity); err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 // An index is put together when it is read; only its place in the lists is kept,
@@ -137,6 +138,9 @@ func (r *repoTx) follow(d digest.Digest, p parentValue, cut shortcut) error {
 	if err != nil || !m.composed {
 		return err
 	}
+	if err := r.touch(d); err != nil {
+		return err
+	}
 	now, ok := m.standing, false
 	if p.ordinal > 0 {
 		now, ok = cut(m.standing, m, p)
@@ -166,7 +170,7 @@ func (r *repoTx) place(m *record, now image.Standing) error {
 		return err
 	}
 	m.standing = now
-	r.affected[m.Digest] = true
+	r.affected[m.Digest], r.changed[m.Digest] = true, true
 	if err := r.data().Put(r.by(kindManifest, m.Digest), m.encode()); err != nil {
 		return err
 	}
@@ -189,16 +193,19 @@ func (r *repoTx) place(m *record, now image.Standing) error {
 // transaction.
 func (i *Index) workOff(repository string) error {
 	for more := true; more; {
+		var number uint64
 		err := i.update("work_off", func(s *session) (err error) {
 			r, err := s.change(repository)
 			if err == nil {
 				more, err = r.workOff()
+				number = r.number
 			}
 			return err
 		})
 		if err != nil {
 			return err
 		}
+		i.feed.give(number)
 	}
 	return nil
 }
@@ -222,6 +229,9 @@ func (r *repoTx) workOff() (more bool, err error) {
 		}
 	}
 	if err := r.relistAll(); err != nil {
+		return false, err
+	}
+	if err := r.log(index.Update{}); err != nil {
 		return false, err
 	}
 	return more || r.queued, r.count()

@@ -27,6 +27,7 @@ type change struct {
 	// idleSince is since when bytes have been idle whose last link goes: now, unless
 	// that is set.
 	idleSince *index.Uptime
+	happened
 	// delta is what the counts change by.
 	delta struct {
 		manifests, unikernels, roms, links, aliases, bytes, idle, remains int64
@@ -42,6 +43,7 @@ func (s *session) change(name string) (*repoTx, error) {
 		return nil, err
 	}
 	r.affected, r.unlisted = make(map[digest.Digest]bool), make(map[digest.Digest]time.Time)
+	r.happened = newHappened()
 	if r.known.number != 0 {
 		r.space, err = s.spaceOf(r.namespace())
 	}
@@ -122,6 +124,9 @@ func (r *repoTx) count() error {
 		return nil
 	}
 	before := r.known
+	if r.number != 0 {
+		r.known.last = r.number
+	}
 	images := r.delta.unikernels + r.delta.roms
 	r.known.manifests += r.delta.manifests
 	r.known.images += images
@@ -198,6 +203,9 @@ func (r *repoTx) drop() error {
 		return err
 	}
 	if err := r.data().Delete(r.key(kindName)); err != nil {
+		return err
+	}
+	if err := r.leave(); err != nil {
 		return err
 	}
 	r.space.repositories--

@@ -13,6 +13,8 @@
 //	meta          schema               the schema's version, decimal
 //	              storage              storage.Store.Identity of what was indexed
 //	              boot                 the start of the machine in which the file was made
+//	              start                eight random bytes: the start of the revisions
+//	              mark                 what storage knows the file by (see catalog/mark.go)
 //	              stats                index.Stats
 //	              remains              bytes: what is gone of all namespaces
 //	names         <name>               what a repository is: its number, and counts
@@ -32,6 +34,7 @@
 //	              <repo> n <~time> <digest>    nothing: the listed images, the newest first
 //	              <repo> l <digest>    a blob that the repository may serve: its size in bytes
 //	              <repo> r <blob> <short>      nothing: the manifests that refer to a blob, stored or not
+//	              <repo> w <tag>       who pushed the tag, and when
 //	namespaces    <space> t <time> <uuid>      as in times, of the images of a namespace
 //	              <space> u <digest>   a blob that the namespace links, or its manifests refer to: its size, what
 //	                                   holds it, and whether it is fresh
@@ -42,6 +45,8 @@
 //	holders       <short> <name>       nothing: the repositories that link a blob
 //	layers        <digest>             one byte, image.Parts: what was found in a layer
 //	moves         <sequence>           a listed image whose creation time has changed
+//	changes       <number>             a record of the feed (see changes.go); its number has eight bytes
+//	former        <repo>               the last record of a repository that is gone, and its name
 //	queue         <repo> <digest>      nothing: an index whose place in the lists has to be looked at again
 //	pending       <name>               index.Prepared as JSON: what is about to happen in a repository
 //	touched       <name>               nothing: all of the repository has to be read again from storage
@@ -59,11 +64,22 @@
 // 6,001 manifests each is kept once, however many indexes list it. Only its
 // place in the lists is kept, and looked at again when one of them comes or goes.
 //
-// The sequence of meta is the last revision, those of names and spaces the last
+// The sequence of changes is the last revision, those of names and spaces the last
 // numbers; that of namespaces grows with every reservation that an update ends.
 // layers are written by Remember, pending by Prepare and Publish, touched by
 // MarkDirty and ClearDirty, links, holders and what is counted by Link and
-// Publish, everything else by Publish alone.
+// Publish, everything else by Publish alone, but for what Trim and SetMark say of
+// themselves.
+//
+// # The feed
+//
+// A record has about a hundred bytes: it names its repository by the number, each
+// digest once, and the record of the repository before it, by which the history of
+// one is read without an index of its own. It has at most 300 bytes for an image
+// with one tag, however long the names are; each further tag or image that the
+// change touches adds its name or digest. Records are numbered without a gap, so
+// that the first one which is kept says what is kept. A number is given out when
+// its transaction is synced (see feed.go).
 //
 // Leases and reservations are kept in memory: one process uses the file, and
 // what they are for is gone with it (see lease.go and reserve.go).

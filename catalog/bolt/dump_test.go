@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -49,15 +50,16 @@ func dump(t testing.TB, x index.Index) string {
 func dumpLine(s *session, spaces map[uint32]string, tb table, k, v []byte) (string, error) {
 	name := func(b []byte) (string, error) { return s.nameOf(binary.BigEndian.Uint32(b)) }
 	switch tb {
-	case tableReorders, tablePending, tableDirty, tableIdle, tableGone:
+	case tableReorders, tablePending, tableDirty, tableIdle, tableGone, tableChanges, tableFormer:
 		return "", nil
 	case tableMeta:
-		if slices.Contains([]string{string(keyRemains), string(keyKept), string(keyUptime)}, string(k)) {
+		past := [][]byte{keyRemains, keyKept, keyUptime, keyStart, keyMark}
+		if slices.ContainsFunc(past, func(key []byte) bool { return bytes.Equal(key, k) }) {
 			return "", nil
 		}
 	case tableNames:
 		known, err := decodeRepository(v)
-		known.number = 0
+		known.number, known.last = 0, 0
 		return fmt.Sprintf("%d %q %+v", tb, k, known), err
 	case tableSpaces:
 		known, err := decodeSpace(v)
@@ -67,6 +69,9 @@ func dumpLine(s *session, spaces map[uint32]string, tb table, k, v []byte) (stri
 		known.number, known.remains = 0, 0
 		return fmt.Sprintf("%d %q %+v", tb, k, known), err
 	case tableRepositories, tableQueue:
+		if kind(k[numberLength]) == kindPushed && tb == tableRepositories {
+			return "", nil
+		}
 		repository, err := name(k)
 		if kind(k[numberLength]) == kindLink && tb == tableRepositories && err == nil {
 			var l link

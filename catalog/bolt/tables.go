@@ -1,7 +1,7 @@
 package bolt
 
 import (
-	"encoding/binary"
+	"bytes"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -32,6 +32,8 @@ const (
 	tableQueue
 	tableIdle
 	tableGone
+	tableChanges
+	tableFormer
 	tables
 )
 
@@ -42,16 +44,20 @@ var tableNamesInFile = [tables][]byte{
 	tableHolders: []byte("holders"), tableLayers: []byte("layers"), tableReorders: []byte("moves"),
 	tablePending: []byte("pending"), tableDirty: []byte("touched"), tableQueue: []byte("queue"),
 	tableIdle: []byte("idle"), tableGone: []byte("gone"),
+	tableChanges: []byte("changes"), tableFormer: []byte("former"),
 }
 
 // session is a transaction with its buckets.
 type session struct {
 	tx      *bbolt.Tx
 	buckets [tables]*bbolt.Bucket
+	reader  *reader // see reading
 
 	// Of a session that writes: the time, and how long nothing is renewed that just
 	// was.
 	now, coalesce index.Uptime
+	// unlogged is set in an index that is being built, of which there is no past.
+	unlogged bool
 }
 
 func (s *session) at(t table) *bbolt.Bucket {
@@ -69,6 +75,8 @@ type repository struct {
 	// manifests counts all, images the listed ones, links the blobs, aliases the
 	// other digests of manifests.
 	manifests, images, links, aliases int64
+	// last is the number of its last record in the feed, 0 for none.
+	last uint64
 }
 
 func decodeRepository(value []byte) (repository, error) {
@@ -76,7 +84,7 @@ func decodeRepository(value []byte) (repository, error) {
 		return repository{}, nil
 	}
 	d := newDecoder(value)
-	r := repository{number: uint32(d.uint()), manifests: d.int(), images: d.int(), links: d.int(), aliases: d.int()} //nolint:gosec // as encoded
+	r := repository{number: uint32(d.uint()), manifests: d.int(), images: d.int(), links: d.int(), aliases: d.int(), last: d.uint()} //nolint:gosec // as encoded
 	return r, d.err
 }
 
@@ -86,6 +94,7 @@ func (r repository) encode() []byte {
 	for _, n := range []int64{r.manifests, r.images, r.links, r.aliases} {
 		e.int(n)
 	}
+	e.uint(r.last)
 	return e.b
 }
 
@@ -145,6 +154,8 @@ type repoTx struct {
 	known      repository
 	// plain is set if no manifest of it has another digest.
 	plain bool
+	// near is set where it is cheaper than to look things up one by one.
+	near  *near
 	space spaceRecord
 	change
 }
@@ -173,6 +184,11 @@ func (s *session) openNumber(number uint32) (*repoTx, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.openAs(name, number)
+}
+
+// openAs looks a repository up that is to have a number.
+func (s *session) openAs(name string, number uint32) (*repoTx, error) {
 	r, err := s.open(name)
 	if err == nil && r.known.number != number {
 		err = fmt.Errorf("repository %s: %w", name, errValue)
@@ -223,25 +239,24 @@ func (r *repoTx) find(d digest.Digest) (*image.Description, error) {
 }
 
 // target finds the manifest that a value of times or uuids names: of those that
-// begin so, the one with that UUID.
-func (s *session) target(value []byte, id uuid.UUID) (*repoTx, digest.Digest, error) {
-	if len(value) < numberLength {
-		return nil, "", errValue
+// begin so, the one with that UUID. It returns the bytes of its digest, and its
+// value.
+func (r *repoTx) target(short []byte, id uuid.UUID) (raw, value []byte, err error) {
+	rd := r.reading()
+	const start = numberLength + 1
+	k, v := rd.seek(r, kindManifest, short)
+	next, _ := rd.cursor.Next()
+	alone := !bytes.HasPrefix(next, rd.key) // nearly always
+	if !alone {
+		k, v = rd.seek(r, kindManifest, short)
 	}
-	r, err := s.openNumber(binary.BigEndian.Uint32(value))
-	if err != nil {
-		return nil, "", err
-	}
-	found, err := r.startingWith(value[numberLength:])
-	if err != nil {
-		return nil, "", err
-	}
-	for _, d := range found {
-		if len(found) == 1 || index.ImageUUID(r.repository, d) == id {
-			return r, d, nil
+	for ; bytes.HasPrefix(k, rd.key); k, v = rd.cursor.Next() {
+		d, err := restDigest(k[start:])
+		if alone || err != nil || index.ImageUUID(r.repository, d) == id {
+			return k[start:], v, err
 		}
 	}
-	return nil, "", index.ErrNotFound
+	return nil, nil, index.ErrNotFound
 }
 
 // startingWith are the manifests whose digests start so, nearly always one.

@@ -30,7 +30,8 @@ func (r *repoTx) tag(tag string, d digest.Digest) error {
 	if err := r.adopt(canonical); err != nil {
 		return err
 	}
-	r.affected[canonical] = true
+	r.affected[canonical], r.changed[canonical] = true, true
+	r.moved(tag, "", d)
 	r.countTags(+1)
 	e := newEncoder()
 	e.digest(d)
@@ -46,8 +47,12 @@ func (r *repoTx) untag(tag string) error {
 		return err
 	}
 	canonical := r.canonical(old)
-	r.affected[canonical] = true
+	r.affected[canonical], r.changed[canonical] = true, true
+	r.moved(tag, old, "")
 	r.countTags(-1)
+	if err := r.data().Delete(append(r.key(kindPushed), tag...)); err != nil {
+		return err
+	}
 	if err := r.data().Delete(append(r.by(kindTagged, canonical), tag...)); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"slices"
 
@@ -35,7 +36,7 @@ func (i *Index) Remember(d digest.Digest, parts image.Parts) {
 
 // Publish implements index.Index.
 func (i *Index) Publish(_ context.Context, l index.Lease, u index.Update) (revision index.Revision, err error) {
-	queued := false
+	queued, number := false, uint64(0)
 	err = i.ending(reference.Namespace(l.Repository), u.Reservation, "publish", func(s *session) error {
 		if err := i.leases.check(l); err != nil {
 			return err
@@ -47,17 +48,18 @@ func (i *Index) Publish(_ context.Context, l index.Lease, u index.Update) (revis
 		if err := r.checkMissing(u); err != nil {
 			return err
 		}
-		// The number is taken here, since this may run again.
-		n, err := s.at(tableMeta).NextSequence()
-		if err != nil {
-			return err
-		}
-		revision = index.Revision(n)
 		err = r.publish(u)
-		queued = r.queued
+		queued, number = r.queued, r.number
 		return err
 	})
-	if err == nil && queued {
+	if err != nil {
+		return index.Revision{}, err
+	}
+	i.feed.give(number)
+	if revision = i.revision(number); number == 0 {
+		revision = i.Last()
+	}
+	if queued {
 		err = i.workOff(l.Repository)
 	}
 	return revision, err
@@ -118,6 +120,9 @@ func (r *repoTx) publish(u index.Update) error {
 		if err := r.tag(tag, d); err != nil {
 			return err
 		}
+		if err := r.pushedBy(tag, u.By, u.At); err != nil {
+			return err
+		}
 	}
 	if err := r.relistAll(); err != nil {
 		return err
@@ -133,6 +138,9 @@ func (r *repoTx) publish(u index.Update) error {
 			return err
 		}
 	}
+	if err := r.log(u); err != nil {
+		return err
+	}
 	return r.count()
 }
 
@@ -143,7 +151,9 @@ func (r *repoTx) putManifest(d image.Description) error {
 	if err != nil {
 		return err
 	}
+	var was []byte
 	if old != nil {
+		was = old.encode()
 		if err := r.unlist(old); err != nil {
 			return err
 		}
@@ -161,6 +171,7 @@ func (r *repoTx) putManifest(d image.Description) error {
 		return err
 	}
 	if old == nil {
+		r.came = append(r.came, d.Digest)
 		if err := r.takeRemains(d.Digest); err != nil {
 			return err
 		}
@@ -181,6 +192,10 @@ func (r *repoTx) putManifest(d image.Description) error {
 	if err != nil {
 		return err
 	}
+	if old != nil && bytes.Equal(was, m.encode()) {
+		return nil // nothing has changed for those above it either
+	}
+	r.changed[d.Digest] = true
 	return r.tell(m)
 }
 
@@ -333,6 +348,8 @@ func (r *repoTx) removeManifest(d digest.Digest) error {
 	if err != nil || old == nil {
 		return err
 	}
+	r.gone = append(r.gone, d)
+	r.changed[d] = true
 	if err := r.unlist(old); err != nil {
 		return err
 	}

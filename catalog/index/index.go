@@ -41,6 +41,7 @@ package index
 import (
 	"context"
 	"iter"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
@@ -143,6 +144,7 @@ type Index interface {
 	Reader
 	Planner
 	Idler
+	Feed
 	image.LayerCache
 
 	// Acquire waits until the repository is free, or ctx ends, and takes it. What
@@ -152,9 +154,10 @@ type Index interface {
 	// error, that survives a power cut. A later one replaces it. It refuses a
 	// lease that is no longer the repository's with ErrStaleLease.
 	Prepare(ctx context.Context, l Lease, intent storage.Intent) error
-	// Publish makes an update of the repository visible, all at once. When it
-	// returns without an error, the update survives a power cut, and has its
-	// number. It refuses a lease that is no longer the repository's with
+	// Publish makes an update of the repository visible, all at once, with its
+	// record in the feed, unless it changes nothing of which there is one. When it
+	// returns without an error, the update survives a power cut; the revision is
+	// that of its record, or else the last one. It refuses a lease that is no longer the repository's with
 	// ErrStaleLease, and an update that says of a blob that it is missing,
 	// which has been linked meanwhile, with ErrLinked.
 	Publish(ctx context.Context, l Lease, u Update) (Revision, error)
@@ -226,10 +229,6 @@ type Prepared struct {
 	Fence uint64 `json:"fence,omitempty"`
 }
 
-// Revision numbers what was published: it grows in the order in which updates
-// became visible.
-type Revision uint64
-
 // Update is what a change does to the index.
 type Update struct {
 	// Put describes manifests that are new, or whose description is.
@@ -257,6 +256,10 @@ type Update struct {
 	Reservation string
 	// Done ends the change: what was prepared is not to be completed any more.
 	Done bool
+	// By is the account that asked for it, "" for none, and At when: zero for what
+	// nobody has asked for. Tags are set by it, at that time.
+	By string
+	At time.Time
 }
 
 // State is what the index has of one repository.

@@ -56,7 +56,7 @@ func controlPath(data string) (path string, release func(), err error) {
 
 // listenControl opens the socket of a berth that has the data folder to itself,
 // and serves it until the berth is closed.
-func (b *berth) listenControl(c *config.Config, log *slog.Logger) {
+func (b *berth) listenControl(c *config.Config, rules *rulesWork, log *slog.Logger) {
 	l, err := openControl(c.Data)
 	if err != nil {
 		log.Warn("commands that want a berth that is stopped do not work while this one runs", "error", err)
@@ -68,6 +68,7 @@ func (b *berth) listenControl(c *config.Config, log *slog.Logger) {
 	})
 	mux.HandleFunc("POST /gc", func(w http.ResponseWriter, r *http.Request) { b.serveGC(w, r, c, log) })
 	mux.HandleFunc("POST /gc/status", func(w http.ResponseWriter, r *http.Request) { b.serveGCStatus(w, r, c) })
+	mux.HandleFunc("POST /rules", rules.serve)
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	done := make(chan struct{})
 	go func() {

@@ -142,6 +142,8 @@ func (b *berth) openCatalog(ctx context.Context, c *config.Config, metrics *prom
 	index.Observe(server.IndexMetrics(metrics))
 	index.SetIdle(c.Collect.Lease/renewals, nil)
 	b.catalog = catalog.New(index, b.store, log)
+	b.catalog.KeepChanges(int64(c.Events.Keep), c.Events.Age)
+	b.catalog.SetImmutable(policyOf(c).Immutable)
 	b.closers = append(b.closers, b.catalog.Close)
 	if err := b.catalog.Recover(ctx); err != nil {
 		return fmt.Errorf("repair the index after an unclean stop: %w", err)
@@ -211,11 +213,21 @@ func (b *berth) lock(ctx context.Context, c *config.Config) error {
 // is damaged or of an older form.
 func openIndex(ctx context.Context, path string, store *storage.Store, log *slog.Logger, stderr io.Writer) (*bolt.Index, error) {
 	index, err := bolt.Open(path, store.Identity())
+	if err == nil {
+		if err = catalog.Claim(ctx, index, store, false, log); err == nil {
+			return index, nil
+		}
+		if closed := index.Close(); !errors.Is(err, catalog.ErrOtherIndex) || closed != nil {
+			return nil, errors.Join(err, closed)
+		}
+	}
 	switch {
 	case errors.Is(err, bolt.ErrDamaged):
 		log.Error("the index is built anew from storage", "cause", err)
+	case errors.Is(err, catalog.ErrOtherIndex):
+		log.Warn("the index is built anew from storage", "cause", err)
 	case !errors.Is(err, bolt.ErrNoIndex):
-		return index, err
+		return nil, err
 	case err != bolt.ErrNoIndex: //nolint:errorlint // it says more than that
 		log.Info("the index is built anew from storage", "cause", err)
 	}
@@ -233,6 +245,9 @@ func buildIndex(ctx context.Context, path string, store *storage.Store, log *slo
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build the index from storage: %w", err)
+	}
+	if err := catalog.Claim(ctx, index, store, true, log); err != nil {
+		return nil, errors.Join(err, index.Close())
 	}
 	if all := done(); all > 0 {
 		log.Info("index built from storage", "repositories", all, "took", time.Since(begin).Round(time.Millisecond))

@@ -80,9 +80,11 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w; --listen chooses another address", c.HTTP.Listen, err)
 	}
-	b.listenControl(c, log)
+	rules := newRulesWork(b, c, metrics, log)
+	b.listenControl(c, rules, log)
 	b.startScrub(c, metrics, log)
 	b.startCollect(c, metrics)
+	rules.start(c.Rules.Interval)
 	go reload.run(ctx, log)
 	greet(ctx, stdout, c, b, l.Addr().String())
 	return s.Serve(ctx, l)
@@ -115,7 +117,7 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 			Connections: c.HTTP.Limits.Connections, PerClient: c.HTTP.Limits.ConnectionsPerClient,
 			Requests: c.HTTP.Limits.Requests, Uploads: c.HTTP.Limits.Uploads,
 			AccountRequests: c.HTTP.Limits.RequestsPerAccount, AccountUploads: c.HTTP.Limits.UploadsPerAccount,
-		}.Within(server.OpenFiles()),
+		}.Within(server.OpenFiles(), int64(c.Limits.Memory)),
 		TrustedProxies: server.Networks(c.HTTP.TrustedProxies),
 		AccessLog:      c.Log.Access,
 		Log:            log,

@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -329,14 +328,6 @@ func crashDay(t *testing.T, m *memory, seed uint64, every int) (err error, staye
 		err = fmt.Errorf("at the end: %w", wrong)
 	}
 	return err, stayed
-}
-
-// thorough gives all where TEST_REQUIRE asks for what takes long, else some.
-func thorough(all, some int) int {
-	if slices.Contains(strings.Split(os.Getenv("TEST_REQUIRE"), ","), "crash") {
-		return all
-	}
-	return some
 }
 
 // TestCrashAnywhere cuts a day at every point: what was answered is there.

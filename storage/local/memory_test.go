@@ -361,3 +361,11 @@ func (m *memory) setTime(name string, modified time.Time) error {
 
 func (m *memory) settled() (bool, error) { return !m.noSyncfs, nil }
 func (m *memory) close() error           { return nil }
+
+// thorough gives all where TEST_REQUIRE asks for what takes long, else some.
+func thorough(all, some int) int {
+	if slices.Contains(strings.Split(os.Getenv("TEST_REQUIRE"), ","), "crash") {
+		return all
+	}
+	return some
+}

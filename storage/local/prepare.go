@@ -19,7 +19,7 @@ import (
 func (d *Driver) prepare(w wanted, stays bool) (*step, error) {
 	switch {
 	case w.kind == written:
-		return d.preparePut(w.path, w.content, stays)
+		return d.preparePut(w.path, w.content, stays && !w.fresh)
 	case w.kind == placed && w.from == w.path:
 		return d.preparePlaced(w.path)
 	case w.kind == placed:

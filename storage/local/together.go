@@ -22,6 +22,7 @@ type wanted struct {
 	from     string // of what is moved
 	content  []byte // of what is written
 	modified time.Time
+	fresh    bool // what is written is, also if it is there
 }
 
 type scopeKey struct{}

@@ -23,7 +23,20 @@ func (d *Driver) PutContent(ctx context.Context, p string, content []byte) error
 	if transient(name) {
 		return wrapWrite(d.putUpload(name, content))
 	}
-	w := wanted{kind: written, path: name, content: content}
+	return d.put(ctx, wanted{kind: written, path: name, content: content})
+}
+
+// Refresh is PutContent that sets the time anew also where the content is the
+// same.
+func (d *Driver) Refresh(ctx context.Context, p string, content []byte) error {
+	name, err := name(p)
+	if err != nil {
+		return err
+	}
+	return d.put(ctx, wanted{kind: written, path: name, content: content, fresh: true})
+}
+
+func (d *Driver) put(ctx context.Context, w wanted) error {
 	if s := d.scopeOf(ctx); s != nil {
 		s.add(w)
 		return nil

@@ -83,6 +83,28 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
+// TestRulesGuide follows the document on the rules.
+func TestRulesGuide(t *testing.T) {
+	harness.Require(t, "skopeo")
+	t.Parallel()
+	guide{
+		file: "catalog/rules/README.md", dir: folderWithImages(t), host: harness.FreeAddress(t),
+		before: map[string]string{"--dry-run": `
+skopeo copy --all --dest-tls-verify=false oci:test/testdata/kraft-hello:latest docker://127.0.0.1:5000/bob/hello:v1
+curl -fs -H 'Accept: application/vnd.oci.image.index.v1+json' -o manifest.json http://127.0.0.1:5000/v2/bob/hello/manifests/v1
+for i in 1 2 3 4 5 6 7 8; do
+	curl -fs -T manifest.json -H 'Content-Type: application/vnd.oci.image.index.v1+json' http://127.0.0.1:5000/v2/bob/hello/manifests/nightly-$i
+done
+`},
+	}.follow(t, []shown{
+		{"cat > berth.yaml", nil, nil},
+		{"--dry-run", []string{
+			"bob/hello:nightly-1: not among the last 7 [rules.default.tags[1]]\n1 repository with rules: 1 tag and 0 manifests to be removed\n",
+			`"tag": "nightly-1"`, `"tags": 1`,
+		}, []string{"nightly-2"}},
+	})
+}
+
 // TestImagesAPI follows the document on the images API.
 func TestImagesAPI(t *testing.T) {
 	harness.Require(t, "skopeo")

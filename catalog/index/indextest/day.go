@@ -142,6 +142,7 @@ func look(ctx context.Context, w *World, gone int64) (string, error) {
 		state, err := w.Index.State(ctx, repository)
 		say("state", fmt.Sprint(state), err) // fmt sorts maps
 	}
+	errs = append(errs, readPast(ctx, w))
 	rom := digest.FromBytes(ROM("a"))
 	from, err := w.MountSource(ctx, rom, nil)
 	say("mount", from, err)
@@ -158,6 +159,17 @@ func look(ctx context.Context, w *World, gone int64) (string, error) {
 	stats.Uncollected -= gone
 	say("stats", stats, err)
 	return b.String(), errors.Join(errs...)
+}
+
+// readPast reads what an index does not know of that was built from storage.
+func readPast(ctx context.Context, w *World) error {
+	_, err := w.Index.Changes(ctx, w.Index.Last(), 9)
+	_, _, errHistory := w.Index.History(ctx, "alice/app", index.Revision{}, 9)
+	_, errPushed := w.Index.Pushed(ctx, "alice/app", "v1")
+	if errors.Is(errPushed, index.ErrNotFound) {
+		errPushed = nil
+	}
+	return errors.Join(err, errHistory, errPushed)
 }
 
 func brief(entries ...index.Entry) string {
@@ -206,6 +218,9 @@ var asIs = map[string]string{
 	"Remember": "cannot fail",
 	"Recall":   "cannot fail",
 	"Uptime":   "cannot fail",
+	"Last":     "cannot fail",
+	"Grown":    "cannot fail",
+	"Trim":     "is called in the background, now and then",
 }
 
 // testEveryCallFails lets every single call of a day fail, before it happened

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
@@ -253,6 +254,26 @@ func (f *Faulty) Prepare(ctx context.Context, l index.Lease, intent storage.Inte
 
 func (f *Faulty) Publish(ctx context.Context, l index.Lease, u index.Update) (index.Revision, error) {
 	return get(f, "Publish", func() (index.Revision, error) { return f.Index.Publish(ctx, l, u) })
+}
+
+func (f *Faulty) Changes(ctx context.Context, after index.Revision, n int) ([]index.Change, error) {
+	return get(f, "Changes", func() ([]index.Change, error) { return f.Index.Changes(ctx, after, n) })
+}
+
+func (f *Faulty) History(ctx context.Context, repository string, before index.Revision, n int) (changes []index.Change, next index.Revision, err error) {
+	err = f.do("History", func() (err error) {
+		changes, next, err = f.Index.History(ctx, repository, before, n)
+		return err
+	})
+	return changes, next, err
+}
+
+func (f *Faulty) Pushed(ctx context.Context, repository, tag string) (index.Push, error) {
+	return get(f, "Pushed", func() (index.Push, error) { return f.Index.Pushed(ctx, repository, tag) })
+}
+
+func (f *Faulty) Trim(ctx context.Context, keep int64, before time.Time, n int) (bool, error) {
+	return get(f, "Trim", func() (bool, error) { return f.Index.Trim(ctx, keep, before, n) })
 }
 
 // Release frees the repository also where it fails: a lease expires.

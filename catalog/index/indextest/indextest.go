@@ -34,6 +34,7 @@ func Run(t *testing.T, o Options) {
 	t.Run("Aliases", func(t *testing.T) { testAliases(t, o) })
 	t.Run("Referrers", func(t *testing.T) { testReferrers(t, o) })
 	t.Run("Batches", func(t *testing.T) { testBatches(t, o) })
+	t.Run("Whole", func(t *testing.T) { testWhole(t, o) })
 	t.Run("From", func(t *testing.T) { testFrom(t, o) })
 	t.Run("ListWhileReordered", func(t *testing.T) { testListWhileReordered(t, o) })
 	t.Run("LayerCache", func(t *testing.T) { testLayerCache(t, o) })
@@ -41,6 +42,12 @@ func Run(t *testing.T, o Options) {
 	t.Run("Prepared", func(t *testing.T) { testPrepared(t, o) })
 	t.Run("Dirty", func(t *testing.T) { testDirty(t, o) })
 	t.Run("Revisions", func(t *testing.T) { testRevisions(t, o) })
+	t.Run("Feed", func(t *testing.T) { testFeed(t, o) })
+	t.Run("FeedOfADay", func(t *testing.T) { testFeedOfADay(t, o) })
+	t.Run("FeedPages", func(t *testing.T) { testFeedPages(t, o) })
+	t.Run("FeedGrows", func(t *testing.T) { testFeedGrows(t, o) })
+	t.Run("Pushers", func(t *testing.T) { testPushers(t, o) })
+	t.Run("History", func(t *testing.T) { testHistory(t, o) })
 	t.Run("Links", func(t *testing.T) { testLinks(t, o) })
 	t.Run("Reservations", func(t *testing.T) { testReservations(t, o) })
 	t.Run("ReservationsAtATime", func(t *testing.T) { testReservationsAtATime(t, o) })
@@ -86,7 +93,7 @@ func tryPublish(x index.Index, c change) (revision index.Revision, err error) {
 	ctx := context.Background()
 	l, err := x.Acquire(ctx, c.repository)
 	if err != nil {
-		return 0, err
+		return revision, err
 	}
 	revision, err = x.Publish(ctx, l, c.Update)
 	if released := x.Release(ctx, l); err == nil {

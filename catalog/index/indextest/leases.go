@@ -196,13 +196,13 @@ func testRevisions(t *testing.T, o Options) {
 			for j := range 20 {
 				tag := map[string]digest.Digest{"t": dgst(string(rune('a' + j)))}
 				revision, err := tryPublish(x, change{string(rune('a'+i)) + "/x", index.Update{Tag: tag}})
-				if err != nil || revision <= last {
-					t.Errorf("revision %d after %d, %v", revision, last, err)
+				if err != nil || revision.N <= last.N || revision.Start != x.Last().Start {
+					t.Errorf("revision %v after %v, %v", revision, last, err)
 				}
 				last = revision
 				mu.Lock()
 				if seen[revision] {
-					t.Errorf("revision %d twice", revision)
+					t.Errorf("revision %v twice", revision)
 				}
 				seen[revision] = true
 				mu.Unlock()

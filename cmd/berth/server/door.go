@@ -28,12 +28,14 @@ func mayLose(has, others int) time.Duration {
 // few reports whether a client with so many places has far fewer than the one
 // that has most. What it keeps waiting makes room last of all, and never for who
 // has as many: a crowd does not drive out who asks for little.
-func few(has int, byClient map[netip.Prefix]int) bool {
-	most := 0
+func few(has, most int) bool { return 4*has <= most }
+
+// busiest is how many places the client has that has most.
+func busiest(byClient map[netip.Prefix]int) (most int) {
 	for _, n := range byClient {
 		most = max(most, n)
 	}
-	return 4*has <= most
+	return most
 }
 
 // door counts the connections of an address. Where there are too many, one that
@@ -116,6 +118,7 @@ func (d *door) makeRoom(now time.Time, client netip.Prefix, only bool) bool {
 	var worst *conn
 	var worstFew, worstIdle bool
 	var longest time.Duration
+	most := busiest(d.byClient)
 	for c := range d.conns {
 		if only && c.client != client {
 			continue
@@ -125,7 +128,7 @@ func (d *door) makeRoom(now time.Time, client netip.Prefix, only bool) bool {
 			need = mayLose(d.byClient[c.client], d.byClient[client])
 		}
 		idle := c.state == http.StateIdle && len(c.requests) == 0
-		behind, spared := c.behind(now), !only && few(d.byClient[c.client], d.byClient)
+		behind, spared := c.behind(now), !only && few(d.byClient[c.client], most)
 		switch {
 		case behind < need, spared && d.byClient[client] >= d.byClient[c.client]:
 			continue

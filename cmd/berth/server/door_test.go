@@ -203,12 +203,16 @@ func TestFewKeepTheirs(t *testing.T) {
 // TestWithin checks that the limits fit into what may be open.
 func TestWithin(t *testing.T) {
 	for _, files := range []int{256, 1024, 4096, 20_000, 1 << 20} {
-		l := Limits{}.Within(files)
+		l := Limits{}.Within(files, 1<<40)
 		if open := l.Connections + l.lobby() + 2*l.Requests; open > files*24/25 || l.Connections < 100 || l.PerClient < 8 || l.Requests < 8 || l.Uploads < 4 || l.AccountRequests < 4 || l.AccountUploads < 2 {
 			t.Errorf("%d files: %+v may open %d", files, l, open)
 		}
 	}
-	if l := (Limits{7, 6, 5, 4, 3, 2}).Within(1024); l != (Limits{7, 6, 5, 4, 3, 2}) {
+	// Connections that have sent no more than headers take memory.
+	if l := (Limits{}).Within(1<<20, 256<<20); l.Connections != 2048 || l.PerClient != 512 {
+		t.Errorf("with 256 MiB of memory there are %d connections, %d of a client", l.Connections, l.PerClient)
+	}
+	if l := (Limits{7, 6, 5, 4, 3, 2}).Within(1024, 64<<20); l != (Limits{7, 6, 5, 4, 3, 2}) {
 		t.Errorf("%+v", l)
 	}
 }

@@ -20,10 +20,14 @@ type flights struct {
 	in       map[*exchange]netip.Prefix // whose it is; guarded by mu, like what follows
 	byClient map[netip.Prefix]int
 	waiting  int
+	// looked is how often room was to be made for a client since lookedAt: all who
+	// wait ask again and again.
+	looked   map[netip.Prefix]int
+	lookedAt time.Time
 }
 
 func newFlights(limit int, full reason, shed func(reason)) *flights {
-	return &flights{limit: limit, full: full, shed: shed, in: map[*exchange]netip.Prefix{}, byClient: map[netip.Prefix]int{}}
+	return &flights{limit: limit, full: full, shed: shed, in: map[*exchange]netip.Prefix{}, byClient: map[netip.Prefix]int{}, looked: map[netip.Prefix]int{}}
 }
 
 // enter reports whether the request has a place; it waits a moment for one.
@@ -88,17 +92,40 @@ func (f *flights) try(x *exchange) bool {
 	return true
 }
 
+// looks is how often in a moment, which is again, all that are in flight are
+// gone through for one client.
+const looks = 8
+
+// makeRoom lets somebody go, in favour of a client. What has been found to be
+// busy is not looked at again for the same one before a moment is over.
 func (f *flights) makeRoom(client netip.Prefix) bool {
+	now := time.Now()
+	if now.Sub(f.lookedAt) >= again {
+		clear(f.looked)
+		f.lookedAt = now
+	}
+	if f.looked[client] >= looks {
+		return false
+	}
+	if f.letGo(now, client) {
+		f.looked[client]++
+		return true
+	}
+	f.looked[client] = looks
+	return false
+}
+
+func (f *flights) letGo(now time.Time, client netip.Prefix) bool {
 	var worst *exchange
 	var worstFew bool
 	var longest time.Duration
-	now := time.Now()
+	most := busiest(f.byClient)
 	for x, other := range f.in {
 		need := settle
 		if other != client {
 			need = mayLose(f.byClient[other], f.byClient[client])
 		}
-		behind, spared := x.behind(now), few(f.byClient[other], f.byClient)
+		behind, spared := x.behind(now), few(f.byClient[other], most)
 		switch {
 		case behind < need, behind == 0, spared && f.byClient[client] >= f.byClient[other]:
 			continue
@@ -181,6 +208,15 @@ func (x *exchange) finish() {
 // limited lets in no more requests to h than there may be, and answers others
 // with 503. Whether berth is well can always be asked.
 func (s *Server) limited(w http.ResponseWriter, r *http.Request, x *exchange, h http.Handler) {
+	if x.streams {
+		// Of HTTP/2, who is to be answered takes up memory too, and so does who
+		// waits: of a crowd some are not even answered.
+		if !s.streams.try(x) {
+			s.streams.shed(s.streams.full)
+			panic(http.ErrAbortHandler)
+		}
+		defer s.streams.leave(x)
+	}
 	route := routeOf(r.URL.Path)
 	kinds := []*flights{s.requests}
 	switch {
@@ -199,11 +235,18 @@ func (s *Server) limited(w http.ResponseWriter, r *http.Request, x *exchange, h 
 	h.ServeHTTP(w, r)
 }
 
+// hurry is how long a client of HTTP/2 may take for an answer that there is no
+// place for it.
+const hurry = 100 * time.Millisecond
+
 // turnAway answers a request that there is no place for.
 func turnAway(w http.ResponseWriter, r *http.Request, x *exchange, why reason) {
 	w.Header().Set("Retry-After", why.retryAfter())
 	if !x.complete.Load() {
 		x.closing(w.Header()) // the body is not read
+	}
+	if x.streams {
+		x.out.hurry(hurry) // or it would be as if it had a place
 	}
 	answer(w, r, why.status(), why.message())
 }

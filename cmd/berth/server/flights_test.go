@@ -3,6 +3,7 @@ package server
 import (
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -97,6 +98,37 @@ func TestRequestLimitReader(t *testing.T) {
 		send(t, next, "GET", "/v1/images", 0, "")
 		if a, body := receive(t, next); a.StatusCode != http.StatusOK || len(body) != 1<<20 {
 			t.Errorf("%d and %d bytes", a.StatusCode, len(body))
+		}
+	})
+}
+
+// TestLooks finds no room for a client, and makes some at once: to be found only
+// a moment later, or all who wait would go through all that are in flight again
+// and again. Another client finds it.
+func TestLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFlights(1, tooManyRequests, func(reason) {})
+		of := func(address string) *exchange {
+			limits := testOptions(nil).Pace
+			r := &http.Request{RemoteAddr: address, Header: http.Header{}}
+			return &exchange{request: r, control: http.NewResponseController(httptest.NewRecorder()), in: newPace(limits, false), out: newPace(limits, false)}
+		}
+		slow := of("192.0.2.1:1")
+		if !f.try(slow) || f.try(of("192.0.2.2:1")) {
+			t.Fatal("one request is busy, and there is a place for one")
+		}
+		time.Sleep(again)
+		slow.in.begin(0) // waits for its client
+		time.Sleep(settle - time.Nanosecond)
+		if f.try(of("192.0.2.2:1")) {
+			t.Fatal("it has not waited for long enough")
+		}
+		time.Sleep(time.Nanosecond)
+		if f.try(of("192.0.2.2:1")) {
+			t.Error("looked again in the same moment")
+		}
+		if !f.try(of("192.0.2.3:1")) {
+			t.Error("another client has not looked yet")
 		}
 	})
 }

@@ -12,15 +12,21 @@ type Limits struct {
 	AccountRequests, AccountUploads int
 }
 
+// connectionBytes is how much memory there is for one connection: the headers of
+// a request, which may be 64 KiB, the buffers of TLS, and as much again for what
+// the collector has not freed yet.
+const connectionBytes = 128 << 10
+
 // Within replaces what is 0 by what suits a number of files that the process
-// may have open: a connection is one, and a request may need two more.
-func (l Limits) Within(files int) Limits {
+// may have open, of which a connection is one, and a request may need two more;
+// and a number of bytes of memory.
+func (l Limits) Within(files int, memory int64) Limits {
 	set := func(limit *int, least, most int) {
 		if *limit == 0 {
 			*limit = max(least, most)
 		}
 	}
-	set(&l.Connections, 16, min(files*3/5, 10_000))
+	set(&l.Connections, 16, min(files*3/5, int(memory/connectionBytes), 10_000))
 	set(&l.PerClient, 8, l.Connections/4)
 	set(&l.Requests, 8, min(files/8, 1000))
 	set(&l.Uploads, 4, l.Requests/2)
@@ -32,8 +38,10 @@ func (l Limits) Within(files int) Limits {
 // lobby is how many connections may wait for a place.
 func (l Limits) lobby() int { return max(4, min(l.Connections/20, 64)) }
 
-// maxStreams bounds the requests that one connection of HTTP/2 has in flight.
-func (l Limits) maxStreams() int { return max(8, min(l.Requests/4, 100)) }
+// maxStreams bounds the requests that one connection of HTTP/2 has in flight,
+// and so what net/http has read of requests before it is known whether there is
+// a place for them.
+func (l Limits) maxStreams() int { return max(8, min(l.Requests/8, 32)) }
 
 // scrapers is how many connections there may be on the address of the metrics.
 const scrapers = 16

@@ -91,6 +91,13 @@ func (p *pace) stop() bool {
 	return had
 }
 
+// hurry leaves the client no more than so long, without progress, from now on.
+func (p *pace) hurry(stall time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limits.Stall = stall
+}
+
 // worth is the time that so many bytes may take.
 func (p *pace) worth(bytes int) time.Duration {
 	return time.Duration(bytes) * time.Second / time.Duration(p.limits.Rate)

@@ -54,10 +54,14 @@ func (s *Server) paced(h http.Handler) http.Handler {
 		defer x.rest()
 		defer x.finish() // before rest: a deadline set then is the connection's
 		paced := &pacedWriter{ResponseWriter: w, r: r, x: x}
-		s.limited(paced, r, x, h)
+		s.limited(paced, r, x, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.ServeHTTP(w, r)
+			paced.send()
+		}))
 		if x.late.Load() && !paced.wrote {
 			paced.WriteHeader(http.StatusRequestTimeout) // the handler gave up without a word
 		}
+		paced.send()
 	})
 }
 
@@ -138,6 +142,7 @@ type pacedWriter struct {
 	x     *exchange
 	wrote bool // the header
 	mute  bool // the answer was replaced by 408
+	kept  bool // something of the body may not have been sent
 }
 
 // WriteHeader implements http.ResponseWriter. Whatever a handler makes of a
@@ -150,6 +155,7 @@ func (w *pacedWriter) WriteHeader(code int) {
 			answer(w.ResponseWriter, w.r, http.StatusRequestTimeout, "the body of the request did not come in time")
 			return 0, nil
 		})
+		w.kept = true
 		return
 	}
 	w.wrote = w.wrote || code >= http.StatusOK
@@ -163,7 +169,7 @@ func (w *pacedWriter) Write(p []byte) (int, error) {
 	if w.mute {
 		return len(p), nil
 	}
-	w.wrote = true
+	w.wrote, w.kept = true, true
 	total := 0
 	for {
 		next := p[total:min(len(p), total+piece)]
@@ -212,9 +218,18 @@ func (w *pacedWriter) ReadFrom(r io.Reader) (int64, error) {
 	}
 }
 
+// send sends what is left of an answer over HTTP/2. net/http would do it after
+// the handler, without a deadline: who has taken nothing yet could keep the
+// stream, and all that belongs to it, for ever.
+func (w *pacedWriter) send() {
+	if w.x.streams && w.kept {
+		_ = w.FlushError() // the client is gone, or will be
+	}
+}
+
 // FlushError sends what is buffered.
 func (w *pacedWriter) FlushError() error {
-	w.wrote = true
+	w.wrote, w.kept = true, false
 	_, err := w.x.write(0, func() (int64, error) { return 0, w.x.control.Flush() })
 	return err
 }

@@ -103,7 +103,7 @@ func TestAccountLimitStalled(t *testing.T) {
 	})
 }
 
-// counted is the value of a counter with one label.
+// counted is the value of a counter or gauge with one label.
 func counted(t *testing.T, o Options, name, label string) float64 {
 	t.Helper()
 	families, err := o.Metrics.Gather()
@@ -113,7 +113,7 @@ func counted(t *testing.T, o Options, name, label string) float64 {
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			if f.GetName() == name && m.GetLabel()[0].GetValue() == label {
-				return m.GetCounter().GetValue()
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
 		}
 	}

@@ -75,6 +75,7 @@ type Server struct {
 	door              *door
 	metricsDoor       *door // nil without an address of its own
 	requests, uploads *flights
+	streams           *flights // of HTTP/2, waiting ones included
 	metered           *requestMetrics
 
 	accountRequests, accountUploads *perAccount
@@ -88,6 +89,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{options: o, metered: newRequestMetrics(o.Metrics)}
 	s.requests = newFlights(o.Limits.Requests, tooManyRequests, o.Shed.count)
+	s.streams = newFlights(2*o.Limits.Requests, tooManyRequests, o.Shed.count)
 	s.uploads = newFlights(o.Limits.Uploads, tooManyUploads, o.Shed.count)
 	s.accountRequests = newPerAccount(o.Limits.AccountRequests, tooManyAccountRequests, o.Shed.count)
 	s.accountUploads = newPerAccount(o.Limits.AccountUploads, tooManyAccountUploads, o.Shed.count)

@@ -172,7 +172,7 @@ func (x steppedIndex) Prepare(ctx context.Context, l index.Lease, intent storage
 
 func (x steppedIndex) Publish(ctx context.Context, l index.Lease, u index.Update) (index.Revision, error) {
 	if err := x.steps.at("publish", l.Repository); err != nil {
-		return 0, err
+		return index.Revision{}, err
 	}
 	return x.Index.Publish(ctx, l, u)
 }
