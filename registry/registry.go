@@ -257,6 +257,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if !r.allowed(w, req, &a) {
 		return
 	}
+	plainRange(req)
 	if a.write {
 		req = req.WithContext(storage.AskedBy(req.Context(), a.caller.Name()))
 	}
@@ -271,6 +272,8 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.getManifest(w, req, &a)
 	case a.kind == kindBlob && !a.write:
 		r.getBlob(w, req, &a)
+	case a.kind == kindBase:
+		writeJSON(w, req, struct{}{})
 	case a.kind == kindReferrers:
 		r.listReferrers(w, req, &a)
 	case a.kind == kindTags:
@@ -306,7 +309,6 @@ func (r *Registry) learnFolders(ctx context.Context) error {
 // forward lets distribution answer a request that was rebuilt, and returns the
 // status of the answer.
 func (r *Registry) forward(w http.ResponseWriter, req *http.Request, a *request) int {
-	w.Header().Del("Docker-Distribution-API-Version") // distribution adds its own
 	filtered := r.filter(w, a)
 	r.app.ServeHTTP(filtered, req)
 	return r.finish(filtered, req)

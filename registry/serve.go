@@ -99,7 +99,11 @@ func (r *Registry) manifest(ctx context.Context, held *budget.Hold, repository s
 		return cached{}, err
 	}
 	if m, ok := r.manifests.get(canonical); ok && !r.store.Quarantined(canonical) {
-		return m, nil
+		// A slow client holds it also once it is no longer in the cache.
+		if len(m.body) > smallManifest {
+			err = held.Grow(ctx, int64(len(m.body)))
+		}
+		return m, err
 	}
 	stored, info, err := r.store.Repository(repository).OpenManifest(ctx, canonical)
 	if err != nil {
