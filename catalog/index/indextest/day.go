@@ -170,7 +170,8 @@ func readPast(ctx context.Context, w *World) error {
 	if errors.Is(errPushed, index.ErrNotFound) {
 		errPushed = nil
 	}
-	return errors.Join(err, errHistory, errPushed)
+	_, errListed := w.Index.Listed(ctx, "alice/app", []digest.Digest{digest.FromString("nobody's")})
+	return errors.Join(err, errHistory, errPushed, errListed)
 }
 
 func brief(entries ...index.Entry) string {
