@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 
 	"github.com/distribution/distribution/v3"
 	repositorymiddleware "github.com/distribution/distribution/v3/registry/middleware/repository"
@@ -274,10 +275,38 @@ func (h hookedWriter) Write(p []byte) (int, error) {
 	return n, note(h.ctx, err)
 }
 
-// ReadFrom implements io.ReaderFrom, which distribution looks for.
-func (h hookedWriter) ReadFrom(r io.Reader) (int64, error) {
-	n, err := h.BlobWriter.ReadFrom(r)
-	return n, note(h.ctx, err)
+// pieceSize is how many bytes of an upload are written at once. Each piece costs a
+// look at deadlines, quotas and room beside the system's calls, and distribution's
+// have 32 KiB.
+const pieceSize = 256 << 10
+
+var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+
+// ReadFrom implements io.ReaderFrom, which distribution looks for. What has come
+// before r fails is written.
+func (h hookedWriter) ReadFrom(r io.Reader) (written int64, err error) {
+	piece := pieces.Get().(*[pieceSize]byte)
+	defer pieces.Put(piece)
+	for {
+		n, failed := 0, error(nil)
+		for n < len(piece) && failed == nil {
+			var more int
+			more, failed = r.Read(piece[n:])
+			n += more
+		}
+		if n > 0 {
+			n, err = h.Write(piece[:n])
+			written += int64(n)
+		}
+		switch {
+		case err != nil:
+			return written, err
+		case failed == io.EOF:
+			return written, nil
+		case failed != nil:
+			return written, note(h.ctx, failed)
+		}
+	}
 }
 
 // Close ends a chunk: what was received is flushed.
