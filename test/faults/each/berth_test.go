@@ -204,13 +204,12 @@ func (b *berth) takenUp(before int) {
 			break
 		}
 	}
-	b.idle()
+	b.idle(3)
 }
 
-// idle waits until nothing is done in the background: it takes up, after a start,
-// what is left, and what damage changes.
-func (b *berth) idle() {
-	const still = 3
+// idle waits until nothing is done in the background for some milliseconds: it takes
+// up, after a start, what is left, and what damage changes.
+func (b *berth) idle(still int) {
 	same, before := 0, -1
 	for deadline := time.Now().Add(10 * time.Second); same < still && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if n := b.faults.counted(); n == before {

@@ -6,6 +6,7 @@ package each
 import (
 	"errors"
 	"io/fs"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -31,10 +32,11 @@ func (w way) String() string {
 func (w way) crash() bool { return w >= crashBefore }
 
 var (
-	// errInjected is what a disk that is broken gives, with a path that no client
-	// may see.
-	errInjected error = &fs.PathError{Op: "write", Path: "/private/path", Err: syscall.EIO}
-	errDead           = errors.New("the process is dead")
+	// errWrite is what a disk that is broken gives, with a path that no client may
+	// see. Of a stored blob it would say that the blob is lost.
+	errWrite error = &fs.PathError{Op: "write", Path: "/private/path", Err: syscall.EIO}
+	errRead        = errors.New("read /private/path: the connection was reset")
+	errDead        = errors.New("the process is dead")
 )
 
 // operation is one that was counted.
@@ -121,7 +123,10 @@ func (f *faults) next(name string, writes bool) (indextest.When, error) {
 		return indextest.Before, nil
 	}
 	f.fired = true
-	err := errInjected
+	err := errWrite
+	if !writes && strings.HasPrefix(name, "storage.") {
+		err = errRead
+	}
 	if f.way.crash() {
 		f.dead, err = true, errDead
 	}
