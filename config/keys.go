@@ -61,7 +61,7 @@ type setting struct {
 // settings is the table of all keys but the driver's, bound to c.
 func (c *Config) settings() []setting {
 	data := []setting{{path: "data", field: &c.Data, doc: "Folder for everything that berth keeps."}}
-	return slices.Concat(data, c.HTTP.settings(), c.Storage.settings(), c.otherSettings(), c.Scrub.settings(),
+	return slices.Concat(data, c.HTTP.settings(), c.Storage.settings(), c.otherSettings(), c.Scrub.settings(), c.Collect.settings(),
 		c.Events.settings(), c.Rules.settings())
 }
 

@@ -277,7 +277,8 @@ func usage(ctx context.Context, is, should index.Reader, namespace string) (foun
 	if have.Images != want.Images {
 		found = append(found, Finding{Kind: IndexQuota, Repository: namespace, Detail: fmt.Sprintf("%d images, and in the index %d", want.Images, have.Images)})
 	}
-	// A blob that came, and that nothing refers to yet, counts in the one alone.
+	// A blob that has come and no manifest refers to yet counts, which storage does
+	// not tell.
 	if most := want.Bytes + want.Uncollected; have.Bytes > most {
 		found = append(found, Finding{Kind: IndexQuota, Repository: namespace, Detail: fmt.Sprintf("%d bytes count at most, and in the index %d", most, have.Bytes)})
 	}
