@@ -98,13 +98,6 @@ func (f *faults) count(name string) (n int) {
 	return n
 }
 
-// kill has every operation fail from now on.
-func (f *faults) kill() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.dead = true
-}
-
 // next counts an operation, and says whether and when it fails.
 func (f *faults) next(name string, writes bool) (indextest.When, error) {
 	f.mu.Lock()
