@@ -38,6 +38,9 @@ type Catalog struct {
 	// background knows, which is the only one to use it.
 	noted index.Revision
 
+	// places are held by who reads storage for the index.
+	places chan struct{}
+
 	wake chan struct{} // full if there may be something to settle
 	stop context.CancelFunc
 	done chan struct{}
@@ -50,7 +53,7 @@ func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 		Reader: x, Feed: x, index: x, store: store, log: log,
 		unsettled: make(map[string]*unsettled), damaged: make(map[digest.Digest]struct{}),
 		keep: DefaultKeepChanges, keepAge: DefaultKeepAge,
-		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
+		places: make(chan struct{}, readers), wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
 	go c.background(ctx)
 	return c

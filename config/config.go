@@ -98,6 +98,8 @@ type Limits struct {
 	Uploads              int
 	RequestsPerAccount   int
 	UploadsPerAccount    int
+	Streams              int
+	StreamsPerAccount    int
 }
 
 // Storage is distribution's storage section: a driver with its parameters, and

@@ -16,7 +16,6 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
 	"github.com/berth-oci/berth/catalog"
@@ -238,10 +237,10 @@ func openIndex(ctx context.Context, path string, store *storage.Store, log *slog
 // replaces.
 func buildIndex(ctx context.Context, path string, store *storage.Store, log *slog.Logger, stderr io.Writer) (*bolt.Index, error) {
 	begin := time.Now()
-	progress, done := reportProgress(log, stderr)
+	p := newBuildProgress(log, stderr)
 	index, err := bolt.Build(path, store.Identity(), func(x *bolt.Index) error {
 		c := catalog.New(x, store, log)
-		return errors.Join(c.Rebuild(ctx, progress), c.Close())
+		return errors.Join(c.Rebuild(ctx, p.tell), c.Close())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build the index from storage: %w", err)
@@ -249,36 +248,10 @@ func buildIndex(ctx context.Context, path string, store *storage.Store, log *slo
 	if err := catalog.Claim(ctx, index, store, true, log); err != nil {
 		return nil, errors.Join(err, index.Close())
 	}
-	if all := done(); all > 0 {
-		log.Info("index built from storage", "repositories", all, "took", time.Since(begin).Round(time.Millisecond))
+	if done := p.end(); done.Found > 0 {
+		log.Info("index built from storage", "repositories", done.Found, "manifests", done.Manifests, "took", time.Since(begin).Round(time.Millisecond))
 	}
 	return index, nil
-}
-
-// reportProgress shows a bar on a terminal, and else a line of the log every
-// few seconds. done ends it and returns how many there were.
-func reportProgress(log *slog.Logger, stderr io.Writer) (progress func(done, all int), done func() int) {
-	const every = 3 * time.Second
-	total, last := 0, time.Now()
-	if !interactive(stderr) {
-		return func(done, all int) {
-			if total = all; time.Since(last) > every {
-				last = time.Now()
-				log.Info("building the index from storage", "repositories", done, "found", all)
-			}
-		}, func() int { return total }
-	}
-	bar := progressbar.NewOptions(1, progressbar.OptionSetWriter(stderr),
-		progressbar.OptionSetDescription("building the index"), progressbar.OptionShowCount(),
-		progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
-	return func(done, all int) {
-			total = all
-			bar.ChangeMax(all)
-			_ = bar.Set(done)
-		}, func() int {
-			_ = bar.Finish()
-			return total
-		}
 }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog"
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/collect"
@@ -169,7 +170,8 @@ func readPast(ctx context.Context, w *World) error {
 	if errors.Is(errPushed, index.ErrNotFound) {
 		errPushed = nil
 	}
-	return errors.Join(err, errHistory, errPushed)
+	_, errListed := w.Index.Listed(ctx, "alice/app", []digest.Digest{digest.FromString("nobody's")})
+	return errors.Join(err, errHistory, errPushed, errListed)
 }
 
 func brief(entries ...index.Entry) string {
@@ -325,7 +327,7 @@ func failOnce(t *testing.T, o Options, states []string, method string, n int, wh
 	if err := fresh.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	if err := fresh.Rebuild(context.Background(), func(int, int) {}); err != nil {
+	if err := fresh.Rebuild(context.Background(), func(catalog.Progress) {}); err != nil {
 		t.Fatal(err)
 	}
 	// What is gone, an index that is built anew does not know.
