@@ -16,8 +16,9 @@ import (
 // run without a rest: what was acknowledged is there after every start, fsck finds
 // nothing in the end, and what nobody needs is gone.
 func TestKilledWhileCollecting(t *testing.T) {
+	harness.Long(t, "collect", "20 rounds, or 200, of kills")
 	t.Parallel()
-	rounds := harness.Rounds("collect", 3, 20)
+	rounds := harness.Rounds("collect", 0, 20)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
