@@ -37,6 +37,8 @@ type Catalog struct {
 	// background knows, which is the only one to use it.
 	noted index.Revision
 
+	pulls pulls
+
 	wake chan struct{} // full if there may be something to settle
 	stop context.CancelFunc
 	done chan struct{}
@@ -48,7 +50,8 @@ func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 	c := &Catalog{
 		Reader: x, Feed: x, index: x, store: store, log: log,
 		unsettled: make(map[string]*unsettled), damaged: make(map[digest.Digest]struct{}),
-		keep: DefaultKeepChanges, keepAge: DefaultKeepAge,
+		pulls: pulls{count: make(map[pulled]int64), last: time.Now()},
+		keep:  DefaultKeepChanges, keepAge: DefaultKeepAge,
 		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
 	go c.background(ctx)
@@ -61,6 +64,9 @@ func (c *Catalog) Close() error {
 	c.stop()
 	<-c.done
 	c.withdrawAll()
+	if err := c.writePulls(context.Background(), time.Now()); err != nil {
+		c.log.Warn("the last pulls are not counted", "error", err)
+	}
 	if err := c.noteRevision(context.Background()); err != nil {
 		c.log.Warn("how far the index has come is not noted in storage", "error", err)
 	}
