@@ -21,6 +21,7 @@ type Key struct {
 // Keys documents every key, in the order in which [Config.Write] prints them.
 func Keys() []Key {
 	c := defaults()
+	c.Events.Webhooks = map[string]*Webhook{"<name>": {}} // stands for all
 	var keys []Key
 	listed := false // the driver's keys
 	for _, s := range c.settings() {
@@ -61,7 +62,7 @@ type setting struct {
 // settings is the table of all keys but the driver's, bound to c.
 func (c *Config) settings() []setting {
 	data := []setting{{path: "data", field: &c.Data, doc: "Folder for everything that berth keeps."}}
-	return slices.Concat(data, c.HTTP.settings(), c.Storage.settings(), c.otherSettings(), c.Scrub.settings(),
+	return slices.Concat(data, c.HTTP.settings(), c.Storage.settings(), c.otherSettings(), c.Scrub.settings(), c.Collect.settings(),
 		c.Events.settings(), c.Rules.settings())
 }
 

@@ -28,6 +28,7 @@ func (c *Config) Validate() error {
 	c.checkTLS(&p)
 	c.checkStorage(&p)
 	c.checkScrub(&p)
+	c.checkCollect(&p)
 	c.checkEvents(&p)
 	c.checkRules(&p)
 	c.checkRest(&p)

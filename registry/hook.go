@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 
 	"github.com/distribution/distribution/v3"
 	repositorymiddleware "github.com/distribution/distribution/v3/registry/middleware/repository"
@@ -66,16 +67,16 @@ func (h hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 		return "", err
 	}
 	registry, name := h.repository.registry, h.repository.Named().Name()
-	if err := registry.verify(ctx, name, manifest, in.document); err != nil {
+	intent := storage.Intent{Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
+	pushing, stored := registry.store.BeginPush(ctx, storage.GuardPut)
+	defer stored.End()
+	if err := registry.verify(ctx, stored, name, manifest, in); err != nil {
 		return "", note(ctx, err)
 	}
-	intent := storage.Intent{Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
 	if err := registry.quotas.admit(ctx, name, int64(len(payload)), intent.Put, in); err != nil {
 		return "", note(ctx, err)
 	}
 	pushed := image.Manifest{Bytes: payload, Parsed: in.document}
-	pushing, stored := registry.store.BeginPush(ctx)
-	defer stored.End()
 	err = in.tx.Put(pushing, intent, pushed, in.key, func(ctx context.Context) error {
 		dgst, err = h.ManifestService.Put(ctx, manifest, options...)
 		return err
@@ -149,6 +150,11 @@ func (h hookedBlobs) begin(ctx context.Context, writer distribution.BlobWriter, 
 // mount links a blob of another repository, if that has it.
 func (h hookedBlobs) mount(ctx context.Context, from distributionreference.Canonical) (mounted bool, err error) {
 	named := from.Digest()
+	relies, err := h.registry.store.Rely(ctx, storage.GuardMount, named)
+	if err != nil {
+		return false, err
+	}
+	defer relies()
 	size, found, err := h.registry.catalog.Linked(ctx, from.Name(), named)
 	if err != nil || !found {
 		return false, err
@@ -161,6 +167,11 @@ func (h hookedBlobs) mount(ctx context.Context, from distributionreference.Canon
 	if err != nil {
 		return false, err
 	}
+	reliesToo, err := h.registry.store.Rely(ctx, storage.GuardMount, canonical)
+	if err != nil {
+		return false, err
+	}
+	defer reliesToo()
 	key, err := h.holdLink(ctx, canonical, size)
 	if err != nil {
 		return false, err
@@ -236,8 +247,11 @@ func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 	if err != nil {
 		return canonical, note(ctx, err)
 	}
-	pushing, stored := h.blobs.registry.store.BeginPush(ctx)
+	pushing, stored := h.blobs.registry.store.BeginPush(ctx, storage.GuardCommit)
 	defer stored.End()
+	if err := stored.Rely(ctx, storage.GuardCommit, named); err != nil {
+		return canonical, note(ctx, err)
+	}
 	err = h.blobs.registry.catalog.Link(pushing, h.blobs.repository, named, h.ID(), func(ctx context.Context) (_ digest.Digest, err error) {
 		canonical, err = h.BlobWriter.Commit(ctx, provisional)
 		return canonical.Digest, err
@@ -274,10 +288,38 @@ func (h hookedWriter) Write(p []byte) (int, error) {
 	return n, note(h.ctx, err)
 }
 
-// ReadFrom implements io.ReaderFrom, which distribution looks for.
-func (h hookedWriter) ReadFrom(r io.Reader) (int64, error) {
-	n, err := h.BlobWriter.ReadFrom(r)
-	return n, note(h.ctx, err)
+// pieceSize is how many bytes of an upload are written at once. Each piece costs a
+// look at deadlines, quotas and room beside the system's calls, and distribution's
+// have 32 KiB.
+const pieceSize = 256 << 10
+
+var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+
+// ReadFrom implements io.ReaderFrom, which distribution looks for. What has come
+// before r fails is written.
+func (h hookedWriter) ReadFrom(r io.Reader) (written int64, err error) {
+	piece := pieces.Get().(*[pieceSize]byte)
+	defer pieces.Put(piece)
+	for {
+		n, failed := 0, error(nil)
+		for n < len(piece) && failed == nil {
+			var more int
+			more, failed = r.Read(piece[n:])
+			n += more
+		}
+		if n > 0 {
+			n, err = h.Write(piece[:n])
+			written += int64(n)
+		}
+		switch {
+		case err != nil:
+			return written, err
+		case failed == io.EOF:
+			return written, nil
+		case failed != nil:
+			return written, note(h.ctx, failed)
+		}
+	}
 }
 
 // Close ends a chunk: what was received is flushed.

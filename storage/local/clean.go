@@ -33,17 +33,17 @@ func ours(name string) bool {
 
 // mark leaves the marker, and reports whether there was one. Without one, it is
 // not cleaned up after: a store that cannot be written can still be read.
-func (d *Driver) mark() (unclean bool, err error) {
+func (d *Driver) mark() (unclean, writable bool, err error) {
 	f, err := d.files.open(marker, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return true, nil
+		return true, true, nil
 	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return false, nil
+		return false, false, nil
 	case err != nil:
-		return false, err
+		return false, false, err
 	}
-	return false, f.Close()
+	return false, true, f.Close()
 }
 
 // unmark says that everything was ended well, also the cleaning.

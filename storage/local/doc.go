@@ -4,7 +4,12 @@
 //
 // When PutContent, Move, Delete or Together returns without an error, what it did
 // survives a power cut. What is below a folder "_uploads" is the state of uploads
-// in progress, of which nobody was told that it is kept: it is only written.
+// in progress, of which nobody was told that it is kept: it is only written, and
+// as long as it is small, only remembered. A small blob is then written once,
+// where it belongs, and nothing is created to be deleted again, which ext4 makes
+// others pay for: who creates a file there looks at all that were deleted nearby in
+// the last minutes. At the end of a chunk, and when the driver ends well, an upload
+// is in files, which a start finds again.
 //
 // # The journal
 //
@@ -84,7 +89,7 @@
 //
 // The state of an upload's hash is believed without another look at the bytes, so
 // that these are synced before it is written, unless they are few: of those no
-// state is kept.
+// state is kept. It is written when the driver ends, and remembered until then.
 //
 // # Names
 //

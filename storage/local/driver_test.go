@@ -271,3 +271,15 @@ func TestWriterEnds(t *testing.T) {
 		}
 	}
 }
+
+// FuzzIsPath checks that what is a path is one for all drivers.
+func FuzzIsPath(f *testing.F) {
+	for _, p := range []string{"", "/", "//", "/a", "a", "/a/", "/a//b", "/a/b.c_D-9", "/\n", "/a\n", "/ä", "/a b", "/.", "/\xff"} {
+		f.Add(p)
+	}
+	f.Fuzz(func(t *testing.T, p string) {
+		if got, want := isPath(p), storagedriver.PathRegexp.MatchString(p); got != want {
+			t.Errorf("isPath(%q) = %t, want %t", p, got, want)
+		}
+	})
+}

@@ -58,8 +58,12 @@ func TestSyncsCounted(t *testing.T) {
 				d.PutContent(ctx, layerLink("a", dgst), []byte("x")), d.Delete(ctx, folder))
 		}
 	}
-	wrong := repositories + "a/_uploads/3"
+	wrong, inMemory := repositories+"a/_uploads/3", repositories+"a/_uploads/4"
 	receiveWhole(t, d, wrong, []byte("wrong"))
+	receiveWhole(t, d, inMemory, []byte("wrong"))
+	if err := d.asFiles(wrong[1:]); err != nil {
+		t.Fatal(err)
+	}
 	few, many := blob("1", []byte("small")), blob("2", bytes.Repeat([]byte("large"), 100))
 	for _, test := range []struct {
 		what string
@@ -73,6 +77,7 @@ func TestSyncsCounted(t *testing.T) {
 		{"a small blob and its link", 1, func() error { return d.Together(ctx, few) }},
 		{"a large blob, its name in the stage, and the journal with its link", 2, func() error { return d.Together(ctx, many) }},
 		{"a file that does not have the digest that it gets", 3, func() error { return d.Move(ctx, wrong+"/data", blobPath(digest.FromString("right"))) }},
+		{"the same, from memory", 1, func() error { return d.Move(ctx, inMemory+"/data", blobPath(digest.FromString("other"))) }},
 		{"what belongs together", 1, func() error {
 			return d.Together(ctx, func(ctx context.Context) error {
 				var errs []error

@@ -145,6 +145,11 @@ func (d *Driver) preparePlaced(name string) (*step, error) {
 // prepareMove has the content in the journal if it is small and what the name of
 // the target says, else durable in the stage.
 func (d *Driver) prepareMove(from, to string, stays bool) (*step, error) {
+	if d.drafts != nil {
+		if f := d.drafts.file(from); f != nil {
+			return d.prepareDraft(from, to, f.content, stays)
+		}
+	}
 	found, err := d.files.stat(from)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):

@@ -53,8 +53,7 @@ func (d *Driver) Together(ctx context.Context, do func(context.Context) error) e
 		return wrapWrite(err)
 	}
 	for _, name := range s.after {
-		d.uploads.forget(name)
-		_ = removeAll(d.files, name) // else the purger does
+		_ = d.deleteUpload(name) // else the purger does
 	}
 	return nil
 }
@@ -89,7 +88,7 @@ func (d *Driver) statPending(p string, w *wanted) (storagedriver.FileInfo, error
 	case deleted:
 		return nil, storagedriver.PathNotFoundError{Path: p, DriverName: kind}
 	case placed:
-		there, err := d.files.stat(w.from)
+		there, err := d.statFile(w.from)
 		if err != nil {
 			return nil, wrap(p, err)
 		}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
@@ -62,6 +60,11 @@ func (d *Driver) Move(ctx context.Context, from, to string) error {
 		s.add(w)
 		return nil
 	}
+	if transient(target) {
+		if err := errors.Join(d.asFiles(source), d.asFiles(target)); err != nil {
+			return wrapWrite(err)
+		}
+	}
 	err = d.change(ctx, w)
 	if errors.Is(err, errNoSource) {
 		return storagedriver.PathNotFoundError{Path: from, DriverName: kind}
@@ -83,10 +86,15 @@ func (d *Driver) Delete(ctx context.Context, p string) error {
 		s.after = append(s.after, name)
 		return nil
 	case transient(name):
-		d.uploads.forget(name)
-		return wrap(p, removeAll(d.files, name))
+		return wrap(p, d.deleteUpload(name))
 	case s == nil:
-		return wrap(p, d.change(ctx, wanted{kind: deleted, path: name}))
+		err := d.change(ctx, wanted{kind: deleted, path: name})
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			if dropped, _ := d.deleteDrafts(name); dropped {
+				err = nil
+			}
+		}
+		return wrap(p, err)
 	}
 	if _, err := d.Stat(ctx, p); err != nil {
 		return err
@@ -114,6 +122,8 @@ type step struct {
 	made      []string // folders
 	// failures is what the driver's were before the source was written.
 	failures uint64
+	// draft is the path of an upload that is moved from memory, "" for nothing.
+	draft string
 }
 
 // change does what is wanted, all at once, and returns when it is durable.
@@ -242,7 +252,13 @@ func (d *Driver) applyAgain(s step) error {
 }
 
 func (d *Driver) applyStep(s step) error {
+	if s.draft != "" {
+		d.moved(s.draft)
+	}
 	if len(s.records) == 0 { // what it is moved to is there already
+		if s.source == "" {
+			return nil
+		}
 		err := d.files.remove(s.source)
 		d.uploads.forget(s.source)
 		return err
@@ -270,8 +286,15 @@ func (d *Driver) applyStep(s step) error {
 // never outlive them. Of few bytes it is not written at all: to read them again
 // is cheaper than to make them durable.
 func (d *Driver) putUpload(name string, content []byte) error {
+	if d.draftUpload(name, content) {
+		return nil
+	}
+	return d.putUploadFile(name, content)
+}
+
+func (d *Driver) putUploadFile(name string, content []byte) error {
 	if upload, state, ok := strings.Cut(name, "/hashstates/"); ok {
-		n, err := strconv.ParseInt(path.Base(state), 10, 64)
+		n, err := hashedBytes(state)
 		if err == nil && n <= int64(d.small) && d.uploads.written(upload+"/data") {
 			return nil
 		}
@@ -281,6 +304,10 @@ func (d *Driver) putUpload(name string, content []byte) error {
 			}
 		}
 	}
+	return d.writeUpload(name, content)
+}
+
+func (d *Driver) writeUpload(name string, content []byte) error {
 	temporary, _, _, err := d.write(name, content, false)
 	if err != nil {
 		return err
