@@ -48,6 +48,7 @@ func Run(t *testing.T, o Options) {
 	t.Run("FeedPages", func(t *testing.T) { testFeedPages(t, o) })
 	t.Run("FeedGrows", func(t *testing.T) { testFeedGrows(t, o) })
 	t.Run("Pushers", func(t *testing.T) { testPushers(t, o) })
+	t.Run("Pulls", func(t *testing.T) { testPulls(t, o) })
 	t.Run("History", func(t *testing.T) { testHistory(t, o) })
 	t.Run("Links", func(t *testing.T) { testLinks(t, o) })
 	t.Run("Reservations", func(t *testing.T) { testReservations(t, o) })
