@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"net"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -40,6 +41,9 @@ func (b *berth) startWebhooks(c *config.Config, address string, metrics *prometh
 		h, err := hookOf(b.catalog, known, name, c.Events.Webhooks[name])
 		if err != nil {
 			return err
+		}
+		if h.URL.Scheme == "http" && !config.Loopback(net.JoinHostPort(h.URL.Hostname(), "0")) {
+			log.Warn("without TLS, what a webhook sends travels in clear: give it an address of https", "webhook", name)
 		}
 		o.Hooks = append(o.Hooks, h)
 	}
