@@ -214,7 +214,12 @@ func (i *Index) view(ctx context.Context, operation string, fn func(*session) er
 	}
 	begin := time.Now()
 	err := i.guarded(func() error {
-		return i.db.View(func(tx *bbolt.Tx) error { return fn(&session{tx: tx}) })
+		return i.db.View(func(tx *bbolt.Tx) error {
+			s := &session{tx: tx}
+			err := fn(s)
+			s.done()
+			return err
+		})
 	})
 	i.observe(operation, time.Since(begin), err)
 	return err

@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"math"
 	"slices"
@@ -91,7 +90,7 @@ func appendDigest(b []byte, d digest.Digest) []byte {
 // appendHex appends what lower-case hexadecimal digits say, if they are such.
 func appendHex(b []byte, digits string) (appended []byte, ok bool) {
 	for i := 0; i < len(digits); i += 2 {
-		high, low := nibble(digits[i]), nibble(digits[i+1])
+		high, low := nibbles[digits[i]], nibbles[digits[i+1]]
 		if high > 15 || low > 15 {
 			return b, false
 		}
@@ -100,43 +99,53 @@ func appendHex(b []byte, digits string) (appended []byte, ok bool) {
 	return b, true
 }
 
-func nibble(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10
+// nibbles are the values of lower-case hexadecimal digits, 0xff for what is none.
+var nibbles = func() (table [256]byte) {
+	for c := range table {
+		table[c] = 0xff
 	}
-	return 0xff
-}
+	for i, c := range []byte("0123456789abcdef") {
+		table[c] = byte(i)
+	}
+	return table
+}()
 
 // cutDigest reads a digest from the beginning of b.
 func cutDigest(b []byte) (d digest.Digest, rest []byte, ok bool) {
-	if len(b) == 0 {
+	raw, rest, ok := cutRaw(b)
+	if !ok {
 		return "", b, false
+	}
+	return (*arena)(nil).digest(raw), rest, true
+}
+
+// cutRaw cuts the bytes of a digest off the beginning of b.
+func cutRaw(b []byte) (raw, rest []byte, ok bool) {
+	if len(b) == 0 {
+		return nil, b, false
 	}
 	if b[0] == 0 {
 		n, read := binary.Uvarint(b[1:])
 		if read <= 0 || n > uint64(len(b)-1-read) {
-			return "", b, false
+			return nil, b, false
 		}
 		end := 1 + read + int(n) //nolint:gosec // bounded by len(b)
-		return digest.Digest(b[1+read : end]), b[end:], true
+		return b[:end], b[end:], true
 	}
 	if int(b[0]) >= len(algorithms) {
-		return "", b, false
+		return nil, b, false
 	}
-	algorithm := algorithms[b[0]]
-	size := hashSizes[b[0]]
-	if len(b) < 1+size {
-		return "", b, false
+	end := 1 + hashSizes[b[0]]
+	if len(b) < end {
+		return nil, b, false
 	}
-	n := len(algorithm) + 1
-	text := make([]byte, n+2*size)
-	copy(text, algorithm)
-	text[n-1] = ':'
-	hex.Encode(text[n:], b[1:1+size])
-	return digest.Digest(text), b[1+size:], true
+	return b[:end], b[end:], true
+}
+
+// rawText is the text of a digest of an unusual form.
+func rawText(raw []byte) []byte {
+	_, read := binary.Uvarint(raw[1:])
+	return raw[1+read:]
 }
 
 // encoder writes a value.
@@ -193,13 +202,23 @@ func (e *encoder) time(t time.Time) {
 type decoder struct {
 	b   []byte
 	err error
+	// in is where what is read is kept.
+	in *arena
+	// brief says that what [index.Query.Brief] leaves out is passed over.
+	brief bool
 }
 
-func newDecoder(value []byte) *decoder {
+func newDecoder(value []byte) *decoder { return new(decoder).on(value) }
+
+// on has the decoder read another value.
+func (d *decoder) on(value []byte) *decoder {
+	d.b, d.err = nil, nil
 	if len(value) == 0 || value[0] != encodingVersion {
-		return &decoder{err: errValue}
+		d.err = errValue
+	} else {
+		d.b = value[1:]
 	}
-	return &decoder{b: value[1:]}
+	return d
 }
 
 func (d *decoder) fail() {
@@ -209,6 +228,10 @@ func (d *decoder) fail() {
 func (d *decoder) uint() uint64 {
 	if len(d.b) == 0 {
 		return 0
+	}
+	if n := d.b[0]; n < 0x80 {
+		d.b = d.b[1:]
+		return uint64(n)
 	}
 	n, read := binary.Uvarint(d.b)
 	if read <= 0 {
@@ -244,13 +267,22 @@ func (d *decoder) count(least int) int {
 }
 
 func (d *decoder) digest() digest.Digest {
-	found, rest, ok := cutDigest(d.b)
-	if !ok {
-		d.fail()
+	raw := d.raw()
+	if raw == nil {
 		return ""
 	}
+	return d.in.digest(raw)
+}
+
+// raw is the bytes of a digest, nil after an error.
+func (d *decoder) raw() []byte {
+	raw, rest, ok := cutRaw(d.b)
+	if !ok {
+		d.fail()
+		return nil
+	}
 	d.b = rest
-	return found
+	return raw
 }
 
 func (d *decoder) string() string {
@@ -267,9 +299,21 @@ func (d *decoder) string() string {
 		d.fail()
 		return ""
 	}
-	s := string(d.b[:n])
+	s := d.in.string(d.b[:n])
 	d.b = d.b[n:]
 	return s
+}
+
+func (d *decoder) skipString() {
+	n := d.uint()
+	if n&1 == 1 {
+		return
+	}
+	if n >>= 1; n > uint64(len(d.b)) {
+		d.fail()
+		return
+	}
+	d.b = d.b[n:]
 }
 
 // strings is nil for an empty list.
@@ -278,15 +322,21 @@ func (d *decoder) strings() []string {
 	if n == 0 {
 		return nil
 	}
-	list := make([]string, n)
+	list := d.in.takeStrings(n)
 	for i := range list {
 		list[i] = d.string()
 	}
 	return list
 }
 
-// dictionary is nil for an empty map.
+// dictionary is nil for an empty map. Images that are read together may have the
+// same one.
 func (d *decoder) dictionary() map[string]string {
+	at := d.b
+	if m, length := d.in.sameDictionary(at); length > 0 {
+		d.b = at[length:]
+		return m
+	}
 	n := d.count(2)
 	if n == 0 {
 		return nil
@@ -296,7 +346,17 @@ func (d *decoder) dictionary() map[string]string {
 		k := d.string()
 		m[k] = d.string()
 	}
+	if d.err == nil {
+		d.in.keepDictionary(at[:len(at)-len(d.b)], m)
+	}
 	return m
+}
+
+func (d *decoder) skipDictionary() {
+	for range d.count(2) {
+		d.skipString()
+		d.skipString()
+	}
 }
 
 func (d *decoder) time() time.Time {

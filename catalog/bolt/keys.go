@@ -44,8 +44,10 @@ const (
 )
 
 // numbered begins a key of a repository or a namespace.
-func numbered(n uint32, k kind) []byte {
-	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 80), n), byte(k))
+func numbered(n uint32, k kind) []byte { return appendNumbered(make([]byte, 0, 80), n, k) }
+
+func appendNumbered(b []byte, n uint32, k kind) []byte {
+	return append(binary.BigEndian.AppendUint32(b, n), byte(k))
 }
 
 // digestKey is a digest as the beginning of a key.

@@ -6,7 +6,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
 )
 
@@ -91,41 +90,4 @@ func (r *repoTx) byTime(d digest.Digest, created time.Time, fn func(*bbolt.Bucke
 		return err
 	}
 	return fn(r.at(tableNamespaces), append(numbered(r.space.number, kindTime), k...))
-}
-
-// entry reads an image by any of its digests, and says how many bytes it takes
-// in the index.
-func (r *repoTx) entry(d digest.Digest) (e index.Entry, size int, err error) {
-	d = r.canonical(d)
-	value := r.data().Get(r.by(kindManifest, d))
-	if value == nil {
-		return index.Entry{}, 0, index.ErrNotFound
-	}
-	m, err := r.decode(d, value)
-	if err != nil {
-		return index.Entry{}, 0, err
-	}
-	size = len(value)
-	i := m.Image
-	if m.composed && m.standing.Found {
-		if i, err = image.Compose(&m.Description, func(child digest.Digest) (*image.Description, error) {
-			found, err := r.manifest(r.canonical(child))
-			if found == nil || err != nil {
-				return nil, err
-			}
-			size += found.stored
-			return &found.Description, nil
-		}); err != nil {
-			return index.Entry{}, 0, err
-		}
-	}
-	if i == nil {
-		return index.Entry{}, 0, index.ErrNotFound
-	}
-	names, err := r.names(d)
-	e = index.Entry{Repository: r.repository, Digest: d, Aliases: names[1:], Tags: r.tagsOf(d), Image: *i}
-	for _, tag := range e.Tags {
-		size += len(r.repository) + len(tag)
-	}
-	return e, size, err
 }

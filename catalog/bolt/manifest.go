@@ -48,6 +48,25 @@ type record struct {
 	// places are those of the blobs by digest, made when there is something to
 	// look up.
 	places map[digest.Digest]int
+	// raw are the blobs, in place of Blobs, and image is what Image is, where it is
+	// read for an answer: see reader.
+	raw       []rawBlob
+	image     image.Image
+	platforms []image.Platform // of a brief one
+}
+
+// rawBlob is a blob with the bytes of its digest.
+type rawBlob struct {
+	digest []byte
+	size   int64
+}
+
+// empty is the record without what it is of, so that another can be read into the
+// room that it has.
+func (m *record) empty() record {
+	r := record{raw: m.raw[:0], platforms: m.platforms[:0]}
+	r.Children, r.Members = m.Children[:0], m.Members[:0]
+	return r
 }
 
 // newRecord is a description to be kept. One that is composed has its standing
@@ -165,8 +184,12 @@ func decodeStanding(d *decoder) (flags uint64, s image.Standing) {
 // decodeRecord reads a manifest; apart returns the value that lies apart from it,
 // if there is one. Without it what it lists is left out.
 func decodeRecord(dgst digest.Digest, value []byte, apart func() []byte) (*record, error) {
-	d := newDecoder(value)
-	m := &record{stored: len(value)}
+	m := &record{}
+	return m, m.decode(dgst, newDecoder(value), len(value), apart)
+}
+
+func (m *record) decode(dgst digest.Digest, d *decoder, stored int, apart func() []byte) error {
+	m.stored = stored
 	var flags uint64
 	flags, m.standing = decodeStanding(d)
 	m.Digest, m.composed, m.apart = dgst, flags&flagComposed != 0, flags&flagApart != 0
@@ -180,30 +203,63 @@ func decodeRecord(dgst digest.Digest, value []byte, apart func() []byte) (*recor
 	if flags&flagSubject != 0 {
 		m.Subject = d.digest()
 	}
+	m.decodeBlobs(d)
+	if flags&flagApart == 0 {
+		m.decodeLists(d)
+	}
+	if m.standing.Found && !m.composed {
+		m.decodeImage(d)
+		m.Image = &m.image
+	}
+	if d.err == nil && m.apart && apart != nil {
+		m.decodeLists(d.on(apart()))
+	}
+	return d.err
+}
+
+func (m *record) decodeBlobs(d *decoder) {
 	const least = 2
-	if n := d.count(least); n > 0 {
+	n := d.count(least)
+	if d.in != nil {
+		for range n {
+			m.raw = append(m.raw, rawBlob{d.raw(), d.size()})
+		}
+		return
+	}
+	if n > 0 {
 		m.Blobs = make([]image.Blob, n)
 		for i := range m.Blobs {
 			m.Blobs[i] = image.Blob{Digest: d.digest(), Size: d.size()}
 		}
 	}
-	if flags&flagApart == 0 {
-		m.decodeLists(d)
+}
+
+// blob is one of the blobs by its place.
+func (m *record) blob(d *decoder, place uint64) (digest.Digest, int64) {
+	switch {
+	case place < uint64(len(m.Blobs)):
+		return m.Blobs[place].Digest, m.Blobs[place].Size
+	case place < uint64(len(m.raw)) && m.raw[place].digest != nil:
+		return d.in.digest(m.raw[place].digest), m.raw[place].size
 	}
-	if m.standing.Found && !m.composed {
-		m.Image = m.decodeImage(d)
+	d.fail()
+	return "", 0
+}
+
+// sized is a slice of zero elements, in the room that another has.
+func sized[T any](s []T, n int) []T {
+	if n > cap(s) {
+		return make([]T, n)
 	}
-	if d.err == nil && m.apart && apart != nil {
-		d = newDecoder(apart())
-		m.decodeLists(d)
-	}
-	return m, d.err
+	s = s[:n]
+	clear(s)
+	return s
 }
 
 func (m *record) decodeLists(d *decoder) {
 	const least = 2
 	if n := d.count(least); n > 0 {
-		m.Children = make([]digest.Digest, n)
+		m.Children = sized(m.Children, n)
 		for i := range m.Children {
 			m.Children[i] = d.digest()
 		}
@@ -212,7 +268,7 @@ func (m *record) decodeLists(d *decoder) {
 	if n == 0 {
 		return
 	}
-	m.Members = make([]image.Member, n)
+	m.Members = sized(m.Members, n)
 	for i := range m.Members {
 		at := d.uint()
 		switch {
@@ -226,129 +282,6 @@ func (m *record) decodeLists(d *decoder) {
 		m.Members[i].Index = d.uint() == 1
 		m.Members[i].OS, m.Members[i].Architecture = d.string(), d.string()
 	}
-}
-
-// encodeImage writes the image of one manifest. Its parts are nearly always
-// layers, with the size that they have there.
-func (m *record) encodeImage(e *encoder) {
-	i := m.Image
-	e.uint(uint64(max(i.Size, 0)))
-	e.strings(i.Args)
-	e.strings(i.KernelArgs)
-	e.dictionary(i.Env)
-	e.dictionary(i.Labels)
-	e.uint(uint64(len(i.Platforms)))
-	for _, p := range i.Platforms {
-		if p.Digest == m.Digest {
-			e.uint(1)
-		} else {
-			e.uint(0)
-			e.digest(p.Digest)
-		}
-		e.string(p.OS)
-		e.string(p.Architecture)
-		e.uint(uint64(max(p.Size, 0)))
-		m.encodePart(e, p.Kernel)
-		m.encodePart(e, p.Initrd)
-		e.uint(uint64(len(p.ROMs)))
-		for _, rom := range p.ROMs {
-			m.encodePart(e, &rom)
-		}
-		same := equal(p.Args, i.Args) && equal(p.KernelArgs, i.KernelArgs)
-		if same {
-			e.uint(1)
-			continue
-		}
-		e.uint(0)
-		e.strings(p.Args)
-		e.strings(p.KernelArgs)
-	}
-}
-
-func equal(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// How a part names its layer; from partBlob on, by the place among the blobs.
-const (
-	partNone uint64 = iota
-	partInline
-	partBlob
-)
-
-func (m *record) encodePart(e *encoder, p *image.Part) {
-	if p == nil {
-		e.uint(partNone)
-		return
-	}
-	if m.places == nil {
-		m.places = make(map[digest.Digest]int, len(m.Blobs))
-		for i, blob := range m.Blobs {
-			m.places[blob.Digest] = i
-		}
-	}
-	if i, ok := m.places[p.Digest]; ok && m.Blobs[i].Size == p.Size {
-		e.uint(partBlob + uint64(i)) //nolint:gosec // not negative
-		e.string(p.MediaType)
-		return
-	}
-	e.uint(partInline)
-	e.digest(p.Digest)
-	e.uint(uint64(max(p.Size, 0)))
-	e.string(p.MediaType)
-}
-
-func (m *record) decodePart(d *decoder) *image.Part {
-	var p image.Part
-	switch at := d.uint(); {
-	case at == partNone:
-		return nil
-	case at == partInline:
-		p.Digest, p.Size = d.digest(), d.size()
-	case at-partBlob < uint64(len(m.Blobs)):
-		blob := m.Blobs[at-partBlob]
-		p.Digest, p.Size = blob.Digest, blob.Size
-	default:
-		d.fail()
-	}
-	p.MediaType = d.string()
-	return &p
-}
-
-func (m *record) decodeImage(d *decoder) *image.Image {
-	i := &image.Image{
-		Created: m.standing.Created, Size: d.size(),
-		Kernel: m.standing.Kernel, Initrd: m.standing.Initrd, ROM: m.standing.ROM,
-		Args: d.strings(), KernelArgs: d.strings(), Env: d.dictionary(), Labels: d.dictionary(),
-	}
-	const least = 7
-	i.Platforms = make([]image.Platform, d.count(least))
-	for n := range i.Platforms {
-		p := &i.Platforms[n]
-		if p.Digest = m.Digest; d.uint() == 0 {
-			p.Digest = d.digest()
-		}
-		p.OS, p.Architecture, p.Size = d.string(), d.string(), d.size()
-		p.Kernel, p.Initrd = m.decodePart(d), m.decodePart(d)
-		p.ROMs = make([]image.Part, d.count(2))
-		for r := range p.ROMs {
-			if rom := m.decodePart(d); rom != nil {
-				p.ROMs[r] = *rom
-			}
-		}
-		if p.Args, p.KernelArgs = i.Args, i.KernelArgs; d.uint() == 0 {
-			p.Args, p.KernelArgs = d.strings(), d.strings()
-		}
-	}
-	return i
 }
 
 // same reports whether two standings are.

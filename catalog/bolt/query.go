@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/berth-oci/berth/catalog/index"
 )
 
@@ -50,12 +48,19 @@ type walker interface {
 	// more reports whether there is another one. position, if not nil, is where
 	// to go on instead: enough has been looked at in vain.
 	more() (found bool, position []byte, err error)
-	// take returns it, and where to go on after it.
-	take() (r *repoTx, d digest.Digest, position []byte, err error)
+	// take returns it: the bytes of its digest, and the value of its manifest where
+	// that was come by.
+	take() (r *repoTx, raw, value []byte, err error)
+	// position is where to go on after what was taken last.
+	position() []byte
 }
 
 func (l *list) read(n int) (index.Cursor, error) {
 	full := func() bool { return len(l.entries) >= n || l.bytes >= index.BatchBytes }
+	rd := l.reading()
+	rd.expect(n)
+	rd.brief = l.query.Brief
+	l.entries = make([]index.Entry, 0, min(n, usualBatch))
 	for at, i := range l.extra {
 		if full() {
 			l.at.Extra = l.extra[at:]
@@ -63,13 +68,13 @@ func (l *list) read(n int) (index.Cursor, error) {
 		}
 		r, err := l.open(i.Repository)
 		if err == nil {
-			err = l.add(r, i.Digest)
+			err = l.add(r, digestKey(r.canonical(i.Digest)), nil)
 		}
 		if err != nil {
 			return "", err
 		}
 	}
-	w, err := l.walker()
+	w, err := l.walker(n)
 	if err != nil {
 		return "", err
 	}
@@ -84,41 +89,58 @@ func (l *list) read(n int) (index.Cursor, error) {
 		case !found:
 			return "", nil
 		case full() || scanned == maxScanned:
+			if scanned > 0 {
+				l.at.Position = w.position()
+			}
 			return l.at.cursor()
 		}
-		r, d, position, err := w.take()
+		r, raw, value, err := w.take()
 		if err != nil {
 			return "", err
 		}
-		l.at.Position = position
-		if l.at.skip(listed{r.repository, d}) {
+		if l.skipped(r, raw) {
 			continue
 		}
-		if err := l.add(r, d); err != nil {
+		if err := l.add(r, raw, value); err != nil {
 			return "", err
 		}
 	}
 }
 
-func (l *list) walker() (walker, error) {
+// usualBatch is how many images a batch hardly exceeds, by their bytes.
+const usualBatch = 256
+
+func (l *list) walker(n int) (walker, error) {
 	if l.query.ByTime {
 		return l.byTime()
 	}
-	return l.byName(), nil
+	return l.byName(n), nil
+}
+
+// skipped reports whether an image has been read before.
+func (l *list) skipped(r *repoTx, raw []byte) bool {
+	if len(l.at.Seen) == 0 {
+		return false
+	}
+	d, _, _ := cutDigest(raw)
+	return l.at.skip(listed{r.repository, d})
 }
 
 // add takes an image into the batch, if it passes the filters.
-func (l *list) add(r *repoTx, d digest.Digest) error {
-	if !index.Within(l.query.Within, r.repository) ||
-		l.query.Tagged && !anyBelow(r.data(), r.by(kindTagged, d)) {
+func (l *list) add(r *repoTx, raw, value []byte) error {
+	rd := l.reading()
+	if !index.Within(l.query.Within, r.repository) || l.query.Tagged && !rd.tagged(r, raw) {
 		return nil
 	}
-	e, size, err := r.entry(d)
-	if err == nil {
-		l.entries = append(l.entries, e)
-		l.bytes += size
+	l.entries = append(l.entries, index.Entry{})
+	last := len(l.entries) - 1
+	size, err := rd.entry(r, raw, value, &l.entries[last])
+	if err != nil {
+		l.entries = l.entries[:last]
+		return err
 	}
-	return err
+	l.bytes += size
+	return nil
 }
 
 // Repositories implements index.Reader.

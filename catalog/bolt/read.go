@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/google/uuid"
@@ -76,9 +77,16 @@ func (i *Index) ByUUID(ctx context.Context, id uuid.UUID, within []string) (e in
 		if may := index.Within(within, string(name)); value == nil || !may {
 			return index.ErrNotFound
 		}
-		r, d, err := s.target(value, id)
+		if number == 0 || name == nil {
+			return fmt.Errorf("image %s: %w", id, errValue)
+		}
+		r, err := s.openAs(string(name), number)
+		if err != nil {
+			return err
+		}
+		raw, manifest, err := r.target(value[numberLength:], id)
 		if err == nil {
-			e, _, err = r.entry(d)
+			_, err = s.reading().entry(r, raw, manifest, &e)
 		}
 		return err
 	})

@@ -18,8 +18,9 @@ type span struct {
 	descending bool
 	start      string
 	prefix     []byte
-	end        []byte // exclusive; nil: none but the prefix
-	strip      int    // leading bytes of the key that do not count for the order
+	end        []byte  // exclusive; nil: none but the prefix
+	strip      int     // leading bytes of the key that do not count for the order
+	of         *repoTx // whose keys they are, if they are one repository's
 
 	k, v []byte // the key that comes next; nil at the end
 }

@@ -1,7 +1,7 @@
 package bolt
 
 import (
-	"encoding/binary"
+	"bytes"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -51,6 +51,7 @@ var tableNamesInFile = [tables][]byte{
 type session struct {
 	tx      *bbolt.Tx
 	buckets [tables]*bbolt.Bucket
+	reader  *reader // see reading
 
 	// Of a session that writes: the time, and how long nothing is renewed that just
 	// was.
@@ -153,6 +154,8 @@ type repoTx struct {
 	known      repository
 	// plain is set if no manifest of it has another digest.
 	plain bool
+	// near is set where it is cheaper than to look things up one by one.
+	near  *near
 	space spaceRecord
 	change
 }
@@ -181,6 +184,11 @@ func (s *session) openNumber(number uint32) (*repoTx, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.openAs(name, number)
+}
+
+// openAs looks a repository up that is to have a number.
+func (s *session) openAs(name string, number uint32) (*repoTx, error) {
 	r, err := s.open(name)
 	if err == nil && r.known.number != number {
 		err = fmt.Errorf("repository %s: %w", name, errValue)
@@ -231,25 +239,24 @@ func (r *repoTx) find(d digest.Digest) (*image.Description, error) {
 }
 
 // target finds the manifest that a value of times or uuids names: of those that
-// begin so, the one with that UUID.
-func (s *session) target(value []byte, id uuid.UUID) (*repoTx, digest.Digest, error) {
-	if len(value) < numberLength {
-		return nil, "", errValue
+// begin so, the one with that UUID. It returns the bytes of its digest, and its
+// value.
+func (r *repoTx) target(short []byte, id uuid.UUID) (raw, value []byte, err error) {
+	rd := r.reading()
+	const start = numberLength + 1
+	k, v := rd.seek(r, kindManifest, short)
+	next, _ := rd.cursor.Next()
+	alone := !bytes.HasPrefix(next, rd.key) // nearly always
+	if !alone {
+		k, v = rd.seek(r, kindManifest, short)
 	}
-	r, err := s.openNumber(binary.BigEndian.Uint32(value))
-	if err != nil {
-		return nil, "", err
-	}
-	found, err := r.startingWith(value[numberLength:])
-	if err != nil {
-		return nil, "", err
-	}
-	for _, d := range found {
-		if len(found) == 1 || index.ImageUUID(r.repository, d) == id {
-			return r, d, nil
+	for ; bytes.HasPrefix(k, rd.key); k, v = rd.cursor.Next() {
+		d, err := restDigest(k[start:])
+		if alone || err != nil || index.ImageUUID(r.repository, d) == id {
+			return k[start:], v, err
 		}
 	}
-	return nil, "", index.ErrNotFound
+	return nil, nil, index.ErrNotFound
 }
 
 // startingWith are the manifests whose digests start so, nearly always one.

@@ -2,11 +2,11 @@ package bolt
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"strings"
 
 	"github.com/google/uuid"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage/reference"
@@ -19,17 +19,20 @@ import (
 type nameWalk struct {
 	*session
 	names merge
-	// images are those of the repositories that are being read, each known by
-	// its span.
+	// images are those of the repositories that are being read.
 	images  merge
-	repos   map[*span]*repoTx
 	skipped int
 	// from is the position to go on after, nil for none.
 	from []byte
+	// most is how many images are wanted at most.
+	most int
+	// last is what was taken last, and its key without what all have in common.
+	last *repoTx
+	rest []byte
 }
 
-func (l *list) byName() *nameWalk {
-	w := &nameWalk{session: l.session, from: l.at.Position}
+func (l *list) byName(n int) *nameWalk {
+	w := &nameWalk{session: l.session, from: l.at.Position, most: n}
 	w.names = nameSpans(l.session, l.query.Within)
 	for _, s := range w.names {
 		start := max(s.start, string(s.prefix))
@@ -94,7 +97,7 @@ func (w *nameWalk) more() (found bool, position []byte, err error) {
 
 // enter goes into the repositories that are known by a name.
 func (w *nameWalk) enter(short string) error {
-	w.images, w.repos = nil, make(map[*span]*repoTx)
+	w.images = w.images[:0]
 	for _, s := range w.names {
 		if s.k == nil || string(s.k[s.strip:]) != short {
 			continue
@@ -109,10 +112,10 @@ func (w *nameWalk) enter(short string) error {
 			continue
 		}
 		prefix := r.key(kindListed)
-		images := &span{cursor: r.data().Cursor(), prefix: prefix, strip: len(prefix)}
+		images := &span{cursor: r.data().Cursor(), prefix: prefix, strip: len(prefix), of: r}
 		w.start(images, r)
 		w.images = append(w.images, images)
-		w.repos[images] = r
+		r.load(w.most, len(w.images))
 	}
 	return nil
 }
@@ -133,22 +136,29 @@ func (w *nameWalk) start(images *span, r *repoTx) {
 	}
 }
 
-func (w *nameWalk) take() (r *repoTx, d digest.Digest, position []byte, err error) {
+func (w *nameWalk) take() (r *repoTx, raw, value []byte, err error) {
 	s := w.images.least()
-	r = w.repos[s]
-	rest := bytes.Clone(s.k[s.strip:])
+	w.last, w.rest = s.of, s.k[s.strip:]
 	s.advance()
-	if len(rest) < timeLength {
-		return nil, "", nil, errValue
+	if len(w.rest) < timeLength {
+		return nil, nil, nil, errValue
 	}
-	d, err = restDigest(rest[timeLength:])
-	return r, d, namePosition(r.repository, rest), err
+	raw, rest, ok := cutRaw(w.rest[timeLength:])
+	if !ok || len(rest) > 0 {
+		err = errValue
+	}
+	return w.last, raw, nil, err
 }
+
+func (w *nameWalk) position() []byte { return namePosition(w.last.repository, w.rest) }
 
 // timeWalk reads the listed images in the order of their creation.
 type timeWalk struct {
 	*session
 	images merge
+	// last is where what was taken last lies, and rest its key.
+	last *repoTx
+	rest []byte
 }
 
 func (l *list) byTime() (*timeWalk, error) {
@@ -208,13 +218,22 @@ func (w *timeWalk) more() (found bool, position []byte, err error) {
 	return w.images.least() != nil, nil, nil
 }
 
-func (w *timeWalk) take() (r *repoTx, d digest.Digest, position []byte, err error) {
+func (w *timeWalk) take() (r *repoTx, raw, value []byte, err error) {
 	s := w.images.least()
-	position = bytes.Clone(s.k[s.strip:])
-	if len(position) != timeLength+len(uuid.UUID{}) {
-		return nil, "", nil, errValue
-	}
-	r, d, err = w.target(s.v, uuid.UUID(position[timeLength:]))
+	w.rest = s.k[s.strip:]
+	target := s.v
 	s.advance()
-	return r, d, position, err
+	if len(w.rest) != timeLength+len(uuid.UUID{}) || len(target) < numberLength {
+		return nil, nil, nil, errValue
+	}
+	// What was made at a time often lies in one repository.
+	if number := binary.BigEndian.Uint32(target); w.last == nil || w.last.known.number != number {
+		if w.last, err = w.openNumber(number); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	raw, value, err = w.last.target(target[numberLength:], uuid.UUID(w.rest[timeLength:]))
+	return w.last, raw, value, err
 }
+
+func (w *timeWalk) position() []byte { return bytes.Clone(w.rest) }

@@ -72,7 +72,15 @@ func isAlphanumeric(c byte) bool {
 // characters without a meaning to the shell stays as it is, every other one
 // stands in single quotes.
 func QuoteArgs(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	n := 0
+	for _, arg := range args {
+		n += len(" ''") + len(arg)
+	}
 	var b strings.Builder
+	b.Grow(n)
 	for i, arg := range args {
 		if i > 0 {
 			b.WriteByte(' ')
@@ -92,9 +100,16 @@ func QuoteArgs(args []string) string {
 // count as unsafe, as some locales have blanks among them.
 func isPlain(s string) bool {
 	for i := range len(s) {
-		if !isAlphanumeric(s[i]) && !strings.ContainsRune("_@%+=:,./-", rune(s[i])) {
+		if !shellPlain[s[i]] {
 			return false
 		}
 	}
 	return s != ""
 }
+
+var shellPlain = func() (table [256]bool) {
+	for c := range table {
+		table[c] = isAlphanumeric(byte(c)) || strings.IndexByte("_@%+=:,./-", byte(c)) >= 0
+	}
+	return table
+}()

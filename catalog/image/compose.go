@@ -29,16 +29,46 @@ type Find func(digest.Digest) (*Description, error)
 // manifest that is not there is a platform of which nothing is known but what
 // the index says.
 func Compose(index *Description, find Find) (*Image, error) {
-	c := newComposer(find)
-	if err := c.walk(index, 1); err != nil || c.chosen == nil {
+	image := &Image{}
+	found, err := (&Composer{Find: find}).Compose(index, image)
+	if !found || err != nil {
 		return nil, err
 	}
-	image := imageOf(c.platforms[c.place])
-	from := c.chosen.Image
-	image.Kernel, image.Initrd, image.ROM = from.Kernel, from.Initrd, from.ROM
-	image.Env, image.Labels, image.Platforms = from.Env, from.Labels, c.platforms
-	image.Created = index.createdWith(c.chosen)
 	return image, nil
+}
+
+// Composer makes the images of many indexes, as [Compose] does, one after the
+// other.
+type Composer struct {
+	Find Find
+	// Brief leaves the platforms out.
+	Brief bool
+
+	run composer
+}
+
+// Compose makes an image, and reports whether there is one.
+func (c *Composer) Compose(index *Description, image *Image) (found bool, err error) {
+	var reused []Platform
+	if c.Brief {
+		reused = c.run.platforms[:0]
+	}
+	c.run = newComposer(c.Find)
+	if c.run.platforms = reused; reused == nil {
+		c.run.platforms = make([]Platform, 0, min(len(index.Members), maxMembers))
+	}
+	if err := c.run.walk(index, 1); err != nil || c.run.chosen == nil {
+		return false, err
+	}
+	*image = imageOf(&c.run.platforms[c.run.place])
+	from := c.run.chosen.Image
+	image.Kernel, image.Initrd, image.ROM = from.Kernel, from.Initrd, from.ROM
+	image.Env, image.Labels = from.Env, from.Labels
+	if !c.Brief {
+		image.Platforms = c.run.platforms
+	}
+	image.Created = index.createdWith(c.run.chosen)
+	return true, nil
 }
 
 // Standing is what lists need to know of the image of an index: whether there is
@@ -150,8 +180,8 @@ type composer struct {
 	place     int          // of its platform
 }
 
-func newComposer(find Find) *composer {
-	return &composer{
+func newComposer(find Find) composer {
+	return composer{
 		find: find, members: maxMembers, args: maxArgs, roms: maxROMs,
 		best: Standing{Rank: unranked, Flat: true},
 	}

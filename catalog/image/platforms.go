@@ -29,7 +29,8 @@ func (d *describer) image(ctx context.Context, doc Document, desc *Description) 
 	p.Digest, p.OS, p.Architecture = desc.Digest, name(conf.OS), name(conf.Architecture)
 	p.Args, p.KernelArgs = splitArgs(conf.args())
 	desc.Created = created(conf.Created, doc.created)
-	desc.Image = imageOf(p)
+	image := imageOf(&p)
+	desc.Image = &image
 	desc.Image.Env, desc.Image.Labels = environment(conf.Config.Env), labels(conf.Config.Labels)
 	desc.Image.Platforms = []Platform{p}
 	desc.Image.Created = desc.Created
@@ -40,8 +41,8 @@ func (d *describer) image(ctx context.Context, doc Document, desc *Description) 
 }
 
 // imageOf is an image for which a manifest stands, as far as its platform says.
-func imageOf(p Platform) *Image {
-	return &Image{
+func imageOf(p *Platform) Image {
+	return Image{
 		Size: p.Size, Kernel: p.Kernel != nil, Initrd: p.Initrd != nil, ROM: len(p.ROMs) > 0,
 		Args: p.Args, KernelArgs: p.KernelArgs,
 	}

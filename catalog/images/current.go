@@ -1,56 +1,53 @@
 package images
 
 import (
+	"strconv"
 	"time"
 
-	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage/reference"
 )
 
-// entryCurrent is an image as the platform's current API has it; the order of
-// the fields is that of the documents.
-type entryCurrent struct {
-	UUID        string            `json:"uuid"`
-	CreatedAt   string            `json:"created_at"`
-	Owner       string            `json:"owner,omitempty"` // only for administrators
-	URL         string            `json:"url"`
-	Tags        []string          `json:"tags"`
-	InitrdOrROM bool              `json:"initrd_or_rom"`
-	Size        int64             `json:"size_in_bytes"`
-	Args        []string          `json:"args,omitempty"`
-	Env         map[string]string `json:"env,omitempty"`
-	Users       []string          `json:"users,omitempty"` // only for administrators
-	Platforms   []image.Platform  `json:"platforms"`
-}
-
-func renderCurrent(c *call, e index.Entry) any {
+// renderCurrent appends an image as the platform's current API has it; the order
+// of the fields is that of the documents.
+func renderCurrent(c *call, b []byte, e *index.Entry) []byte {
+	b = append(append(b, `{"uuid":"`...), e.UUID().String()...)
+	b = append(appendTime(append(b, `","created_at":"`...), e.Image.Created), '"')
+	admin := c.caller.Admin()
+	if owner := reference.Namespace(e.Repository); admin && owner != "" {
+		b = appendString(append(b, `,"owner":`...), owner)
+	}
 	name := e.Name()
 	if c.opts.IndexHost != "" {
 		name = e.Repository // as the platform's command expects it there
 	}
-	url := name + "@" + e.Digest.String()
+	b = append(b, `,"url":"`...)
 	if host := c.host(); host != "" {
-		url = host + "/" + url
+		b = append(appendText(b, host), '/')
 	}
-	var owner string
-	var users []string
-	if c.caller.Admin() {
-		owner = reference.Namespace(e.Repository)
-		users = c.opts.Accounts.Current().Readers(e.Repository)
+	b = append(appendReference(b, name, '@', string(e.Digest)), '"')
+	b = appendStrings(append(b, `,"tags":`...), e.Tags)
+	b = strconv.AppendBool(append(b, `,"initrd_or_rom":`...), e.Image.Initrd || e.Image.ROM)
+	b = strconv.AppendInt(append(b, `,"size_in_bytes":`...), e.Image.Size, 10)
+	if len(e.Image.Args) > 0 {
+		b = appendStrings(append(b, `,"args":`...), e.Image.Args)
 	}
-	return entryCurrent{
-		Owner: owner, Users: users,
-		UUID:        e.UUID().String(),
-		CreatedAt:   timestamp(e.Image.Created),
-		URL:         url,
-		Tags:        append([]string{}, e.Tags...),
-		InitrdOrROM: e.Image.Initrd || e.Image.ROM,
-		Size:        e.Image.Size,
-		Args:        e.Image.Args,
-		Env:         e.Image.Env,
-		Platforms:   append([]image.Platform{}, e.Image.Platforms...),
+	if len(e.Image.Env) > 0 {
+		b = appendMap(append(b, `,"env":`...), e.Image.Env)
 	}
+	if admin {
+		if users := c.opts.Accounts.Current().Readers(e.Repository); len(users) > 0 {
+			b = appendStrings(append(b, `,"users":`...), users)
+		}
+	}
+	b = append(b, `,"platforms":[`...)
+	for i := range e.Image.Platforms {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendPlatform(b, &e.Image.Platforms[i])
+	}
+	return append(b, "]}"...)
 }
 
 // RFC 3339 has years of four digits. An image may claim any time, and turned
@@ -60,12 +57,14 @@ var (
 	lastTime  = time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC)
 )
 
-func timestamp(t time.Time) string {
+func timestamp(t time.Time) string { return string(appendTime(nil, t)) }
+
+func appendTime(b []byte, t time.Time) []byte {
 	t = t.UTC()
 	if t.Before(firstTime) {
 		t = firstTime
 	} else if t.After(lastTime) {
 		t = lastTime
 	}
-	return t.Format(time.RFC3339Nano)
+	return t.AppendFormat(b, time.RFC3339Nano)
 }

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
+	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/registry/budget"
 )
 
@@ -156,30 +156,36 @@ func writeData(w http.ResponseWriter, r *http.Request, name string, list any, st
 	}
 }
 
-// entries writes the elements of images, with commas in between.
+// entries gathers the elements of an array, with commas in between.
 type entries struct {
-	w   io.Writer
+	buf *bytes.Buffer
 	any bool
 }
 
-func (e *entries) add(value any) error {
-	data, err := encode(value)
-	if err == nil {
-		err = e.raw(data)
-	}
-	return err
-}
-
-// raw is add for what is encoded, or the beginning of it.
-func (e *entries) raw(data []byte) error {
+// next begins an element.
+func (e *entries) next() {
 	if e.any {
-		if _, err := io.WriteString(e.w, ","); err != nil {
-			return err
-		}
+		e.buf.WriteByte(',')
 	}
 	e.any = true
-	_, err := e.w.Write(data)
-	return err
+}
+
+func (e *entries) add(value any) {
+	data, err := encode(value)
+	if err != nil {
+		panic(err) // strings and numbers only
+	}
+	e.next()
+	e.buf.Write(data)
+}
+
+// usualImage is the size in bytes that an image has room for before it is encoded.
+const usualImage = 1 << 10
+
+func (e *entries) image(c *call, i *index.Entry) {
+	e.next()
+	e.buf.Grow(usualImage)
+	e.buf.Write(c.render(c, e.buf.AvailableBuffer(), i))
 }
 
 // absent is the entry for something that was asked for and does not exist.

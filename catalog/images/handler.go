@@ -153,7 +153,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			" is not allowed here; want GET or HEAD (images are pushed and deleted through /v2/)"})
 		return
 	}
-	c := &call{handler: h, w: w, r: r, start: start, id: id, render: found.render, hosts: hosts{h.opts.PublicHost, r.Host, h.opts.IndexHost}}
+	c := &call{handler: h, w: w, r: r, start: start, id: id, render: found.render, brief: found.brief, hosts: hosts{h.opts.PublicHost, r.Host, h.opts.IndexHost}}
 	if !found.public {
 		var ok bool
 		if c.caller, ok = h.identify(w, r, found.render != nil); !ok {
@@ -177,6 +177,7 @@ type call struct {
 	// that took would tell what does so for others.
 	hidden time.Duration
 	render render
+	brief  bool
 	hosts  hosts
 	// caller is who asks. What it may not see does not exist for it.
 	caller access.Caller

@@ -52,8 +52,8 @@ func (c *call) list(ctx context.Context) error {
 	}
 	s := c.begin(success)
 	for {
-		for _, e := range found {
-			s.add(c.render(c, e))
+		for i := range found {
+			s.image(c, &found[i])
 		}
 		found = nil // the client is waited for with nothing but what is encoded
 		s.flush()
@@ -79,7 +79,7 @@ func (g *goneError) Error() string { return g.item.missing() }
 // listQuery says which list the catalog is asked for. It is the one place
 // where lists are limited.
 func (c *call) listQuery(ctx context.Context) (index.Query, error) {
-	q := index.Query{Tagged: c.query.tagged, ByTime: c.query.byTime, Descending: c.query.descending}
+	q := index.Query{Brief: c.brief, Tagged: c.query.tagged, ByTime: c.query.byTime, Descending: c.query.descending}
 	q.Within = visible(c.caller.Readable(), c.query.namespaces)
 	start, excluded := c.query.from, false
 	if start == nil {

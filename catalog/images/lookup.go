@@ -30,16 +30,14 @@ func (c *call) lookUp(ctx context.Context) error {
 	var (
 		held bytes.Buffer
 		full bool
-		out  = entries{w: &held}
+		out  = entries{buf: &held}
 		seen = make([]bool, len(c.items))
 		all  = 0 // how many of the items exist
 	)
-	hold := func(value any) error {
-		err := out.add(value)
+	check := func() {
 		if held.Len() > maxHeld {
 			full, held = true, bytes.Buffer{}
 		}
-		return err
 	}
 	if len(c.items) > 1 {
 		c.seen = newSeen()
@@ -51,7 +49,9 @@ func (c *call) lookUp(ctx context.Context) error {
 			if full || c.r.Method == http.MethodHead {
 				return errEnough
 			}
-			return hold(c.render(c, e))
+			out.image(c, &e)
+			check()
+			return nil
 		})
 		if err != nil {
 			return err
@@ -62,9 +62,8 @@ func (c *call) lookUp(ctx context.Context) error {
 		}
 		c.hidden += time.Since(begin)
 		if !full {
-			if err := hold(it.absent()); err != nil {
-				return err
-			}
+			out.add(it.absent())
+			check()
 		}
 	}
 	o := c.outcome(all)
@@ -94,7 +93,7 @@ func (c *call) again(ctx context.Context, s *stream, seen []bool) {
 		if seen[i] {
 			var err error
 			found, err = c.each(ctx, it, func(e index.Entry) error {
-				s.add(c.render(c, e))
+				s.image(c, &e)
 				return nil
 			})
 			if err != nil {

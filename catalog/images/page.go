@@ -26,7 +26,7 @@ func (c *call) page(ctx context.Context) error {
 	defer held.Release()
 	var (
 		page  bytes.Buffer
-		out   = entries{w: &page}
+		out   = entries{buf: &page}
 		taken = 0
 	)
 	for left := c.query.count; left > 0 && page.Len() < maxPage; {
@@ -34,10 +34,8 @@ func (c *call) page(ctx context.Context) error {
 		if err != nil {
 			return tooOld(err)
 		}
-		for _, e := range found {
-			if err := out.add(c.render(c, e)); err != nil {
-				return err
-			}
+		for i := range found {
+			out.image(c, &found[i])
 		}
 		after = next
 		if after == "" {

@@ -70,23 +70,15 @@ func (c *call) repository(ctx context.Context, s *stream, name string) error {
 	if !ok || err != nil {
 		return err
 	}
-	text, err := encode(struct {
-		Name string `json:"name"`
-	}{name})
-	if err != nil {
-		return err
-	}
-	text = text[:len(text)-1] // the object goes on
-	if err := s.raw(text); err != nil {
-		return err
-	}
+	s.next()
+	s.pending.Write(appendString([]byte(`{"name":`), name))
 	if !*c.query.details {
 		s.pending.WriteByte('}')
 		s.flush()
 		return nil
 	}
 	s.pending.WriteString(`,"tags":[`)
-	tags := entries{w: &s.pending}
+	tags := entries{buf: &s.pending}
 	err = c.eachTags(ctx, name, func(some []tagEntry) error {
 		if err := c.pushTimes(ctx, name, some); err != nil {
 			return err
@@ -95,9 +87,7 @@ func (c *call) repository(ctx context.Context, s *stream, name string) error {
 			if tag.PushTime == "" {
 				continue // gone meanwhile
 			}
-			if err := tags.add(tag); err != nil {
-				return err
-			}
+			tags.add(tag)
 		}
 		s.flush()
 		return nil

@@ -6,8 +6,8 @@ import (
 	"github.com/berth-oci/berth/catalog/index"
 )
 
-// render turns an image into what is encoded.
-type render func(c *call, e index.Entry) any
+// render appends an image as JSON.
+type render func(c *call, b []byte, e *index.Entry) []byte
 
 // route answers one path of the API.
 type route struct {
@@ -16,12 +16,14 @@ type route struct {
 	answer func(c *call) error
 	// render is how images look, where the answer has some.
 	render render
+	// brief routes show no more of an image than [index.Query.Brief] leaves.
+	brief bool
 	// public routes ask for no account.
 	public bool
 }
 
 var routes = []route{
-	{path: "/v1/images/list", answer: (*call).images, render: renderV1},
+	{path: "/v1/images/list", answer: (*call).images, render: renderV1, brief: true},
 	{path: "/v1/images", answer: (*call).imagesOrRepositories, render: renderCurrent},
 	{path: "/images", answer: (*call).imagesOrRepositories, render: renderCurrent},
 	{path: "/v1/image-store", answer: (*call).images, render: renderCurrent},

@@ -9,6 +9,10 @@ import (
 // bufferSize is how many bytes of an answer are gathered before they are sent.
 const bufferSize = 32 << 10
 
+// mostKept is how large the room for that may become: what a batch of usual images
+// is encoded to, and some more.
+const mostKept = 512 << 10
+
 // stream writes an envelope as its entries come. A client that does not take
 // it ends the request. While one is waited for, nothing is held of the entries
 // but what they are encoded to: add never waits, flush does.
@@ -23,15 +27,9 @@ type stream struct {
 func (c *call) begin(o outcome) *stream {
 	writeHeader(c.w, o.code)
 	s := &stream{c: c}
-	s.entries.w = &s.pending
+	s.buf = &s.pending
 	s.pending.Write(o.open())
 	return s
-}
-
-func (s *stream) add(value any) {
-	if err := s.entries.add(value); err != nil {
-		panic(err) // strings and numbers only, into memory
-	}
 }
 
 // flush sends what has gathered, if it is enough to be sent.
@@ -57,7 +55,7 @@ func (s *stream) send() {
 		// The connection is broken, and there is nothing to do about it.
 		panic(http.ErrAbortHandler)
 	}
-	if s.pending.Cap() > 4*bufferSize {
+	if s.pending.Cap() > mostKept {
 		s.pending = bytes.Buffer{} // one large entry does not make the rest large
 	}
 	s.pending.Reset()

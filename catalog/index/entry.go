@@ -12,7 +12,8 @@ import (
 	"github.com/berth-oci/berth/storage/reference"
 )
 
-// Entry is one image of one repository, as the images API lists it.
+// Entry is one image of one repository, as the images API lists it. It is not
+// changed: entries that were read together may share what they are made of.
 type Entry struct {
 	// Repository is the long form of the name: user/app, official/app.
 	Repository string
@@ -57,6 +58,9 @@ type Query struct {
 	Descending bool
 	// From, with ByTime, is where the list starts; it is included.
 	From *Position
+	// Brief leaves Env and Platforms out of the images, which are most of what
+	// they take.
+	Brief bool
 }
 
 // Within reports whether a repository lies in one of the namespaces, as

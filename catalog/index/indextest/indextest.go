@@ -34,6 +34,7 @@ func Run(t *testing.T, o Options) {
 	t.Run("Aliases", func(t *testing.T) { testAliases(t, o) })
 	t.Run("Referrers", func(t *testing.T) { testReferrers(t, o) })
 	t.Run("Batches", func(t *testing.T) { testBatches(t, o) })
+	t.Run("Whole", func(t *testing.T) { testWhole(t, o) })
 	t.Run("From", func(t *testing.T) { testFrom(t, o) })
 	t.Run("ListWhileReordered", func(t *testing.T) { testListWhileReordered(t, o) })
 	t.Run("LayerCache", func(t *testing.T) { testLayerCache(t, o) })
