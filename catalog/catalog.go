@@ -37,6 +37,8 @@ type Catalog struct {
 	// background knows, which is the only one to use it.
 	noted index.Revision
 
+	linking sync.WaitGroup // links that the index may not have written yet
+
 	wake chan struct{} // full if there may be something to settle
 	stop context.CancelFunc
 	done chan struct{}
@@ -60,6 +62,7 @@ func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 func (c *Catalog) Close() error {
 	c.stop()
 	<-c.done
+	c.awaitLinks()
 	c.withdrawAll()
 	if err := c.noteRevision(context.Background()); err != nil {
 		c.log.Warn("how far the index has come is not noted in storage", "error", err)
