@@ -29,6 +29,7 @@ type Catalog struct {
 	// index has to be told that their bytes went or came.
 	mu        sync.Mutex
 	unsettled map[string]*unsettled
+	settling  int // how many repositories are being settled; guarded by mu
 	damaged   map[digest.Digest]struct{}
 	// keep and keepAge are how much of the feed is kept; guarded by mu.
 	keep    int64
@@ -38,6 +39,8 @@ type Catalog struct {
 	noted index.Revision
 
 	linking sync.WaitGroup // links that the index may not have written yet
+	// places are held by who reads storage for the index.
+	places chan struct{}
 
 	wake chan struct{} // full if there may be something to settle
 	stop context.CancelFunc
@@ -51,7 +54,7 @@ func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 		Reader: x, Feed: x, index: x, store: store, log: log,
 		unsettled: make(map[string]*unsettled), damaged: make(map[digest.Digest]struct{}),
 		keep: DefaultKeepChanges, keepAge: DefaultKeepAge,
-		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
+		places: make(chan struct{}, readers), wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
 	go c.background(ctx)
 	return c

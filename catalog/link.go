@@ -195,7 +195,7 @@ func (c *Catalog) linkChange(ctx context.Context, repository string, dgst digest
 		return change, false, err
 	}
 	size, err := c.store.Repository(repository).Size(ctx, dgst)
-	if err == nil && known && was != size {
+	if err == nil && linked && was != size {
 		size, err = c.resized(ctx, repository, dgst)
 	}
 	switch {

@@ -230,6 +230,7 @@ func (r *responseFilter) Write(p []byte) (int, error) {
 }
 
 func (r *Registry) filter(w http.ResponseWriter, a *request) *responseFilter {
+	w.Header().Del("Docker-Distribution-API-Version") // distribution adds its own
 	return &responseFilter{ResponseWriter: w, long: a.name, clientName: a.clientName, prefix: r.prefix}
 }
 

@@ -134,7 +134,7 @@ func (r *referrerList) skips(d digest.Digest, artifactType string) bool {
 
 // write answers with the page, without putting it together in memory first.
 func (r *referrerList) write(w http.ResponseWriter, req *http.Request) {
-	const head, tail = `{"schemaVersion":2,"mediaType":"` + v1.MediaTypeImageIndex + `","manifests":[`, `]}`
+	const head, tail = `{"schemaVersion":2,"mediaType":"` + v1.MediaTypeImageIndex + `","manifests":[`, "]}\n"
 	size := len(head) + len(tail) + max(len(r.all)-1, 0)
 	for _, one := range r.all {
 		size += len(one)

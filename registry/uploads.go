@@ -47,6 +47,10 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, a *request) 
 		defer release()
 	}
 	defer r.tidy(req, a, noted)
+	if req.Method == http.MethodDelete {
+		r.cancelUpload(w, req, a)
+		return
+	}
 	if err := r.mayUpload(out, a); err != nil {
 		w.Header().Set("Connection", "close") // the body is not read
 		if storage.CodeOf(err) == storage.Quota && a.kind == kindUpload {
@@ -64,11 +68,8 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, a *request) 
 			return
 		}
 	}
-	switch status := r.passUpload(w, out, a, rec); {
-	case single != "" && status != http.StatusCreated:
+	if status := r.passUpload(w, out, a, rec); single != "" && status != http.StatusCreated {
 		rec.discard = single // nobody knows of it who could go on with it
-	case req.Method == http.MethodDelete && status == http.StatusNoContent:
-		rec.discard = a.upload // distribution writes down its state once more
 	}
 	if rec.discard != "" {
 		r.discard(req.Context(), a.name, rec.discard)

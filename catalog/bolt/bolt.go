@@ -155,7 +155,7 @@ func open(path string, unsynced bool) (*Index, error) {
 		clock: clock{began: time.Now(), coalesce: renewAfter}, observe: func(string, time.Duration, error) {},
 		feed: feed{grown: make(chan struct{})},
 	}
-	i.w = newWriter(db, path, h, i.arrivals, func(tx *bbolt.Tx, a *arrival) error { return i.writing(tx).links(a.repository, a.blobs) })
+	i.w = newWriter(db, path, h, unsynced, i.arrivals, func(tx *bbolt.Tx, a *arrival) error { return i.writing(tx).links(a.repository, a.blobs) })
 	return i, nil
 }
 

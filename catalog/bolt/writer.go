@@ -22,8 +22,10 @@ type writer struct {
 	// stuck is set once a transaction has panicked: bbolt may hold its locks.
 	// Read after done.
 	stuck bool
-	queue chan *update
-	done  chan struct{}
+	// frugal is set if pages that a transaction has read are not to stay in memory.
+	frugal bool
+	queue  chan *update
+	done   chan struct{}
 	// arrivals are written before anything else, by arrive.
 	arrivals *arrivals
 	arrive   func(*bbolt.Tx, *arrival) error
@@ -39,9 +41,9 @@ type update struct {
 
 var errClosed = errors.New("index is closed")
 
-func newWriter(db *bbolt.DB, path string, h *health, a *arrivals, arrive func(*bbolt.Tx, *arrival) error) *writer {
+func newWriter(db *bbolt.DB, path string, h *health, frugal bool, a *arrivals, arrive func(*bbolt.Tx, *arrival) error) *writer {
 	w := &writer{
-		db: db, path: path, health: h, queue: make(chan *update, maxGroup), done: make(chan struct{}),
+		db: db, path: path, health: h, frugal: frugal, queue: make(chan *update, maxGroup), done: make(chan struct{}),
 		arrivals: a, arrive: arrive,
 	}
 	go w.run()
@@ -98,6 +100,9 @@ func (w *writer) run() {
 			break
 		}
 		w.commit(group)
+		if w.frugal && !w.stuck {
+			forgetPages(w.db)
+		}
 	}
 }
 

@@ -13,6 +13,9 @@ import (
 // accountRounds are enough for an interval of a few percent.
 const accountRounds = 10
 
+// accountSlices are as many turns within each.
+const accountSlices = 6
+
 // runAccounts compares a berth that has accounts with one that has none.
 func runAccounts(ctx context.Context, b *bench) error {
 	open, err := b.start(ctx, b.programs[0], false)
@@ -64,7 +67,10 @@ func runAccounts(ctx context.Context, b *bench) error {
 		},
 	} {
 		w.row.Connections, w.row.Compare, w.row.Confidence = 4, against(sides), true
-		w.sides, w.rounds = sides, rounds
+		w.sides, w.rounds, w.slices = sides, rounds, accountSlices
+		if w.amount.Count > 0 {
+			w.slices = 2
+		}
 		if err := b.compare(ctx, w); err != nil {
 			return err
 		}

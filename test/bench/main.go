@@ -72,10 +72,12 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	if err := b.build(); err != nil {
 		return err
 	}
-	for _, g := range groups {
+	b.say("all of it takes about %s on a machine that does nothing else", about(b.forecast(0)))
+	for i, g := range groups {
 		if !b.wants(g.name) {
 			continue
 		}
+		b.say("%s; about %s to go", g.name, about(b.forecast(i)))
 		if err := g.run(ctx, b); err != nil {
 			return fmt.Errorf("%s: %w", g.name, err)
 		}
@@ -183,9 +185,9 @@ func (b *bench) write() error {
 	}
 	for name, write := range map[string]func(io.Writer) error{
 		"bench.json": b.report.JSON,
-		"bench.md":   func(w io.Writer) error { return figures.Markdown(w, b.report.Rows) },
+		"bench.md":   b.report.Markdown,
 		"bench.svg": func(w io.Writer) error {
-			return figures.Chart(w, "berth and others on one machine: "+b.report.Machine, b.report.Rows)
+			return figures.Chart(w, b.title(), b.report.Rows)
 		},
 	} {
 		var text strings.Builder
@@ -197,5 +199,8 @@ func (b *bench) write() error {
 		}
 	}
 	b.say("done: bench.json, bench.md and bench.svg are in %s", b.results)
-	return nil
+	if b.readme == "" {
+		return nil
+	}
+	return b.document()
 }

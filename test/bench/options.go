@@ -28,6 +28,7 @@ type options struct {
 	results     string
 	logs        bool
 	small       bool
+	readme      string // the document that the table is put into, "" for none
 }
 
 const usage = `Compares berth with other registries on this machine, and with itself.
@@ -35,6 +36,7 @@ const usage = `Compares berth with other registries on this machine, and with it
     go run ./test/bench                     what matters, in a few minutes
     go run ./test/bench --small             whether it works at all, in a minute
     go run ./test/bench --full              every size, up to a million images: hours
+    go run ./test/bench --readme README.md  what README shows, in less than 25 minutes
     go run ./test/bench --only push,pull --connections 1,32 --rounds 9
     go run ./test/bench --only push --peers "" --peer old=/usr/local/bin/berth
 
@@ -73,6 +75,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	o := options{}
 	full := f.Bool("full", false, "measure every size, number of connections and scheme")
 	f.BoolVar(&o.small, "small", false, "measure little: to see that all works")
+	f.StringVar(&o.readme, "readme", "", "measure what this document shows, and put the table into it, between its lines\n"+tableBegins+" and "+tableEnds+";\nthe chart goes beside the source of this program")
 	only := f.String("only", "", "measure these alone, separated by commas")
 	f.IntVar(&o.rounds, "rounds", 5, "rounds of everything")
 	connections := f.String("connections", "4", "numbers of connections at a time")
@@ -94,20 +97,27 @@ func parse(args []string, out io.Writer) (options, error) {
 	}
 	given := map[string]bool{}
 	f.Visit(func(one *flag.Flag) { given[one.Name] = true })
-	size := func(name string, value *string, small, large string) {
+	size := func(name string, value *string, small, shown, large string) {
 		switch {
 		case given[name]:
 		case *full:
 			*value = large
+		case o.readme != "":
+			*value = shown
 		case o.small:
 			*value = small
 		}
 	}
-	size("connections", connections, "4", "1,4,32,256")
-	size("sizes", sizes, "64K,2M", "64K,1.5M,2M,10M,200M")
-	size("images", images, "100,1000", "1000,100000,1000000")
-	size("schemes", schemes, "http,https", "http,https")
-	if o.small {
+	size("connections", connections, "4", "4,32", "1,4,32,256")
+	size("sizes", sizes, "64K,2M", "64K,2M,10M,200M", "64K,1.5M,2M,10M,200M")
+	size("images", images, "100,1000", "1000,100000,1000000", "1000,100000,1000000")
+	size("schemes", schemes, "http,https", "http,https", "http,https")
+	switch {
+	case o.readme != "":
+		if !given["time"] {
+			o.time = 400 * time.Millisecond
+		}
+	case o.small:
 		o.lessen(given)
 	}
 	o.only, o.schemes, o.peers = list(*only), list(*schemes), list(*peerNames)
@@ -170,6 +180,15 @@ func (o *options) fill(rest []string, connections, sizes, images string) (err er
 		return os.MkdirAll(o.dir, 0o700)
 	}
 	return nil
+}
+
+// connectionsOver are the numbers of connections over a scheme: a document shows
+// what TLS costs once.
+func (o *options) connectionsOver(scheme string) []int {
+	if o.readme != "" && scheme == "https" {
+		return o.connections[:1]
+	}
+	return o.connections
 }
 
 // wants reports whether a group is to be measured.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/berth-oci/berth/test/bench/peers"
 )
 
 func TestParse(t *testing.T) {
@@ -81,5 +83,65 @@ func TestTimesSaid(t *testing.T) {
 	}
 	if got := said.median(); got != 0 {
 		t.Errorf("what was told once is told again: %v", got)
+	}
+}
+
+func TestInsert(t *testing.T) {
+	text := "a\n" + tableBegins + "\nold\n" + tableEnds + "\nb\n"
+	for range 2 { // what was put there is replaced
+		got, err := insert(text, "new\n")
+		if err != nil || got != "a\n"+tableBegins+"\nnew\n"+tableEnds+"\nb\n" {
+			t.Fatalf("%q, %v", got, err)
+		}
+		text = got
+	}
+	if _, err := insert("a\n", "new"); err == nil {
+		t.Error("it finds a place where there is none")
+	}
+}
+
+// TestTurns: in each slice every side has its turn, and none is always the first.
+func TestTurns(t *testing.T) {
+	w := work{sides: make([]*side, 3), slices: 4}
+	w.amount.Count = 10
+	first, count := map[int]int{}, 0
+	for round := range 3 {
+		for slice := range w.slices {
+			turns := []int{w.turn(round, slice, 0), w.turn(round, slice, 1), w.turn(round, slice, 2)}
+			first[turns[0]]++
+			if slices.Sort(turns); !slices.Equal(turns, []int{0, 1, 2}) {
+				t.Errorf("round %d, slice %d: the turns are %v", round, slice, turns)
+			}
+		}
+	}
+	if len(first) != 3 {
+		t.Errorf("the first are %v", first)
+	}
+	for slice := range w.slices {
+		much, at := w.part(slice)
+		if at != count {
+			t.Errorf("slice %d begins at %d, want %d", slice, at, count)
+		}
+		count += much.Count
+	}
+	if count != w.amount.Count {
+		t.Errorf("the slices are %d operations, want %d", count, w.amount.Count)
+	}
+}
+
+// TestForecast: what README shows takes less than 25 minutes, by what is known of
+// each part.
+func TestForecast(t *testing.T) {
+	o, err := parse([]string{"--dir", t.TempDir(), "--readme", "README.md"}, &bytes.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{options: o, programs: []*peers.Program{{}, {}, {Static: true}}}
+	all := b.forecast(0)
+	if all < 5*time.Minute || all > 25*time.Minute {
+		for _, g := range groups {
+			t.Log(g.name, g.takes(b))
+		}
+		t.Errorf("it takes %v", all)
 	}
 }

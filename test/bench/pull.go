@@ -10,6 +10,10 @@ import (
 	"github.com/berth-oci/berth/test/bench/load"
 )
 
+// mostPulled is how many bytes are pulled at a time at most: each connection pulls
+// one blob at least.
+const mostPulled = 8 << 30
+
 // pulled is the repository that is pulled from.
 const pulled, pulledTag = "user/app", "latest"
 
@@ -38,7 +42,7 @@ func runPull(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		for _, connections := range b.connections {
+		for _, connections := range b.connectionsOver(scheme) {
 			if err := pullWith(ctx, b, sides, connections, scheme == "https", image, blobs); err != nil {
 				return err
 			}
@@ -86,6 +90,10 @@ func pullWith(ctx context.Context, b *bench, all []*side, connections int, secur
 		{"HEAD manifest by tag", registries, 0, func(c *load.Conn) error { return c.HeadManifest(pulled, pulledTag) }},
 	}
 	for _, blob := range blobs {
+		if blob.Size*int64(connections) > mostPulled {
+			b.say("GET blob of %s over %d connections: more than this pulls, left out", sizeText(blob.Size), connections)
+			continue
+		}
 		kinds = append(kinds, kind{"GET blob of " + sizeText(blob.Size), all, blob.Size, func(c *load.Conn) error { return c.Blob(pulled, blob) }})
 	}
 	for _, k := range kinds {

@@ -83,7 +83,7 @@ func runPush(ctx context.Context, b *bench) error {
 			return err
 		}
 		update := func() load.Image { return load.NewImage(base.Kernel, load.Random(initrdSize)) }
-		for _, connections := range b.connections {
+		for _, connections := range b.connectionsOver(scheme) {
 			p := push{b, sides, connections, scheme == "https"}
 			for _, kind := range []pushed{
 				{"push, all new", 32, kernelSize + initrdSize, newImage, "app"},
@@ -99,7 +99,54 @@ func runPush(ctx context.Context, b *bench) error {
 		if err := one.compare(ctx, pushed{"push, tiny, into one repository", 128, 0, tinyImage, ""}); err != nil {
 			return err
 		}
+		for _, connections := range b.connectionsOver(scheme) {
+			if err := (push{b, sides, connections, scheme == "https"}).blobs(ctx); err != nil {
+				return err
+			}
+		}
 		b.stopAll()
+	}
+	return nil
+}
+
+// What is pushed of blobs in a round comes to about perRound bytes, and to no more
+// than mostPerRound; of blobs from manyBytes on, no more than fewRounds are.
+const (
+	perRound, mostPerRound = 48 << 20, 2 << 30
+	manyBytes, fewRounds   = 64 << 20, 3
+)
+
+// blobs pushes blobs of all sizes, each in one piece.
+func (p push) blobs(ctx context.Context) error {
+	for _, size := range p.b.sizes {
+		name := "push a blob of " + sizeText(size)
+		if size*int64(p.connections) > mostPerRound {
+			p.b.say("%s over %d connections: more than this writes, left out", name, p.connections)
+			continue
+		}
+		count := p.b.times(int(min(perRound/size, 128)), p.connections)
+		rounds := p.b.rounds
+		if size >= manyBytes {
+			rounds = min(rounds, fewRounds)
+		}
+		var blobs []load.Blob
+		err := p.b.compare(ctx, work{
+			row:    figures.Row{Name: name, Connections: p.connections, TLS: p.secure, Bytes: size, Compare: against(p.sides)},
+			sides:  p.sides,
+			rounds: rounds,
+			before: func(int) error {
+				blobs = blobs[:0]
+				for range count {
+					blobs = append(blobs, load.Random(size))
+				}
+				return nil
+			},
+			amount: load.Amount{Count: count},
+			do:     func(_ *side, _ int, c *load.Conn, n int) error { return c.PushBlob(repository("blob", n), blobs[n]) },
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

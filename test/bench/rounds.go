@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/berth-oci/berth/test/bench/figures"
@@ -49,8 +51,14 @@ type work struct {
 	row    figures.Row
 	sides  []*side
 	rounds int
+	// slices is into how many parts a round is cut, in which the sides take turns:
+	// what the machine does meanwhile then slows all of them alike. None is one.
+	slices int
 	// before makes what is needed, once in a round, before the clock starts.
 	before func(round int) error
+	// beside begins what goes on beside the work of a side, and returns how it is
+	// ended; nil for nothing.
+	beside func(s *side, round int) (end func() error, err error)
 	amount load.Amount
 	do     func(s *side, round int, c *load.Conn, n int) error
 	// said, if it is set, is the median of the times, in milliseconds, that the
@@ -65,6 +73,7 @@ type work struct {
 
 // compare has all sides do the work in turns, and adds the row.
 func (b *bench) compare(ctx context.Context, w work) error {
+	w.slices = max(w.slices, 1)
 	rounds := make([][]figures.Measure, len(w.sides))
 	for round := range w.rounds {
 		if w.before != nil {
@@ -72,13 +81,17 @@ func (b *bench) compare(ctx context.Context, w work) error {
 				return err
 			}
 		}
-		for i := range w.sides {
-			i = (i + round) % len(w.sides) // nobody is always the first
-			m, err := w.measure(ctx, w.sides[i], round)
-			if err != nil {
-				return fmt.Errorf("%s, %s: %w", w.row.Title(), w.sides[i].name, err)
+		all := make([]tally, len(w.sides))
+		for slice := range w.slices {
+			for turn := range w.sides {
+				i := w.turn(round, slice, turn)
+				if err := w.measure(ctx, w.sides[i], round, slice, &all[i]); err != nil {
+					return fmt.Errorf("%s, %s: %w", w.row.Title(), w.sides[i].name, err)
+				}
 			}
-			rounds[i] = append(rounds[i], m)
+		}
+		for i := range all {
+			rounds[i] = append(rounds[i], all[i].measure())
 		}
 	}
 	for i, s := range w.sides {
@@ -87,38 +100,88 @@ func (b *bench) compare(ctx context.Context, w work) error {
 	return b.add(w.row)
 }
 
-// measure has one side do the work once.
-func (w *work) measure(ctx context.Context, s *side, round int) (m figures.Measure, err error) {
+// turn is whose turn it is: nobody is always the first, and of two sides each
+// comes as early as the other.
+func (w *work) turn(round, slice, turn int) int {
+	if slice%2 == 1 {
+		turn = len(w.sides) - 1 - turn
+	}
+	return (turn + round) % len(w.sides)
+}
+
+// tally is what one side has done in a round, so far.
+type tally struct {
+	figures.Measure
+	times []time.Duration
+	cpu   time.Duration // 0 where it is not known
+}
+
+func (t *tally) measure() figures.Measure {
+	m := t.Measure
+	m.Operations = len(t.times)
+	all := load.Result{Times: slices.Sorted(slices.Values(t.times))}
+	m.P50, m.P99 = all.Quantile(0.5).Seconds()*1000, all.Quantile(0.99).Seconds()*1000
+	if t.cpu > 0 {
+		m.CPU = t.cpu.Seconds() * 1000 / float64(m.Operations)
+	}
+	return m
+}
+
+// measure has one side do a slice of the work.
+func (w *work) measure(ctx context.Context, s *side, round, slice int, t *tally) error {
 	peers.Settle() // what the one before has left to write is not this one's
+	if w.beside != nil {
+		end, err := w.beside(s, round)
+		if err != nil {
+			return err
+		}
+		err = w.drive(ctx, s, round, slice, t)
+		return errors.Join(err, end())
+	}
+	return w.drive(ctx, s, round, slice, t)
+}
+
+func (w *work) drive(ctx context.Context, s *side, round, slice int, t *tally) error {
 	// Where the system does not say what a process costs, that stays empty.
 	peak := s.server.ResetPeak() == nil
 	var used time.Duration
 	ready := func() { used, _ = s.server.CPU() }
 	if w.own {
 		watched := watchOwn(s.server)
-		defer func() { m.Own = watched() }()
+		defer func() { t.Own = max(t.Own, watched()) }()
 	}
-	r, err := load.Drive(ctx, s.target, max(w.row.Connections, 1), w.amount, ready, func(c *load.Conn, n int) error {
-		return w.do(s, round, c, n)
+	much, first := w.part(slice)
+	r, err := load.Drive(ctx, s.target, max(w.row.Connections, 1), much, ready, func(c *load.Conn, n int) error {
+		return w.do(s, round, c, first+n)
 	})
 	if err != nil {
-		return m, err
+		return err
 	}
 	if now, err := s.server.CPU(); err == nil {
-		m.CPU = (now - used).Seconds() * 1000 / float64(r.Operations)
+		t.cpu += now - used
 	}
-	m.Operations, m.Seconds = r.Operations, r.Took.Seconds()
-	m.P50, m.P99 = r.Quantile(0.5).Seconds()*1000, r.Quantile(0.99).Seconds()*1000
+	t.times = append(t.times, r.Times...)
+	t.Seconds += r.Took.Seconds()
 	if peak {
-		m.Peak = s.server.Peak()
+		t.Peak = max(t.Peak, s.server.Peak())
 	}
 	if w.said != nil {
-		m.Server = w.said()
+		t.Server = w.said() // of one slice only
 	}
 	if w.bytes != nil {
-		m.Bytes = w.bytes()
+		t.Bytes = w.bytes()
 	}
-	return m, nil
+	return nil
+}
+
+// part is how much of the work a slice is, and the number of its first operation.
+func (w *work) part(slice int) (much load.Amount, first int) {
+	much = load.Amount{Time: w.amount.Time / time.Duration(w.slices)}
+	if w.amount.Count > 0 {
+		first = w.amount.Count * slice / w.slices
+		much.Count = w.amount.Count*(slice+1)/w.slices - first
+	}
+	return much, first
 }
 
 // watchOwn looks at the memory of a server that is no file, until it is asked for

@@ -143,8 +143,8 @@ func TestEmptyCatalog(t *testing.T) {
 		t.Errorf("%v, then %q", got, next)
 	}
 	a := s.ask(200, "GET", "/v2/", nil)
-	s.has(a, "Docker-Distribution-API-Version", "registry/2.0", "Content-Type", "application/json", "Content-Length", "2")
-	if string(a.Body) != "{}" {
+	s.has(a, "Docker-Distribution-API-Version", "registry/2.0", "Content-Type", "application/json", "Content-Length", "3")
+	if string(a.Body) != "{}\n" {
 		t.Errorf("the base is %q", a.Body)
 	}
 }

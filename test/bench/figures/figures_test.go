@@ -107,20 +107,26 @@ func TestText(t *testing.T) {
 
 func TestMarkdown(t *testing.T) {
 	var out bytes.Buffer
-	if err := Markdown(&out, []Row{row()}); err != nil {
+	stores := row() // each of others with the first
+	stores.Compare = [][2]string{{"b", "a"}}
+	if err := (Report{Machine: "m", Notes: []string{"n"}, Rows: []Row{row(), stores}}).Markdown(&out); err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 4 {
+	text, ok := strings.CutPrefix(strings.TrimSpace(out.String()), "m\n\n- n\n\n")
+	lines := strings.Split(text, "\n")
+	if !ok || len(lines) != 6 {
 		t.Fatalf("got\n%s", &out)
 	}
 	for i, line := range lines {
-		if n := strings.Count(line, "|"); n != 10 {
+		if n := strings.Count(line, "|"); n != 13 {
 			t.Errorf("line %d has %d bars: %s", i, n, line)
 		}
 	}
-	if !strings.Contains(lines[3], "| b |") || !strings.Contains(lines[3], "3.00 (2.00–4.00)") || strings.Contains(lines[2], "3.00 (2.00") {
+	if !strings.Contains(lines[3], "| b |") || !strings.Contains(lines[3], "| a ÷ b | 3.00 (2.00–4.00)") || strings.Contains(lines[2], "÷") {
 		t.Errorf("the ratio is not with the side that is compared with:\n%s", &out)
+	}
+	if !strings.Contains(lines[5], "| b ÷ a | 0.333 (0.250–0.500)") || strings.Contains(lines[4], "÷") {
+		t.Errorf("the ratio is not with the side that is compared:\n%s", &out)
 	}
 }
 

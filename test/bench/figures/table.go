@@ -103,29 +103,95 @@ func (r Row) spread(ratio Ratio) string {
 	return text
 }
 
-// Markdown writes rows as a table of a document: a line for each pair of sides
-// that is compared, and for each row that compares none.
-func Markdown(w io.Writer, rows []Row) error {
-	_, err := fmt.Fprint(w, "| | | rate | p50 | p99 | CPU | peak | rate, ratio | CPU, ratio |\n|---|---|---|---|---|---|---|---|---|\n")
+// Markdown writes the report as a document: on which machine, what belongs to the
+// figures, and a table of all rows.
+func (r Report) Markdown(w io.Writer) error {
+	if err := r.Head(w); err != nil {
+		return err
+	}
+	return Table(w, r.Rows)
+}
+
+// Head writes what belongs to the figures.
+func (r Report) Head(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%s\n\n", r.Machine)
+	for _, note := range r.Notes {
+		if err == nil {
+			_, err = fmt.Fprintf(w, "- %s\n", note)
+		}
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(w)
+	}
+	return err
+}
+
+// Compared writes a table with one line for each row: what the first side does,
+// and how many times that is of what each of the others does.
+func Compared(w io.Writer, rows []Row, others []string) error {
+	_, err := fmt.Fprintf(w, "| | rate | p50 | p99 | CPU | peak | %s |\n|---|---|---|---|---|---|%s\n",
+		strings.Join(others, " | "), strings.Repeat("---|", len(others)))
 	for _, r := range rows {
-		for i, s := range r.Sides {
-			title, against := r.Title(), [2]string{}
-			if i > 0 {
-				title = ""
+		s := r.Sides[0]
+		cells := []string{r.Title(), r.speed(s), milliseconds(s.median(p50)), milliseconds(s.median(p99)), milliseconds(s.median(cpu)), megabytes(s.most(peak))}
+		for _, other := range others {
+			pair := [2]string{s.Name, other}
+			said := ""
+			if fast := r.cell(pair, rate); fast != "" {
+				said = "rate " + fast + ", CPU " + r.cell(pair, cpu)
 			}
-			for _, c := range r.Compare {
-				if c[1] == s.Name {
-					against = c
-				}
-			}
-			line := []string{title, s.Name, perSecond(s.median(rate)), milliseconds(s.median(p50)), milliseconds(s.median(p99)),
-				milliseconds(s.median(cpu)), megabytes(s.most(peak)), r.cell(against, rate), r.cell(against, cpu)}
-			if _, err := fmt.Fprintf(w, "| %s |\n", strings.Join(line, " | ")); err != nil {
+			cells = append(cells, said)
+		}
+		if err == nil {
+			_, err = fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
+		}
+	}
+	return err
+}
+
+// Table writes a table with a line for each side of each row. The ratios stand in
+// the line of the second of what is compared, or, where that is the first of the
+// row, in the line of the other.
+func Table(w io.Writer, rows []Row) error {
+	_, err := fmt.Fprint(w, "| | | rate | p50 | p99 | said | CPU | peak | ratios of | rate | p99 | CPU |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+	for _, row := range rows {
+		for i, s := range row.Sides {
+			if err := row.line(w, i, s); err != nil {
 				return err
 			}
 		}
 	}
 	return err
+}
+
+// line writes the line of the i-th side of a row.
+func (r Row) line(w io.Writer, i int, s Side) error {
+	title, against := r.Title(), [2]string{}
+	if i > 0 {
+		title = ""
+	}
+	for _, c := range r.Compare {
+		if c[1] == s.Name && c[0] == r.Sides[0].Name || c[0] == s.Name && i > 0 {
+			against = c
+		}
+	}
+	compared := ""
+	if against[0] != "" {
+		compared = against[0] + " ÷ " + against[1]
+	}
+	cells := []string{title, s.Name, r.speed(s), milliseconds(s.median(p50)), milliseconds(s.median(p99)), milliseconds(s.median(server)),
+		milliseconds(s.median(cpu)), megabytes(s.most(peak)), compared, r.cell(against, rate), r.cell(against, p99), r.cell(against, cpu)}
+	_, err := fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
+	return err
+}
+
+// speed is how much a side does in a second.
+func (r Row) speed(s Side) string {
+	speed := perSecond(s.median(rate))
+	if moved := s.median(r.moved) / 1e6; moved > 0 {
+		speed += ", " + digits(moved) + " MB/s"
+	}
+	return speed
 }
 
 func (r Row) cell(c [2]string, value func(Measure) float64) string {
