@@ -35,6 +35,8 @@ func hold(t *testing.T, x *Index) (release func()) {
 	return release
 }
 
+var repositories = []string{"a/one", "a/two", "b/one"}
+
 // answersOf is what readers are told of blobs and namespaces.
 func answersOf(t *testing.T, x *Index, blobs []digest.Digest) (answers []string) {
 	t.Helper()
@@ -45,7 +47,7 @@ func answersOf(t *testing.T, x *Index, blobs []digest.Digest) (answers []string)
 		}
 		answers = append(answers, fmt.Sprint(what, ": ", answer, " ", err))
 	}
-	for _, repository := range []string{"a/one", "a/two", "b/one"} {
+	for _, repository := range repositories {
 		tags, err := x.TagNames(ctx, repository, "", 10)
 		say("tags of "+repository, tags, err)
 		for _, d := range blobs {
@@ -103,7 +105,7 @@ func TestArrivalsShown(t *testing.T) {
 		for step := range 12 {
 			release := hold(t, later)
 			for range 1 + chance.IntN(3) {
-				repository := []string{"a/one", "a/two", "b/one"}[chance.IntN(3)]
+				repository := repositories[chance.IntN(3)]
 				d, key := blobs[chance.IntN(len(blobs))], fmt.Sprint("upload ", step)
 				both(func(x *Index) error {
 					_, err := x.Reserve(t.Context(), repository[:1], storage.Reservation{Key: key, Bytes: 7000, Limit: -1, Until: time.Now().Add(time.Hour)})
@@ -127,7 +129,7 @@ func TestArrivalsShown(t *testing.T) {
 			same("before it is written")
 			release()
 			same("when it is written")
-			repository, d := []string{"a/one", "a/two", "b/one"}[chance.IntN(3)], blobs[chance.IntN(3)]
+			repository, d := repositories[chance.IntN(3)], blobs[chance.IntN(3)]
 			put, unlink, remove := chance.IntN(2) == 0, chance.IntN(2) == 0, chance.IntN(3) == 0
 			both(func(x *Index) error {
 				state, err := x.State(t.Context(), repository)
@@ -266,5 +268,28 @@ func TestArrivalsAndMissing(t *testing.T) {
 	}
 	if _, found, err := x.Linked(t.Context(), "a/b", blob); err != nil || found {
 		t.Errorf("it is linked: %t, %v", found, err)
+	}
+}
+
+// TestArrivalInPages: who reads all links of a repository has those that have just
+// arrived.
+func TestArrivalInPages(t *testing.T) {
+	x := build(t, empty)
+	for i, read := range []func() (int, error){
+		func() (int, error) {
+			all, err := x.LinksAfter(t.Context(), "a/b", "", 100)
+			return len(all), err
+		},
+		func() (int, error) {
+			state, err := x.State(t.Context(), "a/b")
+			return len(state.Links), err
+		},
+	} {
+		if err := x.Link(t.Context(), "a/b", map[digest.Digest]int64{dgst(fmt.Sprint(i)): 7}, "", func(error) {}); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := read(); err != nil || n != i+1 {
+			t.Errorf("there are %d links (%v), want %d", n, err, i+1)
+		}
 	}
 }

@@ -111,7 +111,7 @@ func (w *writer) run() {
 func (w *writer) commit(group []*update) {
 	arrived := w.arrivals.begin()
 	for len(group)+len(arrived) > 0 {
-		err, late, failed := w.try(arrived, group)
+		late, failed, err := w.try(arrived, group)
 		switch {
 		case late >= 0:
 			w.arrivals.refuse(arrived[late], err)
@@ -131,10 +131,10 @@ func (w *writer) commit(group []*update) {
 }
 
 // try runs all in a transaction. If one of them has failed, it says which.
-func (w *writer) try(arrived []*arrival, group []*update) (err error, late, failed int) { //nolint:revive // the error is of the others
+func (w *writer) try(arrived []*arrival, group []*update) (late, failed int, err error) {
 	late, failed = -1, -1
 	if err := w.health.error(); err != nil {
-		return err, late, failed
+		return late, failed, err
 	}
 	err = w.health.met(w.update(func(tx *bbolt.Tx) error {
 		for i, a := range arrived {
@@ -151,7 +151,7 @@ func (w *writer) try(arrived []*arrival, group []*update) (err error, late, fail
 		}
 		return nil
 	}))
-	return err, late, failed
+	return late, failed, err
 }
 
 // update runs fn in a transaction, unless damage gets in the way.
