@@ -29,6 +29,7 @@ type Catalog struct {
 	// index has to be told that their bytes went or came.
 	mu        sync.Mutex
 	unsettled map[string]*unsettled
+	settling  int // how many repositories are being settled; guarded by mu
 	damaged   map[digest.Digest]struct{}
 	// keep and keepAge are how much of the feed is kept; guarded by mu.
 	keep    int64

@@ -35,7 +35,7 @@ type Store struct {
 
 	observing  bool // see Observing
 	guards     guards
-	pushes     pushes
+	reliance   reliance
 	verified   *verified
 	quarantine *quarantine
 	linking    *linking

@@ -26,23 +26,25 @@ import (
 	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/collect"
 	"github.com/berth-oci/berth/storage/fsync"
 	files "github.com/berth-oci/berth/storage/local"
 )
 
 // berth is everything below the listener, opened and wired together.
 type berth struct {
-	where    string // for people: where the bytes are
-	home     *home
-	store    *storage.Store
-	accounts *access.Accounts
-	audit    *access.Audit
-	gate     *access.Gate
-	index    *bolt.Index
-	catalog  *catalog.Catalog
-	registry *registry.Registry
-	memory   *budget.Memory
-	shed     *server.Shed
+	where     string // for people: where the bytes are
+	home      *home
+	store     *storage.Store
+	accounts  *access.Accounts
+	audit     *access.Audit
+	gate      *access.Gate
+	index     *bolt.Index
+	catalog   *catalog.Catalog
+	registry  *registry.Registry
+	collector *collect.Collector
+	memory    *budget.Memory
+	shed      *server.Shed
 	// cursorKey seals the cursors of the images API's pages.
 	cursorKey []byte
 	working   sync.WaitGroup // what commands have it do
@@ -104,9 +106,13 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	b.shed = server.NewShed(metrics)
 	b.memory = newMemory(c, metrics, b.shed)
 	b.cursorKey = access.DeriveKey([]byte(secret), "cursors of the images API")
-	return b.openRegistry(ctx, c, metrics, log, registry.Options{
+	err = b.openRegistry(ctx, c, metrics, log, registry.Options{
 		Section: section, Secret: hex.EncodeToString(access.DeriveKey([]byte(secret), "state of uploads")),
 	})
+	if err == nil {
+		b.collector = b.newCollector(c, log)
+	}
+	return err
 }
 
 // openAccess opens the accounts and what is written down of them.
@@ -133,6 +139,7 @@ func (b *berth) openCatalog(ctx context.Context, c *config.Config, metrics *prom
 	b.index = index
 	b.closers = append(b.closers, index.Close)
 	index.Observe(server.IndexMetrics(metrics))
+	index.SetIdle(c.Collect.Lease/renewals, nil)
 	b.catalog = catalog.New(index, b.store, log)
 	b.catalog.KeepChanges(int64(c.Events.Keep), c.Events.Age)
 	b.catalog.SetImmutable(policyOf(c).Immutable)

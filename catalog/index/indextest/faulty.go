@@ -280,6 +280,10 @@ func (f *Faulty) Changes(ctx context.Context, after index.Revision, n int) ([]in
 	return get(f, "Changes", func() ([]index.Change, error) { return f.Index.Changes(ctx, after, n) })
 }
 
+func (f *Faulty) Listed(ctx context.Context, repository string, digests []digest.Digest) ([]index.Entry, error) {
+	return get(f, "Listed", func() ([]index.Entry, error) { return f.Index.Listed(ctx, repository, digests) })
+}
+
 func (f *Faulty) History(ctx context.Context, repository string, before index.Revision, n int) (changes []index.Change, next index.Revision, err error) {
 	err = f.do("History", func() (err error) {
 		changes, next, err = f.Index.History(ctx, repository, before, n)
