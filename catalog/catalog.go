@@ -38,7 +38,7 @@ type Catalog struct {
 	// background knows, which is the only one to use it.
 	noted index.Revision
 
-	pulls pulls
+	pulls   pulls
 	linking sync.WaitGroup // links that the index may not have written yet
 	// places are held by who reads storage for the index.
 	places chan struct{}
@@ -82,12 +82,6 @@ func (c *Catalog) Close() error {
 func (c *Catalog) Ready(ctx context.Context) error {
 	_, err := c.Stats(ctx)
 	return err
-}
-
-// TagTime returns when a tag was last set, or storage.ErrNotFound. Storage says
-// so: it costs a look at it.
-func (c *Catalog) TagTime(ctx context.Context, repository, tag string) (time.Time, error) {
-	return c.store.Repository(repository).TagTime(ctx, tag)
 }
 
 // SetImmutable says which tags may not be moved to another manifest once they are

@@ -22,7 +22,7 @@
 //	repositories  <repo> 0             the repository's name
 //	              <repo> m <digest>    a manifest: see manifest.go
 //	              <repo> M <digest>    what an index lists, where that is long
-//	              <repo> t <tag>       a tag: the digest as it was pushed
+//	              <repo> t <tag>       a tag: the digest as it was pushed, and when it was set
 //	              <repo> g <digest> <tag>      nothing: the tags of a manifest, by its canonical digest
 //	              <repo> p <child> <parent>    the indexes that refer to a manifest, stored or not, and
 //	                                           what they say of it
