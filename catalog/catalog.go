@@ -29,6 +29,7 @@ type Catalog struct {
 	// index has to be told that their bytes went or came.
 	mu        sync.Mutex
 	unsettled map[string]*unsettled
+	settling  int // how many repositories are being settled; guarded by mu
 	damaged   map[digest.Digest]struct{}
 	// keep and keepAge are how much of the feed is kept; guarded by mu.
 	keep    int64
@@ -36,6 +37,9 @@ type Catalog struct {
 	// noted is the revision that is noted in storage, as far as the task in the
 	// background knows, which is the only one to use it.
 	noted index.Revision
+
+	// places are held by who reads storage for the index.
+	places chan struct{}
 
 	wake chan struct{} // full if there may be something to settle
 	stop context.CancelFunc
@@ -49,7 +53,7 @@ func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 		Reader: x, Feed: x, index: x, store: store, log: log,
 		unsettled: make(map[string]*unsettled), damaged: make(map[digest.Digest]struct{}),
 		keep: DefaultKeepChanges, keepAge: DefaultKeepAge,
-		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
+		places: make(chan struct{}, readers), wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
 	go c.background(ctx)
 	return c

@@ -99,28 +99,6 @@ func (c *Catalog) resized(ctx context.Context, repository string, d digest.Diges
 	return c.store.Examine(ctx, canonical, storage.ByRead)
 }
 
-// links are the blobs that the repository links in storage, with their sizes in
-// bytes, given those that the index knows.
-func (t *Tx) links(ctx context.Context, known map[digest.Digest]int64) (map[digest.Digest]int64, error) {
-	links, err := t.stored().Blobs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	damaged := false
-	for d, size := range links {
-		if was, ok := known[d]; ok && was != size {
-			_, err := t.catalog.resized(ctx, t.lease.Repository, d)
-			if damaged = damaged || errors.Is(err, storage.ErrDamaged); err != nil && !notFound(err) {
-				return nil, err
-			}
-		}
-	}
-	if damaged {
-		return t.stored().Blobs(ctx)
-	}
-	return links, nil
-}
-
 // holdersOf returns the repositories for which a digest in quarantine matters,
 // and notes them.
 func (c *Catalog) holdersOf(ctx context.Context, d digest.Digest) ([]string, error) {

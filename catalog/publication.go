@@ -15,10 +15,12 @@ import (
 
 // publication is a change being published.
 type publication struct {
-	tx     *Tx
-	pushed image.Manifest // the one that came, empty if it is in storage only
-	update index.Update   // what the next transaction publishes
-	size   work           // what update.Put comes to
+	tx *Tx
+	// content is what is known of blobs, nil for what storage says.
+	content image.Content
+	pushed  image.Manifest // the one that came, empty if it is in storage only
+	update  index.Update   // what the next transaction publishes
+	size    work           // what update.Put comes to
 	// last is what only the last transaction publishes: the links that
 	// descriptions follow from, with what was set aside for them, and the end of
 	// the change.
@@ -60,7 +62,7 @@ func (p *publication) run(ctx context.Context, intent storage.Intent) error {
 // there are any.
 func (p *publication) describePut(ctx context.Context, d digest.Digest) (image.Description, error) {
 	if p.pushed.Bytes == nil {
-		return p.tx.describe(ctx, d)
+		return p.describe(ctx, d)
 	}
 	info, err := p.tx.catalog.store.Content().Stat(ctx, d)
 	if err != nil {
@@ -69,6 +71,13 @@ func (p *publication) describePut(ctx context.Context, d digest.Digest) (image.D
 	m := p.pushed
 	m.Digest, m.Modified = d, info.Modified
 	return image.Describe(ctx, m, content{p.tx.stored()}, p.tx.catalog.index)
+}
+
+func (p *publication) describe(ctx context.Context, d digest.Digest) (image.Description, error) {
+	if p.content == nil {
+		p.content = content{p.tx.stored()}
+	}
+	return p.tx.describe(ctx, d, p.content)
 }
 
 // describeAll describes the manifests that are new, but for the one that has
@@ -81,7 +90,7 @@ func (p *publication) describeAll(ctx context.Context, added []digest.Digest, de
 			continue
 		}
 		seen[d] = true
-		description, err := p.tx.describe(ctx, d)
+		description, err := p.describe(ctx, d)
 		if errors.Is(err, storage.ErrNotFound) {
 			continue // linked, but its bytes are not there: it cannot be pulled either
 		}
@@ -129,7 +138,7 @@ func (p *publication) publish(ctx context.Context, u index.Update) error {
 			return err
 		}
 		for i, old := range u.Put {
-			if u.Put[i], err = p.tx.describe(ctx, old.Digest); err != nil {
+			if u.Put[i], err = p.describe(ctx, old.Digest); err != nil {
 				return err
 			}
 		}

@@ -2,163 +2,239 @@ package catalog
 
 import (
 	"context"
-	"maps"
-	"slices"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
 )
 
-// rebuildWorkers is how many repositories are read at once: what takes time is
-// waiting for storage that is far away.
-const rebuildWorkers = 8
-
-// Rebuild reads all of storage into the index, which must be empty, or what a
-// Rebuild left that was cut off: what is in it already is not described again. It calls
-// progress as it goes, one call at a time, with the number of repositories read
-// and of those found.
-func (c *Catalog) Rebuild(ctx context.Context, progress func(done, all int)) error {
-	var names []string
-	err := c.store.Repositories(ctx, func(name string) error {
-		names = append(names, name)
-		progress(0, len(names))
-		return ctx.Err()
-	})
-	if err != nil {
-		return err
-	}
-	if names, err = c.withKnown(ctx, names); err != nil {
-		return err
-	}
-	var mu sync.Mutex
-	done := 0
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(rebuildWorkers)
-	for _, name := range names {
-		g.Go(func() error {
-			err := c.read(ctx, name)
-			mu.Lock()
-			defer mu.Unlock()
-			done++
-			progress(done, len(names))
-			return err
-		})
-	}
-	return g.Wait()
-}
-
-// withKnown adds the repositories that the index has and storage does not.
-func (c *Catalog) withKnown(ctx context.Context, names []string) ([]string, error) {
-	const batch = 1000
-	stored := make(map[string]bool, len(names))
-	for _, name := range names {
-		stored[name] = true
-	}
-	for after := ""; ; {
-		known, err := c.Repositories(ctx, nil, after, batch)
-		if err != nil || len(known) == 0 {
-			return names, err
-		}
-		for _, name := range known {
-			if !stored[name] {
-				names = append(names, name)
-			}
-		}
-		after = known[len(known)-1]
-	}
-}
-
 // read makes the index say of a repository what storage says.
 func (c *Catalog) read(ctx context.Context, repository string) error {
+	return c.readWith(ctx, repository, func(int) {})
+}
+
+// readWith does the same, and says how many manifests it has looked at, as it goes
+// and at several at once.
+func (c *Catalog) readWith(ctx context.Context, repository string, looked func(manifests int)) error {
 	tx, err := c.Begin(ctx, repository)
 	if err != nil {
 		return err
 	}
 	defer tx.Close()
-	return tx.reconcile(ctx)
+	return tx.reconcileWith(ctx, looked)
 }
 
-// reconcile does the same within a change. It reads what is stored by name, and
-// describes only manifests that the index does not have, or whose blobs came or
-// went.
 func (t *Tx) reconcile(ctx context.Context) error {
-	known, err := t.catalog.index.State(ctx, t.lease.Repository)
-	if err != nil {
-		return err
-	}
+	return t.reconcileWith(ctx, func(int) {})
+}
+
+// reconcileWith makes the index say of the repository what storage says. It reads
+// what is stored by name, and describes only manifests that the index does not
+// have, or whose blobs came or went. It does so in steps, each of which leaves
+// the index right, and takes no more memory for a large repository than for a
+// small one; cut off, it may be begun again. The links come first: then a
+// description finds the sizes of its blobs in the index.
+func (t *Tx) reconcileWith(ctx context.Context, looked func(manifests int)) error {
+	x, repository, places := t.catalog.index, t.lease.Repository, t.catalog.places
 	stored := t.stored()
-	tags, err := stored.Tags(ctx)
+	links := along(stored.LinkNames(ctx), func(b image.Blob) digest.Digest { return b.Digest }, func(after digest.Digest) ([]image.Blob, error) {
+		return x.LinksAfter(ctx, repository, after, knownSize)
+	})
+	if err := inPages(ctx, places, links, t.readLinks); err != nil {
+		return err
+	}
+	manifests := along(stored.ManifestNames(ctx), func(m index.Manifest) digest.Digest { return m.Digest }, func(after digest.Digest) ([]index.Manifest, error) {
+		return x.ManifestsAfter(ctx, repository, after, knownSize)
+	})
+	err := inPages(ctx, places, manifests, func(ctx context.Context, page []foundManifest) error {
+		defer looked(len(page))
+		return t.readManifests(ctx, page)
+	})
 	if err != nil {
 		return err
 	}
-	manifests, aliases, err := stored.Manifests(ctx)
-	if err != nil {
+	aliases := along(stored.AliasNames(ctx), func(a index.Alias) digest.Digest { return a.Digest }, func(after digest.Digest) ([]index.Alias, error) {
+		return x.AliasesAfter(ctx, repository, after, knownSize)
+	})
+	if err := inPages(ctx, places, aliases, t.readAliases); err != nil {
 		return err
 	}
-	links, err := t.links(ctx, known.Links)
-	if err != nil {
-		return err
+	tags := along(stored.TagNames(ctx), func(tag index.Tag) string { return tag.Name }, func(after string) ([]index.Tag, error) {
+		return x.TagsAfter(ctx, repository, after, knownSize)
+	})
+	return inPages(ctx, places, tags, t.readTags)
+}
+
+type (
+	foundLink     = found[digest.Digest, image.Blob]
+	foundManifest = found[digest.Digest, index.Manifest]
+	foundAlias    = found[digest.Digest, index.Alias]
+	foundTag      = found[string, index.Tag]
+)
+
+// readLinks makes the index say of some blobs what storage says. What the index
+// knows is asked for by name: it may have come since storage was listed.
+func (t *Tx) readLinks(ctx context.Context, page []foundLink) error {
+	last := index.Update{Link: make(map[digest.Digest]int64)}
+	for _, f := range page {
+		size, err := t.stored().Size(ctx, f.name)
+		if err == nil && f.known != nil && f.known.Size != size {
+			size, err = t.catalog.resized(ctx, t.lease.Repository, f.name)
+		}
+		switch {
+		case notFound(err) && f.known != nil:
+			last.Unlink = append(last.Unlink, f.name)
+		case notFound(err):
+		case err != nil:
+			return err
+		case f.known == nil || f.known.Size != size:
+			last.Link[f.name] = size
+		}
 	}
-	var u index.Update
-	added, gone := diffSets(known.Manifests, manifests)
-	u.Delete = gone
-	u.Tag, u.Untag = diffMaps(known.Tags, tags)
-	u.Alias, u.Unalias = diffMaps(known.Aliases, aliases)
-	last := index.Update{}
-	last.Link, last.Unlink = diffMaps(known.Links, links)
+	if len(last.Link)+len(last.Unlink) == 0 {
+		return nil
+	}
 	referring, err := t.referring(ctx, last)
 	if err != nil {
 		return err
 	}
-	p := publication{tx: t, update: u, last: last}
-	return p.describeAll(ctx, append(added, referring...), "")
+	p := publication{tx: t, last: last}
+	return p.describeAll(ctx, referring, "")
 }
 
 // referring are the manifests that refer to blobs which an update links or
 // unlinks.
 func (t *Tx) referring(ctx context.Context, u index.Update) (all []digest.Digest, err error) {
-	for _, d := range append(slices.Collect(maps.Keys(u.Link)), u.Unlink...) {
+	add := func(d digest.Digest) error {
 		referring, err := t.catalog.index.Referring(ctx, t.lease.Repository, d)
-		if err != nil {
+		all = append(all, referring...)
+		return err
+	}
+	for d := range u.Link {
+		if err := add(d); err != nil {
 			return nil, err
 		}
-		all = append(all, referring...)
+	}
+	for _, d := range u.Unlink {
+		if err := add(d); err != nil {
+			return nil, err
+		}
 	}
 	return all, nil
 }
 
-// diffSets compares what is known with what is there.
-func diffSets[K comparable, V any](known map[K]V, there []K) (added, gone []K) {
-	now := make(map[K]struct{}, len(there))
-	for _, k := range there {
-		now[k] = struct{}{}
-		if _, ok := known[k]; !ok {
-			added = append(added, k)
+// readManifests makes the index have those of some manifests that storage has.
+func (t *Tx) readManifests(ctx context.Context, page []foundManifest) error {
+	p := publication{tx: t, content: linkedContent{t}}
+	var added []digest.Digest
+	for _, f := range page {
+		if f.known == nil {
+			added = append(added, f.name)
+			continue
+		}
+		there, err := t.stored().HasManifest(ctx, f.name)
+		if err != nil {
+			return err
+		}
+		if !there {
+			p.update.Delete = append(p.update.Delete, f.name)
 		}
 	}
-	for k := range known {
-		if _, ok := now[k]; !ok {
-			gone = append(gone, k)
-		}
+	if len(added)+len(p.update.Delete) == 0 {
+		return nil
 	}
-	return added, gone
+	return p.describeAll(ctx, added, "")
 }
 
-// diffMaps compares what is known with what is there.
-func diffMaps[K, V comparable](known, there map[K]V) (changed map[K]V, gone []K) {
-	changed = make(map[K]V)
-	for k, v := range there {
-		if old, ok := known[k]; !ok || old != v {
-			changed[k] = v
+// readAliases makes the index have those of some other digests of manifests that
+// storage has, and whose manifests are there.
+func (t *Tx) readAliases(ctx context.Context, page []foundAlias) error {
+	u := index.Update{Alias: make(map[digest.Digest]digest.Digest)}
+	for _, f := range page {
+		canonical, err := t.stored().AliasOf(ctx, f.name)
+		if err == nil {
+			canonical, err = t.catalog.Canonical(ctx, t.lease.Repository, canonical)
+		}
+		switch {
+		case notFound(err) && f.known != nil:
+			u.Unalias = append(u.Unalias, f.name)
+		case notFound(err):
+		case err != nil:
+			return err
+		case f.known == nil || f.known.Canonical != canonical:
+			u.Alias[f.name] = canonical
 		}
 	}
-	for k := range known {
-		if _, ok := there[k]; !ok {
-			gone = append(gone, k)
+	if len(u.Alias)+len(u.Unalias) == 0 {
+		return nil
+	}
+	_, err := t.catalog.index.Publish(ctx, t.lease, u)
+	return err
+}
+
+// readTags makes the index say of some tags what storage says.
+func (t *Tx) readTags(ctx context.Context, page []foundTag) error {
+	u := index.Update{Tag: make(map[string]digest.Digest)}
+	for _, f := range page {
+		d, err := t.stored().Tag(ctx, f.name)
+		switch {
+		case notFound(err) && f.known != nil:
+			u.Untag = append(u.Untag, f.name)
+		case notFound(err):
+		case err != nil:
+			return err
+		case f.known == nil || f.known.Digest != d:
+			u.Tag[f.name] = d
 		}
 	}
-	return changed, gone
+	if len(u.Tag)+len(u.Untag) == 0 {
+		return nil
+	}
+	_, err := t.catalog.index.Publish(ctx, t.lease, u)
+	return err
+}
+
+// takeOff takes all that the index has of the repository off it, a page at a time:
+// tags before what they point to.
+func (t *Tx) takeOff(ctx context.Context) error {
+	x, repository := t.catalog.index, t.lease.Repository
+	return errorOf(
+		takeOff(ctx, t, func() ([]index.Tag, error) { return x.TagsAfter(ctx, repository, "", pageSize) },
+			func(u *index.Update, tag index.Tag) { u.Untag = append(u.Untag, tag.Name) }),
+		takeOff(ctx, t, func() ([]index.Alias, error) { return x.AliasesAfter(ctx, repository, "", pageSize) },
+			func(u *index.Update, a index.Alias) { u.Unalias = append(u.Unalias, a.Digest) }),
+		takeOff(ctx, t, func() ([]index.Manifest, error) { return x.ManifestsAfter(ctx, repository, "", pageSize) },
+			func(u *index.Update, m index.Manifest) { u.Delete = append(u.Delete, m.Digest) }),
+		takeOff(ctx, t, func() ([]image.Blob, error) { return x.LinksAfter(ctx, repository, "", pageSize) },
+			func(u *index.Update, b image.Blob) { u.Unlink = append(u.Unlink, b.Digest) }),
+	)
+}
+
+// errorOf is the first error of steps, after which none is done.
+func errorOf(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func takeOff[T any](ctx context.Context, t *Tx, next func() ([]T, error), add func(*index.Update, T)) func() error {
+	return func() error {
+		for {
+			some, err := next()
+			if err != nil || len(some) == 0 {
+				return err
+			}
+			var u index.Update
+			for _, one := range some {
+				add(&u, one)
+			}
+			if _, err := t.catalog.index.Publish(ctx, t.lease, u); err != nil {
+				return failed("take off the index", t.lease.Repository, err)
+			}
+		}
+	}
 }

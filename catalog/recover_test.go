@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berth-oci/berth/catalog"
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/catalog/index/indextest"
@@ -92,7 +93,7 @@ func (w *world) wantAsRebuilt(what string) {
 	rebuilt := newWorld(w.t)
 	rebuilt.Store = w.Store
 	w.must(rebuilt.Restart())
-	w.must(rebuilt.Rebuild(w.t.Context(), func(int, int) {}))
+	w.must(rebuilt.Rebuild(w.t.Context(), func(catalog.Progress) {}))
 	if got, want := indextest.Listed(w.t, w), indextest.Listed(w.t, rebuilt); !slices.Equal(got, want) {
 		w.t.Errorf("%s: listed are\n%s\nand from storage\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
@@ -112,7 +113,7 @@ func TestRebuildGoesOn(t *testing.T) {
 	})
 	w.must(err)
 	w.must(w.Index.Release(t.Context(), l))
-	w.must(w.Rebuild(t.Context(), func(int, int) {}))
+	w.must(w.Rebuild(t.Context(), func(catalog.Progress) {}))
 	w.want("built", a.String()+":v1", late.String())
 	names, err := w.Repositories(t.Context(), nil, "", 9)
 	w.must(err)

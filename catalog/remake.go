@@ -2,10 +2,6 @@ package catalog
 
 import (
 	"context"
-	"maps"
-	"slices"
-
-	"github.com/berth-oci/berth/catalog/index"
 )
 
 // Reread makes the index say of a repository what storage says, for what either
@@ -22,31 +18,21 @@ func (c *Catalog) Remake(ctx context.Context, repository string) error {
 		return err
 	}
 	defer tx.Close()
-	state, err := c.index.State(ctx, repository)
-	if err != nil {
-		return err
-	}
 	// What remains to be done is found by the next start, should this one end here.
 	if err := c.index.MarkDirty(ctx, repository); err != nil {
 		return failed("note the change of", repository, err)
 	}
-	if err := tx.remake(ctx, state); err != nil {
+	if err := tx.remake(ctx); err != nil {
 		c.leaveWhole(repository)
 		return err
 	}
 	return nil
 }
 
-func (t *Tx) remake(ctx context.Context, state index.State) error {
+func (t *Tx) remake(ctx context.Context) error {
 	x, repository := t.catalog.index, t.lease.Repository
-	for _, u := range []index.Update{
-		{Untag: slices.Sorted(maps.Keys(state.Tags)), Unalias: slices.Sorted(maps.Keys(state.Aliases))},
-		{Delete: slices.Sorted(maps.Keys(state.Manifests))},
-		{Unlink: slices.Sorted(maps.Keys(state.Links))},
-	} {
-		if _, err := x.Publish(ctx, t.lease, u); err != nil {
-			return failed("take off the index", repository, err)
-		}
+	if err := t.takeOff(ctx); err != nil {
+		return err
 	}
 	if err := t.reconcile(ctx); err != nil {
 		return err

@@ -93,7 +93,12 @@ func (t *Tx) removals(ctx context.Context, intent storage.Intent) ([]index.Updat
 		size = size.plus(sizes[i])
 	}
 	size.keys += 2 * (len(all.Untag) + len(all.Unalias))
-	if !size.tooMuch() {
+	orphans, err := t.orphansOf(ctx, all.Delete)
+	if err != nil {
+		return nil, err
+	}
+	if size.keys += orphanKeys * len(orphans); !size.tooMuch() {
+		all.Orphan = orphans
 		return []index.Update{all}, nil
 	}
 	var updates []index.Update
@@ -115,7 +120,34 @@ func (t *Tx) removals(ctx context.Context, intent storage.Intent) ([]index.Updat
 	if len(next.Delete) > 0 {
 		updates = append(updates, next)
 	}
+	for chunk := range slices.Chunk(orphans, maxKeys/orphanKeys) {
+		updates = append(updates, index.Update{Orphan: chunk})
+	}
 	return updates, nil
+}
+
+// orphanKeys is what an index writes of a manifest that is left behind.
+const orphanKeys = 2
+
+// orphansOf are the manifests that have one of those as their subject which are
+// about to go: they live as long as it does.
+func (t *Tx) orphansOf(ctx context.Context, going []digest.Digest) (orphans []digest.Digest, err error) {
+	const batch = 1000
+	for _, d := range going {
+		for after := digest.Digest(""); ; {
+			referrers, next, err := t.catalog.Referrers(ctx, t.lease.Repository, d, "", after, batch)
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range referrers {
+				orphans = append(orphans, r.Digest)
+			}
+			if after = next; next == "" {
+				break
+			}
+		}
+	}
+	return orphans, nil
 }
 
 // fits refuses an index that refers to a manifest to which as many others refer

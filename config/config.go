@@ -29,6 +29,7 @@ type Config struct {
 	Metrics  Metrics
 	Debug    Debug
 	Scrub    Scrub
+	Collect  Collect
 	Events   Events
 	Rules    Rules
 
@@ -97,6 +98,8 @@ type Limits struct {
 	Uploads              int
 	RequestsPerAccount   int
 	UploadsPerAccount    int
+	Streams              int
+	StreamsPerAccount    int
 }
 
 // Storage is distribution's storage section: a driver with its parameters, and
@@ -248,6 +251,7 @@ func defaults() *Config {
 		Limits:  Overall{Memory: 256 << 20, OpenUploads: 1000, Uncollected: 10 << 30},
 		Log:     Log{Level: "info", Format: "text", Access: true},
 		Metrics: Metrics{Enabled: true},
+		Collect: defaultCollect(),
 		Scrub:   Scrub{Rate: 8 << 20, Operations: 20, Interval: 30 * 24 * time.Hour},
 		Events:  Events{Keep: 1_000_000, Age: 30 * 24 * time.Hour},
 		Rules:   Rules{Interval: 24 * time.Hour},

@@ -61,7 +61,7 @@ type setting struct {
 // settings is the table of all keys but the driver's, bound to c.
 func (c *Config) settings() []setting {
 	data := []setting{{path: "data", field: &c.Data, doc: "Folder for everything that berth keeps."}}
-	return slices.Concat(data, c.HTTP.settings(), c.Storage.settings(), c.otherSettings(), c.Scrub.settings(),
+	return slices.Concat(data, c.HTTP.settings(), c.Storage.settings(), c.otherSettings(), c.Scrub.settings(), c.Collect.settings(),
 		c.Events.settings(), c.Rules.settings())
 }
 
@@ -113,6 +113,10 @@ func (h *HTTP) settings() []setting {
 			doc: "Most requests at a time of one account; 0 means a quarter of http.limits.requests. All without an account have as many together. A few more wait a moment, and what finds no place gets 429."},
 		{path: "http.limits.uploads_per_account", field: &h.Limits.UploadsPerAccount,
 			doc: "Most uploads at a time of one account; 0 means a quarter of http.limits.uploads. What finds no place gets 429."},
+		{path: "http.limits.streams", field: &h.Limits.Streams,
+			doc: "Most requests for changes at a time, which last as long as their clients want, and count as no other requests; 0 means half of http.limits.connections. What finds no place gets 429."},
+		{path: "http.limits.streams_per_account", field: &h.Limits.StreamsPerAccount,
+			doc: "Most of these of one account; 0 means a quarter of http.limits.streams. All without an account have as many together, where there are accounts."},
 	}
 }
 

@@ -45,6 +45,8 @@ http:
     uploads: 0
     requests_per_account: 0
     uploads_per_account: 0
+    streams: 0
+    streams_per_account: 0
 storage:
   filesystem:
     rootdirectory: /srv/storage
@@ -95,6 +97,15 @@ scrub:
   rate: 8MiB
   operations: 20
   interval: 720h
+collect:
+  enabled: true
+  lease: 1h
+  quarantine: 24h
+  uploads: 24h
+  interval: 1m
+  search: 24h
+  rate: 256MiB
+  operations: 500
 events:
   keep: 1000000
   age: 720h

@@ -67,16 +67,16 @@ func (h hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 		return "", err
 	}
 	registry, name := h.repository.registry, h.repository.Named().Name()
-	if err := registry.verify(ctx, name, manifest, in.document); err != nil {
+	intent := storage.Intent{Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
+	pushing, stored := registry.store.BeginPush(ctx, storage.GuardPut)
+	defer stored.End()
+	if err := registry.verify(ctx, stored, name, manifest, in); err != nil {
 		return "", note(ctx, err)
 	}
-	intent := storage.Intent{Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
 	if err := registry.quotas.admit(ctx, name, int64(len(payload)), intent.Put, in); err != nil {
 		return "", note(ctx, err)
 	}
 	pushed := image.Manifest{Bytes: payload, Parsed: in.document}
-	pushing, stored := registry.store.BeginPush(ctx)
-	defer stored.End()
 	err = in.tx.Put(pushing, intent, pushed, in.key, func(ctx context.Context) error {
 		dgst, err = h.ManifestService.Put(ctx, manifest, options...)
 		return err
@@ -150,6 +150,11 @@ func (h hookedBlobs) begin(ctx context.Context, writer distribution.BlobWriter, 
 // mount links a blob of another repository, if that has it.
 func (h hookedBlobs) mount(ctx context.Context, from distributionreference.Canonical) (mounted bool, err error) {
 	named := from.Digest()
+	relies, err := h.registry.store.Rely(ctx, storage.GuardMount, named)
+	if err != nil {
+		return false, err
+	}
+	defer relies()
 	size, found, err := h.registry.catalog.Linked(ctx, from.Name(), named)
 	if err != nil || !found {
 		return false, err
@@ -162,6 +167,11 @@ func (h hookedBlobs) mount(ctx context.Context, from distributionreference.Canon
 	if err != nil {
 		return false, err
 	}
+	reliesToo, err := h.registry.store.Rely(ctx, storage.GuardMount, canonical)
+	if err != nil {
+		return false, err
+	}
+	defer reliesToo()
 	key, err := h.holdLink(ctx, canonical, size)
 	if err != nil {
 		return false, err
@@ -237,8 +247,11 @@ func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 	if err != nil {
 		return canonical, note(ctx, err)
 	}
-	pushing, stored := h.blobs.registry.store.BeginPush(ctx)
+	pushing, stored := h.blobs.registry.store.BeginPush(ctx, storage.GuardCommit)
 	defer stored.End()
+	if err := stored.Rely(ctx, storage.GuardCommit, named); err != nil {
+		return canonical, note(ctx, err)
+	}
 	err = h.blobs.registry.catalog.Link(pushing, h.blobs.repository, named, h.ID(), func(ctx context.Context) (_ digest.Digest, err error) {
 		canonical, err = h.BlobWriter.Commit(ctx, provisional)
 		return canonical.Digest, err

@@ -19,10 +19,12 @@ type openUploads struct {
 	all map[storage.Upload]progress // guarded by mu
 }
 
-// progress is how far an upload has come, and when that was.
+// progress is how far an upload has come, when that was, and when something was last
+// heard of it.
 type progress struct {
-	bytes int64
-	at    time.Time
+	bytes  int64
+	at     time.Time
+	client time.Time
 }
 
 func (o *openUploads) note(repository, id string, bytes int64) {
@@ -31,7 +33,31 @@ func (o *openUploads) note(repository, id string, bytes int64) {
 	if o.all == nil {
 		o.all = make(map[storage.Upload]progress)
 	}
-	o.all[storage.Upload{Repository: repository, ID: id}] = progress{bytes, time.Now()}
+	now := time.Now()
+	o.all[storage.Upload{Repository: repository, ID: id}] = progress{bytes, now, now}
+}
+
+// rests reports whether no client has asked for an upload since before.
+func (o *openUploads) rests(u storage.Upload, before time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p, known := o.all[u]
+	return known && p.client.Before(before)
+}
+
+// untouched has count note how far an upload has come, which no client asked for.
+func (o *openUploads) untouched(u storage.Upload, count func() error) error {
+	o.mu.Lock()
+	client := o.all[u].client
+	o.mu.Unlock()
+	err := count()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if p, known := o.all[u]; known {
+		p.client = client
+		o.all[u] = p
+	}
+	return err
 }
 
 func (o *openUploads) forget(repository, id string) {
@@ -52,6 +78,18 @@ func (o *openUploads) count() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.all)
+}
+
+// abandoned are those that no client has asked for since before.
+func (o *openUploads) abandoned(before time.Time) (all []storage.Upload) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for u, p := range o.all {
+		if p.client.Before(before) {
+			all = append(all, u)
+		}
+	}
+	return all
 }
 
 // resting are those of which nothing was heard since before.
@@ -118,7 +156,7 @@ func (r *Registry) sweepUploads(ctx context.Context, before time.Time) {
 		case errors.Is(err, storage.ErrNotFound):
 			err = r.quotas.ended(ctx, u.Repository, u.ID)
 		case err == nil:
-			err = r.quotas.resumed(ctx, u.Repository, u.ID, found.Bytes)
+			err = r.quotas.open.untouched(u, func() error { return r.quotas.resumed(ctx, u.Repository, u.ID, found.Bytes) })
 		}
 		release()
 		if err != nil {

@@ -32,6 +32,10 @@ type Tx interface {
 	// returned as it is. reservation is what was set aside for it, see Reserve; it
 	// ends with the change.
 	Put(ctx context.Context, intent storage.Intent, m image.Manifest, reservation string, write func(context.Context) error) error
+	// BringBack brings a blob back that was collected and is still in quarantine, and
+	// links it again, if the namespace had it last, and reports whether it did. The
+	// caller relies on the digest, see storage.Push.
+	BringBack(ctx context.Context, d digest.Digest) (bool, error)
 	// Close ends the change, published or not.
 	Close()
 }
@@ -66,6 +70,9 @@ type Catalog interface {
 	TagNames(ctx context.Context, repository, after string, n int) ([]string, error)
 	// Linked returns the size in bytes of a blob that a repository links.
 	Linked(ctx context.Context, repository string, dgst digest.Digest) (size int64, found bool, err error)
+	// Renew begins anew how long something of a repository has been idle that
+	// nothing refers to; of anything else it writes nothing.
+	Renew(ctx context.Context, repository string, d digest.Digest) error
 	// MountSource returns a repository in the namespaces that links a blob.
 	MountSource(ctx context.Context, dgst digest.Digest, within []string) (string, error)
 

@@ -35,6 +35,12 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *requ
 	held := r.memory.Hold()
 	defer held.Release()
 	var m cached
+	if err == nil && req.Method == http.MethodHead {
+		var told func()
+		if told, err = r.promise(req.Context(), a.name, named); err == nil {
+			defer told()
+		}
+	}
 	if err == nil {
 		m, err = r.manifest(req.Context(), held, a.name, named)
 	}
@@ -126,6 +132,14 @@ const blobMaxAge = 365 * 24 * time.Hour
 // or redirects the client to where the driver keeps it. It supports Range and
 // conditional requests (RFC 9110).
 func (r *Registry) getBlob(w http.ResponseWriter, req *http.Request, a *request) {
+	if req.Method == http.MethodHead {
+		told, err := r.promise(req.Context(), a.name, a.digest)
+		if err != nil {
+			r.failWith(w, req, err)
+			return
+		}
+		defer told()
+	}
 	size, linked, err := r.catalog.Linked(req.Context(), a.name, a.digest)
 	if err == nil && !linked {
 		err = storage.ErrNotFound
@@ -202,4 +216,18 @@ func (r *Registry) readSmall(req *http.Request, d digest.Digest, content io.Read
 	// Whatever is wrong, serving it as it is shows it again.
 	_, _ = content.Seek(0, io.SeekStart)
 	return nil
+}
+
+// promise has what a client asks for, and is about to be told of, stay for as long as
+// a push may take. It stays in any case until told is called.
+func (r *Registry) promise(ctx context.Context, repository string, d digest.Digest) (told func(), err error) {
+	told, err = r.store.Rely(ctx, storage.GuardHead, d)
+	if err != nil || r.readOnly {
+		return told, err
+	}
+	if err := r.catalog.Renew(ctx, repository, d); err != nil {
+		told()
+		return nil, err
+	}
+	return told, nil
 }

@@ -21,10 +21,17 @@ import (
 // distributed, which clients fetch from somewhere else. distribution's own
 // check knows neither, and fails on an address that it does not like. m says
 // what the client pushes it as, document what is in it.
-func (r *Registry) verify(ctx context.Context, repository string, m distribution.Manifest, document image.Document) error {
+//
+// The push relies on the blobs from before they are looked for: they stay. One
+// that was collected a while ago, and that the namespace had last, is brought back.
+func (r *Registry) verify(ctx context.Context, stores *storage.Push, repository string, m distribution.Manifest, in *push) error {
+	document := in.document
 	switch m.(type) {
 	case *manifestlist.DeserializedManifestList, *ocischema.DeserializedImageIndex:
 		return nil
+	}
+	if err := stores.Rely(ctx, storage.GuardPut, digestsOf(document)...); err != nil {
+		return err
 	}
 	stored := r.store.Repository(repository)
 	checked := make(map[string]bool)
@@ -41,6 +48,12 @@ func (r *Registry) verify(ctx context.Context, repository string, m distribution
 			continue
 		}
 		_, err := stored.Size(ctx, d.Digest)
+		if errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrDamaged) {
+			var back bool
+			if back, err = in.tx.BringBack(ctx, d.Digest); err == nil && !back {
+				err = storage.ErrNotFound
+			}
+		}
 		if errors.Is(err, storage.ErrNotFound) {
 			missing = append(missing, d.Digest)
 			continue
@@ -53,4 +66,14 @@ func (r *Registry) verify(ctx context.Context, repository string, m distribution
 		return &problems{problem{http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN", "the manifest refers to a blob that the repository does not have"}, missing}
 	}
 	return nil
+}
+
+// digestsOf are those of the blobs that a manifest refers to.
+func digestsOf(document image.Document) (digests []digest.Digest) {
+	for _, d := range document.Blobs() {
+		if d.Digest.Validate() == nil {
+			digests = append(digests, d.Digest)
+		}
+	}
+	return digests
 }

@@ -83,7 +83,7 @@ func TestExaminePushCost(t *testing.T) {
 		d := putBlob(t, s, "0123456789")
 		driver := &counting{StorageDriver: s.driver}
 		s.content = driverContent{driver, false}
-		ctx, push := s.BeginPush(t.Context())
+		ctx, push := s.BeginPush(t.Context(), GuardPut)
 		defer push.End()
 		stat := func(want int64) {
 			t.Helper()
@@ -125,7 +125,7 @@ func TestExamineTouched(t *testing.T) {
 	if s.printOf(t.Context(), d).file == (fileID{}) {
 		t.Skip("skipped: the system does not tell such files apart")
 	}
-	ctx, push := s.BeginPush(t.Context())
+	ctx, push := s.BeginPush(t.Context(), GuardPut)
 	defer push.End()
 	if _, err := (pushDriver{s.driver, s}).Stat(ctx, blobPath(d)); CodeOf(err) != NotFound || !s.Quarantined(d) {
 		t.Errorf("a push believes a file that was written behind its back: %v", err)

@@ -45,6 +45,24 @@ func (g *guards) take(ctx context.Context, d digest.Digest) (release func(), err
 	}, nil
 }
 
+// tryTake takes the guard of a digest if nobody has it or waits for it.
+func (g *guards) tryTake(d digest.Digest) (release func(), ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.held[d] != nil {
+		return nil, false
+	}
+	if g.held == nil {
+		g.held = make(map[digest.Digest]*guard)
+	}
+	own := &guard{free: make(chan struct{}, 1), users: 1}
+	g.held[d] = own
+	return func() {
+		own.free <- struct{}{}
+		g.leave(d, own)
+	}, true
+}
+
 func (g *guards) leave(d digest.Digest, own *guard) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -20,7 +20,7 @@ import (
 // Observing is the same storage for who only looks: what is damaged stays where
 // it is, and [Store.Examine] only says so.
 func (s *Store) Observing() *Store {
-	return &Store{driver: s.driver, content: s.content, identity: s.identity, verified: newVerified(), quarantine: s.quarantine, linking: newLinking(), observing: true}
+	return &Store{driver: s.driver, lister: s.lister, content: s.content, identity: s.identity, verified: newVerified(), quarantine: s.quarantine, linking: newLinking(), observing: true}
 }
 
 // Flaw is a link in storage that does not say what it should. Of Digest and Tag
@@ -128,12 +128,19 @@ func (r Repository) tagFlaws(ctx context.Context) ([]Flaw, error) {
 }
 
 // Mend mends a flaw, and moves into quarantine what nobody can mend; bytes that
-// are missing only a push brings. It returns which of it was done. The caller has
+// are missing only a push brings, or the collector's quarantine. It returns which of it was done. The caller has
 // the repository for itself.
 func (s *Store) Mend(ctx context.Context, f Flaw) (mended, moved bool, err error) {
 	switch {
 	case f.Kind == FlawMissing:
-		return false, false, nil
+		// Unless they were collected, and a link needs them after all.
+		release, err := s.Rely(ctx, GuardPut, f.Target)
+		if err != nil {
+			return false, false, err
+		}
+		defer release()
+		mended, err = s.BringBack(ctx, f.Target)
+		return mended, false, err
 	case f.mend != nil:
 		return true, false, s.driver.PutContent(ctx, f.path, f.mend)
 	}
@@ -210,8 +217,13 @@ func (s *Store) isRight(ctx context.Context, d digest.Digest, at string) (bool, 
 // Blobs calls fn with every digest under which bytes are stored that come after
 // the given one, "" for all, in their order, and returns the first error.
 func (s *Store) Blobs(ctx context.Context, after digest.Digest, fn func(d digest.Digest) error) error {
+	return s.blobsBelow(ctx, root+"/blobs", after, fn)
+}
+
+// blobsBelow does so for a folder with <algorithm>/<two hex digits>/<hex>.
+func (s *Store) blobsBelow(ctx context.Context, folder string, after digest.Digest, fn func(d digest.Digest) error) error {
 	for _, algorithm := range algorithms { // in their order
-		prefixes, err := s.list(ctx, path.Join(root, "blobs", algorithm.String()))
+		prefixes, err := s.list(ctx, path.Join(folder, algorithm.String()))
 		if err != nil {
 			return fmt.Errorf("list the blobs: %w", err)
 		}
@@ -220,7 +232,7 @@ func (s *Store) Blobs(ctx context.Context, after digest.Digest, fn func(d digest
 			if string(algorithm)+":"+prefix+strings.Repeat("z", len(after)) < string(after) {
 				continue
 			}
-			digests, err := s.list(ctx, path.Join(root, "blobs", algorithm.String(), prefix))
+			digests, err := s.list(ctx, path.Join(folder, algorithm.String(), prefix))
 			if err != nil {
 				return fmt.Errorf("list the blobs: %w", err)
 			}

@@ -75,7 +75,8 @@ type LinkNote struct {
 	number  int
 }
 
-// NoteLink notes that a blob is about to be linked in a repository. What is changed
+// NoteLink notes that a blob is about to be linked in a repository; "" stands for
+// any. What is changed
 // after it with the same context is not durable before the note is. The caller
 // calls Forget once the index knows what has become of the link.
 //
@@ -86,7 +87,7 @@ func (s *Store) NoteLink(ctx context.Context, repository string, d digest.Digest
 	n := &LinkNote{Repository: repository, Digest: d, linking: s.linking, number: s.linking.take()}
 	n.path = s.linking.path(n.number)
 	named := d
-	if s.joint == nil && d.Algorithm() != digest.Canonical {
+	if s.joint == nil && d != "" && d.Algorithm() != digest.Canonical {
 		named = ""
 	}
 	if err := s.driver.PutContent(ctx, n.path, []byte(repository+"@"+string(named))); err != nil {
@@ -94,6 +95,31 @@ func (s *Store) NoteLink(ctx context.Context, repository string, d digest.Digest
 		return nil, fmt.Errorf("note the link of %s in %s: %w", d, repository, err)
 	}
 	return n, nil
+}
+
+// NoteLinks notes that links of a repository are about to change. They are durable
+// when it returns without an error.
+func (s *Store) NoteLinks(ctx context.Context, repository string, digests []digest.Digest) (notes []*LinkNote, err error) {
+	if s.joint == nil && len(digests) > 1 {
+		digests = []digest.Digest{""} // each would cost a call
+	}
+	err = s.Together(ctx, func(ctx context.Context) error {
+		for _, d := range digests {
+			n, err := s.NoteLink(ctx, repository, d)
+			if err != nil {
+				return err
+			}
+			notes = append(notes, n)
+		}
+		return nil
+	})
+	if err != nil {
+		for _, n := range notes {
+			n.Forget()
+		}
+		return nil, err
+	}
+	return notes, nil
 }
 
 // Forget says that the index knows of the link: the next note may take the place

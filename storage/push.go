@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -16,14 +17,16 @@ type pushKey struct{}
 // what is right; see [Store.ExamineWith] for what that costs.
 type Push struct {
 	store *Store
+	as    Guard
 
 	mu   sync.Mutex
 	seen map[digest.Digest]bool // guarded by mu; true if the bytes came with this push
 }
 
-// BeginPush begins a push; it lasts until its End.
-func (s *Store) BeginPush(ctx context.Context) (context.Context, *Push) {
-	p := &Push{store: s, seen: make(map[digest.Digest]bool)}
+// BeginPush begins a push; it lasts until its End, which is after the index has what
+// came of it: until then nothing takes away what it relies on.
+func (s *Store) BeginPush(ctx context.Context, as Guard) (context.Context, *Push) {
+	p := &Push{store: s, as: as, seen: make(map[digest.Digest]bool)}
 	return context.WithValue(ctx, pushKey{}, p), p
 }
 
@@ -32,32 +35,33 @@ func pushOf(ctx context.Context) *Push {
 	return p
 }
 
-// pushes are the digests that pushes have looked for and may rely on.
-type pushes struct {
-	mu    sync.Mutex
-	count map[digest.Digest]int // guarded by mu
+// Rely has the push rely on what is stored under some digests, see [Store.Rely].
+func (p *Push) Rely(ctx context.Context, as Guard, digests ...digest.Digest) error {
+	for _, d := range slices.Compact(slices.Sorted(slices.Values(digests))) {
+		if err := p.rely(ctx, as, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// rely notes that the push may rely on what is stored under a digest. Who wants
-// to remove it again holds the guard of the digest, as this does for a moment.
-func (p *Push) rely(ctx context.Context, d digest.Digest) error {
-	release, err := p.store.guards.take(ctx, d)
-	if err != nil {
+func (p *Push) rely(ctx context.Context, as Guard, d digest.Digest) error {
+	p.mu.Lock()
+	_, already := p.seen[d]
+	p.mu.Unlock()
+	if already || slices.Contains(p.store.reliance.off, as) {
+		return nil
+	}
+	if err := p.store.reliance.take(ctx, d); err != nil {
 		return err
 	}
-	defer release()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, already := p.seen[d]; already {
+		p.store.reliance.leave(d)
 		return nil
 	}
 	p.seen[d] = false
-	p.store.pushes.mu.Lock()
-	defer p.store.pushes.mu.Unlock()
-	if p.store.pushes.count == nil {
-		p.store.pushes.count = make(map[digest.Digest]int)
-	}
-	p.store.pushes.count[d]++
 	return nil
 }
 
@@ -73,12 +77,8 @@ func (p *Push) brought(d digest.Digest) {
 func (p *Push) End() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.store.pushes.mu.Lock()
-	defer p.store.pushes.mu.Unlock()
 	for d := range p.seen {
-		if p.store.pushes.count[d]--; p.store.pushes.count[d] == 0 {
-			delete(p.store.pushes.count, d)
-		}
+		p.store.reliance.leave(d)
 	}
 	clear(p.seen)
 }
@@ -108,10 +108,12 @@ func (p *Push) undo(ctx context.Context, repository string, d digest.Digest) err
 		return err
 	}
 	defer release()
-	s.pushes.mu.Lock()
-	alone := s.pushes.count[d] == 1
-	s.pushes.mu.Unlock()
-	if !alone || s.Settling(d) {
+	done, alone := s.reliance.exclude(d, 1)
+	if !alone {
+		return nil
+	}
+	defer done()
+	if s.Settling(d) {
 		return nil
 	}
 	for _, link := range []string{layerLink(repository, d), revisionLink(repository, d)} {

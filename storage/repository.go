@@ -18,8 +18,11 @@ import (
 // the size that the distribution specification tells registries to support.
 const MaxManifestBytes = 4 << 20
 
-// algorithms are those that a digest may have.
-var algorithms = []digest.Algorithm{digest.SHA256, digest.SHA384, digest.SHA512}
+// Those that a digest may have.
+var (
+	algorithms = []digest.Algorithm{digest.SHA256, digest.SHA384, digest.SHA512} // in the order of their names
+	others     = algorithms[1:]                                                  // but for the canonical one
+)
 
 // Repositories calls fn with the name of every repository, in the order of
 // their path components, and returns the first error.
@@ -75,23 +78,57 @@ func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) 
 		if !reference.IsTag(tag) {
 			continue
 		}
-		target, err := r.readLink(ctx, tagCurrentLink(r.name, tag))
+		target, err := r.Tag(ctx, tag)
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read tag %s:%s: %w", r.name, tag, err)
-		}
-		gone, err := r.inQuarantine(ctx, target)
-		if err != nil {
 			return nil, err
-		}
-		if gone {
-			continue
 		}
 		tags[tag] = target
 	}
 	return tags, nil
+}
+
+// Tag returns what a tag points to, as [Repository.Tags] has it.
+func (r Repository) Tag(ctx context.Context, tag string) (digest.Digest, error) {
+	target, err := r.readLink(ctx, tagCurrentLink(r.name, tag))
+	gone := false
+	if err == nil {
+		gone, err = r.inQuarantine(ctx, target)
+	}
+	if gone {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return "", fmt.Errorf("read tag %s:%s: %w", r.name, tag, err)
+	}
+	return target, nil
+}
+
+// HasManifest reports whether the repository has a manifest, by the digest that
+// it is given, that is not in quarantine. The manifest itself is not looked at.
+func (r Repository) HasManifest(ctx context.Context, d digest.Digest) (bool, error) {
+	if err := r.store.loadQuarantine(ctx); err != nil {
+		return false, err
+	}
+	if r.store.Quarantined(d) {
+		return false, nil
+	}
+	there, err := r.store.isFile(ctx, revisionLink(r.name, d))
+	if err != nil {
+		return false, fmt.Errorf("read link of %s: %w", d, err)
+	}
+	return there, nil
+}
+
+// AliasOf returns the manifest that another digest of its bytes stands for.
+func (r Repository) AliasOf(ctx context.Context, d digest.Digest) (digest.Digest, error) {
+	target, err := r.follow(ctx, d, revisionLink)
+	if err != nil {
+		return "", fmt.Errorf("read link of %s: %w", d, err)
+	}
+	return target, nil
 }
 
 // TagTime returns when a tag was last set.

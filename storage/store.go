@@ -26,6 +26,7 @@ type Store struct {
 	identity string
 	closer   io.Closer // nil for a driver that has nothing to close
 	joint    joint     // nil for a driver that makes each change by itself
+	lister   lister    // nil for a driver that lists a folder only as a whole
 	fresh    refresher // nil for a driver whose every write sets the time
 
 	room  func() (free, size int64, err error) // nil where nobody knows
@@ -33,7 +34,7 @@ type Store struct {
 
 	observing  bool // see Observing
 	guards     guards
-	pushes     pushes
+	reliance   reliance
 	verified   *verified
 	quarantine *quarantine
 	linking    *linking
@@ -60,6 +61,7 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 		s.room = r.Room
 	}
 	s.joint, _ = driver.(joint)
+	s.lister, _ = driver.(lister)
 	s.fresh, _ = driver.(refresher)
 	_, local := driver.(localFiles)
 	s.content = driverContent{s.driver, local}

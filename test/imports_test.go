@@ -48,12 +48,12 @@ var mayImport = map[string][]string{
 	"storage/fsync":     {},
 	"storage/local":     {},
 	"storage/reference": {},
-	"storage/collect":   {},
+	"storage/collect":   {"storage", "storage/fsync"},
 	"storage/scrub":     {"storage", "storage/fsync"},
 	// What other programs build on.
 	"catalog/images/client": {},
 	// The suites.
-	"catalog/index/indextest": {"catalog", "catalog/image", "catalog/index", "storage", "storage/reference"},
+	"catalog/index/indextest": {"catalog", "catalog/image", "catalog/index", "storage", "storage/collect", "storage/reference"},
 	"storage/storagetest":     {"storage"},
 	// What the tests below test/ share knows berth from outside alone.
 	"test/harness": {},

@@ -150,7 +150,7 @@ func open(path string, unsynced bool) (*Index, error) {
 	}
 	h := &health{}
 	return &Index{
-		path: path, db: db, health: h, w: newWriter(db, path, h), leases: newLeases(), reservations: newReservations(),
+		path: path, db: db, health: h, w: newWriter(db, path, h, unsynced), leases: newLeases(), reservations: newReservations(),
 		clock: clock{began: time.Now(), coalesce: renewAfter}, observe: func(string, time.Duration, error) {},
 		feed: feed{grown: make(chan struct{})},
 	}, nil

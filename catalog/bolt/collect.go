@@ -107,31 +107,29 @@ func (s *session) isHeld(d digest.Digest) (held bool, err error) {
 }
 
 // Loose implements index.Idler.
-func (i *Index) Loose(ctx context.Context, digests []digest.Digest, before index.Uptime) (loose, held []digest.Digest, err error) {
+func (i *Index) Loose(ctx context.Context, digests []digest.Digest, before index.Uptime, kept bool) (loose, held []digest.Digest, err error) {
 	err = i.view(ctx, "loose", func(s *session) error {
 		for _, d := range digests {
-			isHeld, err := s.isHeld(d)
-			if err != nil {
-				return err
-			}
-			if isHeld {
-				held = append(held, d)
-				continue
+			isHeld := false
+			if !kept {
+				if isHeld, err = s.isHeld(d); err != nil {
+					return err
+				}
 			}
 			remnants, err := s.remnantsOf(d)
 			if err != nil {
 				return err
 			}
-			old := false // whoever had them last had them at least until then
+			some, old := false, true // whoever had them last had them until then
 			for _, m := range remnants {
-				if m.kept {
-					continue
-				}
-				if old = m.since < before; !old {
-					break
+				if m.kept == kept {
+					some, old = true, old && m.since < before
 				}
 			}
-			if old {
+			switch {
+			case isHeld:
+				held = append(held, d)
+			case some && old:
 				loose = append(loose, d)
 			}
 		}
@@ -215,55 +213,59 @@ func (i *Index) Emptied(_ context.Context, digests []digest.Digest, before index
 	})
 }
 
+// Strays implements index.Idler.
+func (i *Index) Strays(ctx context.Context, stored []digest.Digest, kept bool) (strays []digest.Digest, err error) {
+	err = i.view(ctx, "strays", func(s *session) error {
+		for _, d := range stored {
+			is, err := s.isStray(d, kept)
+			if err != nil {
+				return err
+			}
+			if is {
+				strays = append(strays, d)
+			}
+		}
+		return nil
+	})
+	return strays, err
+}
+
+func (s *session) isStray(d digest.Digest, kept bool) (bool, error) {
+	if !kept {
+		if held, err := s.isHeld(d); err != nil || held {
+			return false, err
+		}
+	}
+	remnants, err := s.remnantsOf(d)
+	for space, m := range remnants {
+		// What is nobody's in one place is found once more when it is in one alone.
+		if m.kept == kept || space == nobody {
+			return false, err
+		}
+	}
+	return err == nil, err
+}
+
 // Adopt implements index.Idler.
-func (i *Index) Adopt(ctx context.Context, stored map[digest.Digest]int64, kept bool) (n int, err error) {
-	adopt := func(s *session, fn func(digest.Digest) error) error {
-		for d := range stored {
-			if isHeld, err := s.isHeld(d); err != nil || isHeld && !kept {
+func (i *Index) Adopt(_ context.Context, strays map[digest.Digest]int64, kept bool) error {
+	return i.update("adopt", func(s *session) error {
+		for d, size := range strays {
+			if is, err := s.isStray(d, kept); err != nil || !is {
 				if err != nil {
 					return err
 				}
 				continue
 			}
-			remnants, err := s.remnantsOf(d)
-			if err != nil {
+			now := remnant{bytes: storage.Counted(size), since: s.now, kept: kept}
+			if err := s.addTo(keyRemains, now.bytes); err != nil {
 				return err
 			}
-			known := false
-			for _, m := range remnants {
-				known = known || m.kept == kept
-			}
-			if known {
-				continue
-			}
-			if err := fn(d); err != nil {
+			if err := s.putRemnant(d, nobody, nil, &now); err != nil {
 				return err
 			}
 		}
 		return nil
-	}
-	err = i.view(ctx, "strays", func(s *session) error {
-		return adopt(s, func(digest.Digest) error { n++; return nil })
 	})
-	if err != nil || n == 0 {
-		return 0, err
-	}
-	err = i.update("adopt", func(s *session) error {
-		n = 0
-		return adopt(s, func(d digest.Digest) error {
-			old, found, err := s.remnantOf(d, nobody)
-			if err != nil || found {
-				return err // what it is becomes clear once it has become that
-			}
-			n++
-			now := remnant{bytes: storage.Counted(stored[d]), since: s.now, kept: kept}
-			if err := s.addTo(keyRemains, now.bytes-old.bytes); err != nil {
-				return err
-			}
-			return s.putRemnant(d, nobody, nil, &now)
-		})
-	})
-	return n, err
 }
 
 // Left implements index.Idler.

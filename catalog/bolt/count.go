@@ -55,16 +55,25 @@ const (
 	// fillInOrder is how full a page is left where keys come in order: nobody
 	// comes to fill the rest.
 	fillInOrder = 0.9
+	// fillAlong is the same for a large repository that is read from storage: what
+	// it has comes in order, and what refers to it anywhere.
+	fillAlong = 0.75
 	// recent is how many repositories count as new.
 	recent = 64
+	// large is from how many manifests on a repository is.
+	large = 1000
 )
 
 // setFill says how full pages are left that are split. The keys of new
 // repositories come in order, since their numbers grow; others come anywhere.
+// What was best is measured.
 func (r *repoTx) setFill() {
 	fill := bbolt.DefaultFillPercent
 	if r.known.number == 0 || uint64(r.known.number)+recent > r.at(tableNames).Sequence() {
 		fill = fillInOrder
+		if r.known.manifests > large {
+			fill = fillAlong
+		}
 	}
 	r.data().FillPercent = fill
 }

@@ -21,8 +21,10 @@ type writer struct {
 	// stuck is set once a transaction has panicked: bbolt may hold its locks.
 	// Read after done.
 	stuck bool
-	queue chan *update
-	done  chan struct{}
+	// frugal is set if pages that a transaction has read are not to stay in memory.
+	frugal bool
+	queue  chan *update
+	done   chan struct{}
 
 	mu     sync.RWMutex
 	closed bool // guarded by mu; nothing is queued once it is set
@@ -35,8 +37,8 @@ type update struct {
 
 var errClosed = errors.New("index is closed")
 
-func newWriter(db *bbolt.DB, path string, h *health) *writer {
-	w := &writer{db: db, path: path, health: h, queue: make(chan *update, maxGroup), done: make(chan struct{})}
+func newWriter(db *bbolt.DB, path string, h *health, frugal bool) *writer {
+	w := &writer{db: db, path: path, health: h, frugal: frugal, queue: make(chan *update, maxGroup), done: make(chan struct{})}
 	go w.run()
 	return w
 }
@@ -84,6 +86,9 @@ func (w *writer) run() {
 			break
 		}
 		w.commit(group)
+		if w.frugal && !w.stuck {
+			forgetPages(w.db)
+		}
 	}
 }
 

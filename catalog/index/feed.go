@@ -27,6 +27,9 @@ type Feed interface {
 	// costs what it returns. It returns ErrRevision if what comes after the revision
 	// is kept no longer, or if it is of another start, or has not been given out.
 	Changes(ctx context.Context, after Revision, n int) ([]Change, error)
+	// Listed returns those of some images of a repository, by their canonical
+	// digests, that are entries of the list now, in that order, all of one instant.
+	Listed(ctx context.Context, repository string, digests []digest.Digest) ([]Entry, error)
 	// History returns the changes of a repository before a revision, exclusive, the
 	// latest first, at most n, as far as they are kept; the zero revision stands for
 	// the end. next is where to go on before, zero at the end.

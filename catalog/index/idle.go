@@ -45,9 +45,10 @@ type Idler interface {
 	// returns which. Bytes that are then without a link have been idle for as long.
 	// It refuses a lease that is no longer the repository's with ErrStaleLease.
 	UnlinkIdle(ctx context.Context, l Lease, links []digest.Digest, before Uptime) ([]digest.Digest, error)
-	// Loose returns which of some bytes have been idle since before a time, and
-	// which are noted as idle but held by a repository.
-	Loose(ctx context.Context, bytes []digest.Digest, before Uptime) (loose, held []digest.Digest, err error)
+	// Loose returns which of some bytes have been idle since before a time, whoever
+	// had them, and which of them a repository holds, which are not. With kept, it is
+	// about those in quarantine, whether there are others that are held or not.
+	Loose(ctx context.Context, bytes []digest.Digest, before Uptime, kept bool) (loose, held []digest.Digest, err error)
 	// Dispose notes what has become of idle bytes: with kept that they are in
 	// quarantine from now on, else that they are not stored any more, or not idle.
 	// Those that a repository holds are returned; they are noted as not idle.
@@ -55,10 +56,12 @@ type Idler interface {
 	// Emptied notes that bytes are no longer in quarantine that came to it before a
 	// time.
 	Emptied(ctx context.Context, bytes []digest.Digest, before Uptime) error
-	// Adopt notes as idle, from now on, those of the stored bytes that nobody holds
-	// and that are not noted yet, and returns how many; kept says that they are in
-	// quarantine.
-	Adopt(ctx context.Context, bytes map[digest.Digest]int64, kept bool) (n int, err error)
+	// Strays returns those of the stored bytes that nobody holds and that are not
+	// noted; with kept, of those in quarantine.
+	Strays(ctx context.Context, stored []digest.Digest, kept bool) ([]digest.Digest, error)
+	// Adopt notes bytes, with their sizes, that are strays as idle, or kept, from now
+	// on.
+	Adopt(ctx context.Context, strays map[digest.Digest]int64, kept bool) error
 	// Left reports whether bytes are noted as idle, or kept, that the namespace had
 	// last: a late reference of it may have them back.
 	Left(ctx context.Context, namespace string, d digest.Digest) (bool, error)

@@ -122,6 +122,13 @@ const BatchBytes = 64 << 10
 type Planner interface {
 	// State returns all that the index has of a repository.
 	State(ctx context.Context, repository string) (State, error)
+	// ManifestsAfter, AliasesAfter, LinksAfter and TagsAfter return what State has,
+	// in order, for who walks along it: what comes after a digest or a tag, at most
+	// n; none only at the end.
+	ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]Manifest, error)
+	AliasesAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]Alias, error)
+	LinksAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]image.Blob, error)
+	TagsAfter(ctx context.Context, repository, after string, n int) ([]Tag, error)
 	// Parents returns the indexes of the repository that refer to a manifest, by
 	// any of its digests; the manifest itself need not be there.
 	Parents(ctx context.Context, repository string, dgst digest.Digest) ([]digest.Digest, error)
@@ -271,6 +278,24 @@ type State struct {
 	Aliases map[digest.Digest]digest.Digest
 	// Links are the linked blobs with their sizes in bytes.
 	Links map[digest.Digest]int64
+}
+
+// Manifest is one that a repository has.
+type Manifest struct {
+	Digest digest.Digest
+	// Stored is when the repository got it, as storage says.
+	Stored time.Time
+}
+
+// Alias is another digest of the bytes of a manifest.
+type Alias struct{ Digest, Canonical digest.Digest }
+
+// Tag is what a tag points to.
+type Tag struct {
+	Name   string
+	Digest digest.Digest // as it was pushed
+	// Moved is when it began to point there, as storage says.
+	Moved time.Time
 }
 
 // Stats counts what the index holds.

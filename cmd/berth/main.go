@@ -57,7 +57,7 @@ client; ask its images API which exist and what each needs to boot.`,
 	root.SetVersionTemplate("berth {{.Version}}\n")
 	root.Version = version()
 	images := newImagesCommand()
-	root.AddCommand(newServe(), newConfig(), newHealthcheck(), newAccount(accountHooks{officialFolder: officialFolder, used: usedBy}), images, newFsck(), newIndex(), newRules(), newVersion())
+	root.AddCommand(newServe(), newConfig(), newHealthcheck(), newAccount(accountHooks{officialFolder: officialFolder, used: usedBy}), images, newFsck(), newGC(), newIndex(), newRules(), newVersion())
 	refuseUnknown(root)
 	images.Args = usageOf(images.Args)
 	return root

@@ -16,7 +16,6 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
 	"github.com/berth-oci/berth/catalog"
@@ -27,23 +26,25 @@ import (
 	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/collect"
 	"github.com/berth-oci/berth/storage/fsync"
 	files "github.com/berth-oci/berth/storage/local"
 )
 
 // berth is everything below the listener, opened and wired together.
 type berth struct {
-	where    string // for people: where the bytes are
-	home     *home
-	store    *storage.Store
-	accounts *access.Accounts
-	audit    *access.Audit
-	gate     *access.Gate
-	index    *bolt.Index
-	catalog  *catalog.Catalog
-	registry *registry.Registry
-	memory   *budget.Memory
-	shed     *server.Shed
+	where     string // for people: where the bytes are
+	home      *home
+	store     *storage.Store
+	accounts  *access.Accounts
+	audit     *access.Audit
+	gate      *access.Gate
+	index     *bolt.Index
+	catalog   *catalog.Catalog
+	registry  *registry.Registry
+	collector *collect.Collector
+	memory    *budget.Memory
+	shed      *server.Shed
 	// cursorKey seals the cursors of the images API's pages.
 	cursorKey []byte
 	working   sync.WaitGroup // what commands have it do
@@ -105,9 +106,13 @@ func (b *berth) open(ctx context.Context, c *config.Config, metrics *prometheus.
 	b.shed = server.NewShed(metrics)
 	b.memory = newMemory(c, metrics, b.shed)
 	b.cursorKey = access.DeriveKey([]byte(secret), "cursors of the images API")
-	return b.openRegistry(ctx, c, metrics, log, registry.Options{
+	err = b.openRegistry(ctx, c, metrics, log, registry.Options{
 		Section: section, Secret: hex.EncodeToString(access.DeriveKey([]byte(secret), "state of uploads")),
 	})
+	if err == nil {
+		b.collector = b.newCollector(c, log)
+	}
+	return err
 }
 
 // openAccess opens the accounts and what is written down of them.
@@ -134,6 +139,7 @@ func (b *berth) openCatalog(ctx context.Context, c *config.Config, metrics *prom
 	b.index = index
 	b.closers = append(b.closers, index.Close)
 	index.Observe(server.IndexMetrics(metrics))
+	index.SetIdle(c.Collect.Lease/renewals, nil)
 	b.catalog = catalog.New(index, b.store, log)
 	b.catalog.KeepChanges(int64(c.Events.Keep), c.Events.Age)
 	b.catalog.SetImmutable(policyOf(c).Immutable)
@@ -231,10 +237,10 @@ func openIndex(ctx context.Context, path string, store *storage.Store, log *slog
 // replaces.
 func buildIndex(ctx context.Context, path string, store *storage.Store, log *slog.Logger, stderr io.Writer) (*bolt.Index, error) {
 	begin := time.Now()
-	progress, done := reportProgress(log, stderr)
+	p := newBuildProgress(log, stderr)
 	index, err := bolt.Build(path, store.Identity(), func(x *bolt.Index) error {
 		c := catalog.New(x, store, log)
-		return errors.Join(c.Rebuild(ctx, progress), c.Close())
+		return errors.Join(c.Rebuild(ctx, p.tell), c.Close())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build the index from storage: %w", err)
@@ -242,36 +248,10 @@ func buildIndex(ctx context.Context, path string, store *storage.Store, log *slo
 	if err := catalog.Claim(ctx, index, store, true, log); err != nil {
 		return nil, errors.Join(err, index.Close())
 	}
-	if all := done(); all > 0 {
-		log.Info("index built from storage", "repositories", all, "took", time.Since(begin).Round(time.Millisecond))
+	if done := p.end(); done.Found > 0 {
+		log.Info("index built from storage", "repositories", done.Found, "manifests", done.Manifests, "took", time.Since(begin).Round(time.Millisecond))
 	}
 	return index, nil
-}
-
-// reportProgress shows a bar on a terminal, and else a line of the log every
-// few seconds. done ends it and returns how many there were.
-func reportProgress(log *slog.Logger, stderr io.Writer) (progress func(done, all int), done func() int) {
-	const every = 3 * time.Second
-	total, last := 0, time.Now()
-	if !interactive(stderr) {
-		return func(done, all int) {
-			if total = all; time.Since(last) > every {
-				last = time.Now()
-				log.Info("building the index from storage", "repositories", done, "found", all)
-			}
-		}, func() int { return total }
-	}
-	bar := progressbar.NewOptions(1, progressbar.OptionSetWriter(stderr),
-		progressbar.OptionSetDescription("building the index"), progressbar.OptionShowCount(),
-		progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
-	return func(done, all int) {
-			total = all
-			bar.ChangeMax(all)
-			_ = bar.Set(done)
-		}, func() int {
-			_ = bar.Finish()
-			return total
-		}
 }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

@@ -14,14 +14,17 @@ bool fresh[2];               /* a link has not been idle for the lease */
 bool freshBytes = true;      /* nor have the bytes */
 
 /* What a crash loses. */
-bool guard = false;          /* somebody holds the guard of the digest */
+byte users = 0;              /* so many rely on the digest */
+bool alone = false;          /* somebody has it alone, to take it away */
 byte epoch = 0;              /* grows with every crash */
 
 /* What nobody writes down: clients that were told yes and are within the lease. */
 byte promised = 0;
 
-#define TAKE     atomic { !guard -> if :: epoch != me -> goto crashed :: else fi; guard = true }
-#define GIVE     atomic { if :: epoch != me -> goto crashed :: else -> guard = false fi }
+#define TAKE     atomic { !alone -> if :: epoch != me -> goto crashed :: else fi; users++ }
+#define GIVE     atomic { if :: epoch != me -> goto crashed :: else -> users-- fi }
+#define ALONE    atomic { !alone && users == 0 -> if :: epoch != me -> goto crashed :: else fi; alone = true }
+#define UNALONE  atomic { if :: epoch != me -> goto crashed :: else -> alone = false fi }
 #define STEP     if :: epoch != me -> goto crashed :: else fi
 
 #ifdef NO_GUARD_HEAD
@@ -56,15 +59,15 @@ byte promised = 0;
 #define TAKE_SWEEP STEP
 #define GIVE_SWEEP STEP
 #else
-#define TAKE_SWEEP TAKE
-#define GIVE_SWEEP GIVE
+#define TAKE_SWEEP ALONE
+#define GIVE_SWEEP UNALONE
 #endif
 #ifdef NO_GUARD_EMPTY
 #define TAKE_EMPTY STEP
 #define GIVE_EMPTY STEP
 #else
-#define TAKE_EMPTY TAKE
-#define GIVE_EMPTY GIVE
+#define TAKE_EMPTY ALONE
+#define GIVE_EMPTY UNALONE
 #endif
 
 #ifdef NO_CHILDREN
@@ -212,7 +215,7 @@ proctype Deleter(byte r)
 proctype Index()
 {
 	listed = true;
-	if :: link[0] && stored && !guard -> skip :: true fi;
+	if :: link[0] && stored && !alone -> skip :: true fi;
 	atomic { listed = false; child = false; fresh[0] = true }
 }
 
@@ -288,7 +291,7 @@ proctype Clock()
 proctype Crash()
 {
 	atomic {
-		epoch++; guard = false;
+		epoch++; users = 0; alone = false;
 #ifdef NO_DURABLE_IDLE
 		fresh[0] = false; fresh[1] = false; freshBytes = false
 #endif

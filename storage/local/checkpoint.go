@@ -52,6 +52,11 @@ func (j *journal) rest() {
 	}
 }
 
+// Settle has what was changed be durable in its place now, unless something is
+// being written, so that files which were deleted lose their second names, and their
+// room is free again. It does not wait for that.
+func (d *Driver) Settle() { d.journal.rest() }
+
 // maintain frees the segments that are sealed, or makes another if there is only
 // one.
 func (d *Driver) maintain() {

@@ -326,6 +326,55 @@ func (d *Driver) List(_ context.Context, p string) ([]string, error) {
 	return paths, nil
 }
 
+// eachNames is how many names Each reads at once.
+const eachNames = 1024
+
+// Each calls fn with the name of everything in a folder, in any order, as it reads
+// it, and returns its error. It leaves out the driver's own temporary files.
+func (d *Driver) Each(ctx context.Context, p string, fn func(name string) error) error {
+	name, err := folder(p)
+	if err != nil {
+		return err
+	}
+	f, err := d.files.open(name, os.O_RDONLY)
+	if err != nil {
+		return wrap(p, err)
+	}
+	defer f.Close()
+	some, ok := f.(interface {
+		Readdirnames(n int) ([]string, error)
+	})
+	if !ok { // files of tests
+		names, err := d.files.names(name)
+		for _, found := range names {
+			if err == nil && !ours(found) {
+				err = fn(found)
+			}
+		}
+		return wrap(p, err)
+	}
+	for {
+		names, err := some.Readdirnames(eachNames)
+		for _, found := range names {
+			if ours(found) {
+				continue
+			}
+			if err := fn(found); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return ctx.Err()
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return wrap(p, err)
+		}
+	}
+}
+
 // Walk implements storagedriver.StorageDriver.
 func (d *Driver) Walk(ctx context.Context, p string, f storagedriver.WalkFn, options ...func(*storagedriver.WalkOptions)) error {
 	if _, err := folder(p); err != nil {

@@ -49,7 +49,7 @@ func (s *stored) pusher() storagedriver.StorageDriver {
 func (s *stored) push(content string) digest.Digest {
 	s.t.Helper()
 	d := digest.FromString(content)
-	ctx, push := s.BeginPush(s.t.Context())
+	ctx, push := s.BeginPush(s.t.Context(), storage.GuardPut)
 	defer push.End()
 	_, err := s.pusher().Stat(ctx, dataPath(d))
 	if err != nil && !missing(err) {

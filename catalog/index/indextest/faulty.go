@@ -197,6 +197,22 @@ func (f *Faulty) State(ctx context.Context, repository string) (index.State, err
 	return get(f, "State", func() (index.State, error) { return f.Index.State(ctx, repository) })
 }
 
+func (f *Faulty) ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]index.Manifest, error) {
+	return get(f, "ManifestsAfter", func() ([]index.Manifest, error) { return f.Index.ManifestsAfter(ctx, repository, after, n) })
+}
+
+func (f *Faulty) AliasesAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]index.Alias, error) {
+	return get(f, "AliasesAfter", func() ([]index.Alias, error) { return f.Index.AliasesAfter(ctx, repository, after, n) })
+}
+
+func (f *Faulty) LinksAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]image.Blob, error) {
+	return get(f, "LinksAfter", func() ([]image.Blob, error) { return f.Index.LinksAfter(ctx, repository, after, n) })
+}
+
+func (f *Faulty) TagsAfter(ctx context.Context, repository, after string, n int) ([]index.Tag, error) {
+	return get(f, "TagsAfter", func() ([]index.Tag, error) { return f.Index.TagsAfter(ctx, repository, after, n) })
+}
+
 func (f *Faulty) Parents(ctx context.Context, repository string, d digest.Digest) ([]digest.Digest, error) {
 	return get(f, "Parents", func() ([]digest.Digest, error) { return f.Index.Parents(ctx, repository, d) })
 }
@@ -258,6 +274,10 @@ func (f *Faulty) Publish(ctx context.Context, l index.Lease, u index.Update) (in
 
 func (f *Faulty) Changes(ctx context.Context, after index.Revision, n int) ([]index.Change, error) {
 	return get(f, "Changes", func() ([]index.Change, error) { return f.Index.Changes(ctx, after, n) })
+}
+
+func (f *Faulty) Listed(ctx context.Context, repository string, digests []digest.Digest) ([]index.Entry, error) {
+	return get(f, "Listed", func() ([]index.Entry, error) { return f.Index.Listed(ctx, repository, digests) })
 }
 
 func (f *Faulty) History(ctx context.Context, repository string, before index.Revision, n int) (changes []index.Change, next index.Revision, err error) {

@@ -34,9 +34,9 @@ func (f *Faulty) UnlinkIdle(ctx context.Context, l index.Lease, links []digest.D
 }
 
 // Loose implements index.Idler.
-func (f *Faulty) Loose(ctx context.Context, bytes []digest.Digest, before index.Uptime) (loose, held []digest.Digest, err error) {
+func (f *Faulty) Loose(ctx context.Context, bytes []digest.Digest, before index.Uptime, kept bool) (loose, held []digest.Digest, err error) {
 	err = f.do("Loose", func() (err error) {
-		loose, held, err = f.Index.Loose(ctx, bytes, before)
+		loose, held, err = f.Index.Loose(ctx, bytes, before, kept)
 		return err
 	})
 	return loose, held, err
@@ -52,9 +52,14 @@ func (f *Faulty) Emptied(ctx context.Context, bytes []digest.Digest, before inde
 	return f.do("Emptied", func() error { return f.Index.Emptied(ctx, bytes, before) })
 }
 
+// Strays implements index.Idler.
+func (f *Faulty) Strays(ctx context.Context, stored []digest.Digest, kept bool) ([]digest.Digest, error) {
+	return get(f, "Strays", func() ([]digest.Digest, error) { return f.Index.Strays(ctx, stored, kept) })
+}
+
 // Adopt implements index.Idler.
-func (f *Faulty) Adopt(ctx context.Context, bytes map[digest.Digest]int64, kept bool) (int, error) {
-	return get(f, "Adopt", func() (int, error) { return f.Index.Adopt(ctx, bytes, kept) })
+func (f *Faulty) Adopt(ctx context.Context, strays map[digest.Digest]int64, kept bool) error {
+	return f.do("Adopt", func() error { return f.Index.Adopt(ctx, strays, kept) })
 }
 
 // Left implements index.Idler.

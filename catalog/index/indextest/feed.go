@@ -62,10 +62,12 @@ func (f *follower) follow(t testing.TB, n int) (all []index.Change) {
 func (f *follower) see(t testing.TB, repository string, d digest.Digest) {
 	t.Helper()
 	delete(f.state, key(repository, d))
-	for _, e := range readAll(t, f.x, index.Query{Within: []string{repository}}, 100) {
-		if e.Repository == repository && e.Digest == d {
-			f.state[key(repository, d)] = look1(e)
-		}
+	entries, err := f.x.Listed(context.Background(), repository, []digest.Digest{d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		f.state[key(e.Repository, e.Digest)] = look1(e)
 	}
 }
 

@@ -3,6 +3,7 @@ package indextest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -117,7 +118,7 @@ func (x *idling) unlink(repository, blob string, before time.Duration) bool {
 
 func (x *idling) loose(blob string, before time.Duration) (loose, held bool) {
 	x.t.Helper()
-	a, b, err := x.Loose(x.t.Context(), []digest.Digest{dgst(blob)}, index.Uptime(before))
+	a, b, err := x.Loose(x.t.Context(), []digest.Digest{dgst(blob)}, index.Uptime(before), false)
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -257,6 +258,12 @@ func testIdleBytes(t *testing.T, o Options) {
 			t.Fatal(err)
 		}
 	}
+	for before, want := range map[int]int{150: 0, 151: 1} {
+		old, _, err := x.Loose(ctx, blob, index.Uptime(time.Duration(before)*time.Minute), true)
+		if err != nil || len(old) != want {
+			t.Fatalf("kept since before minute %d: %v, %v", before, old, err)
+		}
+	}
 	emptied(150 * time.Minute)
 	keeps("not yet", 2*blobSize)
 	emptied(151 * time.Minute)
@@ -295,8 +302,12 @@ func testStrays(t *testing.T, o Options) {
 	all := map[digest.Digest]int64{dgst("blob"): 1, dgst("m"): 1, dgst("other"): 1, dgst("stray"): blobSize}
 	adopt := func(kept bool, want int) {
 		t.Helper()
-		if n, err := x.Adopt(ctx, all, kept); err != nil || n != want {
-			t.Fatalf("%d are new, %v; want %d", n, err, want)
+		strays, err := x.Strays(ctx, slices.Collect(maps.Keys(all)), kept)
+		if err != nil || len(strays) != want {
+			t.Fatalf("%d are new, %v; want %d", len(strays), err, want)
+		}
+		if err := x.Adopt(ctx, all, kept); err != nil {
+			t.Fatal(err)
 		}
 	}
 	adopt(false, 1)
@@ -311,76 +322,6 @@ func testStrays(t *testing.T, o Options) {
 	all = map[digest.Digest]int64{dgst("stray"): 1, dgst("n"): blobSize}
 	adopt(true, 1)
 	x.want("kept", index.IdleKept, ":n 120", ":stray 120")
-}
-
-// testOrphans: what lived by something that is gone is idle, unless it has a life
-// of its own.
-func testOrphans(t *testing.T, o Options) {
-	x := newIdling(t, o, 0)
-	describe := func(name string, u image.Description) image.Description {
-		u.Digest, u.Size = dgst(name), 1
-		return u
-	}
-	put := func(d image.Description, tags ...string) {
-		u := index.Update{Put: []image.Description{d}, Tag: map[string]digest.Digest{}}
-		for _, tag := range tags {
-			u.Tag[tag] = d.Digest
-		}
-		x.publish("a/one", u)
-	}
-	orphan := func(names ...string) {
-		u := index.Update{}
-		for _, name := range names {
-			u.Orphan = append(u.Orphan, dgst(name))
-		}
-		x.publish("a/one", u)
-	}
-	parent := describe("index", image.Description{Children: []digest.Digest{dgst("child")}})
-	child := describe("child", image.Description{})
-	referrer := describe("referrer", image.Description{})
-	referrer.Subject = dgst("subject")
-	put(parent)
-	put(child)
-	put(describe("subject", image.Description{}))
-	put(referrer)
-	orphan("child", "referrer", "n")
-	x.want("both live", index.IdleManifest)
-	x.remove("a/one", "index")
-	x.remove("a/one", "subject")
-	x.want("nobody said so", index.IdleManifest)
-	x.now += time.Hour
-	orphan("child", "referrer")
-	x.now += time.Hour
-	orphan("child", "referrer")
-	x.want("left behind", index.IdleManifest, "a/one:child 120", "a/one:referrer 120")
-	if err := x.Renew(t.Context(), "a/one", dgst("child")); err != nil {
-		t.Fatal(err)
-	}
-	x.want("renewed", index.IdleManifest, "a/one:referrer 120", "a/one:child 180")
-	for _, c := range []struct {
-		before time.Duration
-		want   bool
-	}{{120 * time.Minute, false}, {121 * time.Minute, true}} {
-		if is, err := x.IsIdle(t.Context(), "a/one", dgst("referrer"), index.Uptime(c.before)); err != nil || is != c.want {
-			t.Fatalf("idle before %s: %v, %v", c.before, is, err)
-		}
-	}
-	put(parent)
-	x.want("the index is back", index.IdleManifest, "a/one:referrer 120")
-	put(describe("subject", image.Description{}))
-	x.want("the subject is back", index.IdleManifest)
-	x.remove("a/one", "index")
-	x.remove("a/one", "subject")
-	orphan("child", "referrer")
-	put(child, "tag")
-	x.want("tagged", index.IdleManifest, "a/one:referrer 180")
-	orphan("child")
-	x.want("it has a tag", index.IdleManifest, "a/one:referrer 180")
-	put(referrer)
-	x.want("pushed again", index.IdleManifest)
-	orphan("referrer")
-	x.remove("a/one", "referrer")
-	x.want("gone", index.IdleManifest)
 }
 
 // checkIdle wants exactly those links to be idle that nothing refers to.

@@ -53,6 +53,7 @@ func checkLookups(t *testing.T, x index.Index, m model) {
 		if err != nil || !maps.Equal(s.Tags, r.tags) || !maps.Equal(s.Links, r.links) || len(s.Manifests) != len(r.manifests) {
 			t.Fatalf("state of %s: %+v, %v", name, s, err)
 		}
+		checkAlong(t, x, name, s)
 	}
 }
 

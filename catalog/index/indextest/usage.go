@@ -195,6 +195,9 @@ func (r *recount) check(t testing.TB, step string, w *World) {
 		}
 	}
 	r.gone = 0
+	if step == "collect" {
+		clear(r.held)
+	}
 	for d, counted := range now {
 		r.held[d] = counted
 	}

@@ -148,6 +148,27 @@ func (w *World) Unikernel(name string) digest.Digest {
 	})
 }
 
+// Referrer stores a manifest that has another as its subject.
+func (w *World) Referrer(subject digest.Digest) digest.Digest {
+	w.t.Helper()
+	return w.Manifest(map[string]any{
+		"schemaVersion": 2, "mediaType": v1.MediaTypeImageManifest, "artifactType": "application/x",
+		"config": v1.DescriptorEmptyJSON, "layers": []v1.Descriptor{},
+		"subject": v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: subject},
+	})
+}
+
+// bringBack asks for what was collected, as the put of a manifest does.
+func (w *World) bringBack(repository string, d digest.Digest) error {
+	tx, err := w.Begin(context.Background(), repository)
+	if err != nil {
+		return err
+	}
+	defer tx.Close()
+	_, err = tx.BringBack(context.Background(), d)
+	return err
+}
+
 // IndexOf stores an index of manifests.
 func (w *World) IndexOf(children ...digest.Digest) digest.Digest {
 	w.t.Helper()

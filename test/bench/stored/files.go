@@ -2,6 +2,7 @@ package stored
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -11,12 +12,22 @@ import (
 // Files writes so many images into the storage folder of a data folder, as
 // distribution lays them out, and no index. progress is told how many are done.
 func Files(ctx context.Context, data string, images int, progress func(done int)) error {
+	return write(ctx, data, images, func(n int) Image { return place(images, n) }, progress)
+}
+
+// FilesOfOne does the same, with all images in one repository, each by a tag of its
+// own.
+func FilesOfOne(ctx context.Context, data, repository string, images int, progress func(done int)) error {
+	return write(ctx, data, images, func(n int) Image { return Image{Repository: repository, Tag: fmt.Sprintf("v%d", n)} }, progress)
+}
+
+func write(ctx context.Context, data string, images int, place func(n int) Image, progress func(done int)) error {
 	f := files{root: filepath.Join(data, "storage/docker/registry/v2"), made: map[string]bool{}}
 	for n := range images {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		f.image(place(images, n), contentOf(n))
+		f.image(place(n), contentOf(n))
 		if f.err != nil {
 			return f.err
 		}

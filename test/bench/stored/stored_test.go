@@ -34,7 +34,7 @@ func TestStored(t *testing.T) {
 	defer x.Close()
 	store := open(t, read)
 	built, err := bolt.Build(filepath.Join(read, "catalog.db"), store.Identity(), func(x *bolt.Index) error {
-		return catalog.New(x, store, nil).Rebuild(ctx, func(int, int) {})
+		return catalog.New(x, store, nil).Rebuild(ctx, func(catalog.Progress) {})
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -204,7 +204,7 @@ func (b *fullBerth) rebuilt() bool {
 	}
 	x, err := bolt.Build(filepath.Join(b.t.TempDir(), "catalog.db"), b.store.Identity(), func(x *bolt.Index) error {
 		c := catalog.New(x, b.store, slog.New(slog.DiscardHandler))
-		if err := c.Rebuild(context.Background(), func(int, int) {}); err != nil {
+		if err := c.Rebuild(context.Background(), func(catalog.Progress) {}); err != nil {
 			return err
 		}
 		return c.Close()

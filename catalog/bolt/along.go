@@ -1,0 +1,85 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/catalog/image"
+	"github.com/berth-oci/berth/catalog/index"
+)
+
+// along reads up to n of the keys of a kind that a repository has behind one.
+func along[T any](ctx context.Context, i *Index, operation, repository string, k kind, after []byte, n int, read func(rest, value []byte) (T, error)) (some []T, err error) {
+	err = i.read(ctx, operation, repository, func(r *repoTx) error {
+		some = nil
+		start := r.key(k)
+		from := append(bytes.Clone(start), after...)
+		c := r.data().Cursor()
+		for key, value := c.Seek(from); bytes.HasPrefix(key, start) && len(some) < n; key, value = c.Next() {
+			if len(after) > 0 && bytes.Equal(key, from) {
+				continue
+			}
+			one, err := read(key[len(start):], value)
+			if err != nil {
+				return err
+			}
+			some = append(some, one)
+		}
+		return nil
+	})
+	return some, err
+}
+
+// behind is where to go on after a digest, nil for the beginning.
+func behind(d digest.Digest) []byte {
+	if d == "" {
+		return nil
+	}
+	return digestKey(d)
+}
+
+// ManifestsAfter implements index.Planner.
+func (i *Index) ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]index.Manifest, error) {
+	return along(ctx, i, "manifests_after", repository, kindManifest, behind(after), n, func(rest, value []byte) (index.Manifest, error) {
+		d, err := restDigest(rest)
+		if err != nil {
+			return index.Manifest{}, err
+		}
+		m, err := decodeRecord(d, value, nil)
+		return index.Manifest{Digest: d, Stored: m.Modified}, err
+	})
+}
+
+// AliasesAfter implements index.Planner.
+func (i *Index) AliasesAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]index.Alias, error) {
+	return along(ctx, i, "aliases_after", repository, kindAlias, behind(after), n, func(rest, value []byte) (index.Alias, error) {
+		d, err := restDigest(rest)
+		if err != nil {
+			return index.Alias{}, err
+		}
+		canonical, err := restDigest(value)
+		return index.Alias{Digest: d, Canonical: canonical}, err
+	})
+}
+
+// LinksAfter implements index.Planner.
+func (i *Index) LinksAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]image.Blob, error) {
+	return along(ctx, i, "links_after", repository, kindLink, behind(after), n, func(rest, value []byte) (image.Blob, error) {
+		d, err := restDigest(rest)
+		if err != nil {
+			return image.Blob{}, err
+		}
+		l, err := decodeLink(value)
+		return image.Blob{Digest: d, Size: l.size}, err
+	})
+}
+
+// TagsAfter implements index.Planner.
+func (i *Index) TagsAfter(ctx context.Context, repository, after string, n int) ([]index.Tag, error) {
+	return along(ctx, i, "tags_after", repository, kindTag, []byte(after), n, func(rest, value []byte) (index.Tag, error) {
+		d := newDecoder(value)
+		return index.Tag{Name: string(rest), Digest: d.digest()}, d.err
+	})
+}

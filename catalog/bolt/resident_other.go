@@ -1,0 +1,7 @@
+//go:build !linux
+
+package bolt
+
+import bbolt "go.etcd.io/bbolt"
+
+func forgetPages(*bbolt.DB) {}
