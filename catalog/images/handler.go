@@ -211,6 +211,9 @@ type call struct {
 	within *selectors
 	// seen, if there are several items, is what is known of images by now.
 	seen *seen
+	// readerNames are those of the repository readersOf: see readers.
+	readersOf   string
+	readerNames []string
 	// out is what an answer is written to once it has begun; nil before.
 	out *stream
 }
