@@ -154,7 +154,10 @@ func (s *Store) list(ctx context.Context, path string) ([]string, error) {
 	}
 	names := make([]string, 0, len(paths))
 	for _, p := range paths {
-		names = append(names, p[strings.LastIndexByte(p, '/')+1:])
+		name := p[strings.LastIndexByte(p, '/')+1:]
+		if storagedriver.PathRegexp.MatchString("/" + name) { // or a foreign file, for which no driver can be asked
+			names = append(names, name)
+		}
 	}
 	return names, nil
 }
