@@ -151,11 +151,15 @@ func TestHTTP2TurnedAway(t *testing.T) {
 func TestHTTP2Crowd(t *testing.T) {
 	o := testOptions(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	o.Limits.Requests, o.Limits.Uploads = 3, 3
+	o.Metrics = NewMetrics()
 	withoutWindow(t, o, func(c *rawStreams) {
 		for range 8 {
 			c.get("/v2/")
 		}
 		synctest.Wait()
+		if n := counted(t, o, "berth_http_requests_total", "503"); n != 2 {
+			t.Errorf("%v requests are counted as 503, want 2", n)
+		}
 		if n := c.ended(); n != 2 {
 			t.Errorf("%d of 8 streams were ended at once, want 2: three may be in flight and three may wait", n)
 		}
