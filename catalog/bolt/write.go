@@ -344,6 +344,9 @@ func (r *repoTx) removeManifest(d digest.Digest) error {
 		return err
 	}
 	r.gone = append(r.gone, d)
+	if err := r.data().Delete(r.by(kindPulled, d)); err != nil {
+		return err
+	}
 	r.changed[d] = true
 	if err := r.unlist(old); err != nil {
 		return err

@@ -296,6 +296,14 @@ func (f *Faulty) Pushed(ctx context.Context, repository, tag string) (index.Push
 	return get(f, "Pushed", func() (index.Push, error) { return f.Index.Pushed(ctx, repository, tag) })
 }
 
+func (f *Faulty) AddPulls(ctx context.Context, pulls []index.Pulls) error {
+	return f.do("AddPulls", func() error { return f.Index.AddPulls(ctx, pulls) })
+}
+
+func (f *Faulty) Pulls(ctx context.Context, repository string, d digest.Digest) (index.Pulls, error) {
+	return get(f, "Pulls", func() (index.Pulls, error) { return f.Index.Pulls(ctx, repository, d) })
+}
+
 func (f *Faulty) Trim(ctx context.Context, keep int64, before time.Time, n int) (bool, error) {
 	return get(f, "Trim", func() (bool, error) { return f.Index.Trim(ctx, keep, before, n) })
 }
