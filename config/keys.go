@@ -21,6 +21,7 @@ type Key struct {
 // Keys documents every key, in the order in which [Config.Write] prints them.
 func Keys() []Key {
 	c := defaults()
+	c.Events.Webhooks = map[string]*Webhook{"<name>": {}} // stands for all
 	var keys []Key
 	listed := false // the driver's keys
 	for _, s := range c.settings() {

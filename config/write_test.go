@@ -109,6 +109,8 @@ collect:
 events:
   keep: 1000000
   age: 720h
+  internal_networks: ""
+  timeout: 10s
 rules:
   interval: 24h
   default: {}

@@ -59,6 +59,9 @@ func (s *Store) ExamineWith(ctx context.Context, d digest.Digest, by By, pace fu
 		return 0, fmt.Errorf("%s: %s: %w", d, reason, ErrDamaged)
 	}
 	s.verified.remember(d, before)
+	if !s.observing {
+		s.healed(d) // whoever brought them may have been told that they did not come
+	}
 	return size, nil
 }
 

@@ -265,7 +265,14 @@ func (s *Store) isolate(ctx context.Context, f Finding) error {
 	if err := s.writeNote(ctx, f); err != nil {
 		return err
 	}
-	if err := s.driver.Move(ctx, blobPath(f.Digest), f.path+"/data"); err != nil {
+	err := s.driver.Move(ctx, blobPath(f.Digest), f.path+"/data")
+	if err != nil {
+		// It may have happened all the same, and then has to be told.
+		if there, asked := s.isFile(ctx, f.path+"/data"); asked == nil && there {
+			err = s.remove(ctx, blobPath(f.Digest))
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("move what is stored under %s into quarantine: %w", f.Digest, translate(err))
 	}
 	s.quarantine.add(&f)
@@ -335,6 +342,12 @@ func (s *Store) arrived(ctx context.Context, d digest.Digest) {
 	if print := s.printOf(ctx, d); print.file != (fileID{}) { // elsewhere, to ask would cost every push a call
 		s.verified.remember(d, print)
 	}
+	s.healed(d)
+}
+
+// healed notes that right bytes are there under a digest, if others are in
+// quarantine.
+func (s *Store) healed(d digest.Digest) {
 	if !s.Quarantined(d) {
 		return
 	}

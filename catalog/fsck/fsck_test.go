@@ -171,6 +171,7 @@ var damages = []struct {
 	deep bool
 }{
 	{name: "nothing", do: func(*registry) {}},
+	{name: "a blob that nothing refers to yet", do: func(r *registry) { r.must(r.Upload(repository, []byte("fresh"))) }},
 	{name: "a tag is not in the index", do: func(r *registry) { r.publish(index.Update{Untag: []string{"latest"}}) }, want: []Kind{IndexTag, IndexList}},
 	{name: "a tag points elsewhere in the index", do: func(r *registry) {
 		r.publish(index.Update{Tag: map[string]digest.Digest{"latest": r.kept}})

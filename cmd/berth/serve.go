@@ -84,6 +84,9 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 	b.listenControl(c, rules, log)
 	b.startScrub(c, metrics, log)
 	b.startCollect(c, metrics)
+	if err := b.startWebhooks(c, l.Addr().String(), metrics, log); err != nil {
+		return err
+	}
 	rules.start(c.Rules.Interval)
 	go reload.run(ctx, log)
 	greet(ctx, stdout, c, b, l.Addr().String())
