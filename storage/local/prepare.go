@@ -32,6 +32,9 @@ func (d *Driver) prepare(w wanted, stays bool) (*step, error) {
 }
 
 func (d *Driver) preparePut(name string, content []byte, stays bool) (*step, error) {
+	if stays && d.isNote(name, content) {
+		return &step{records: []record{{kind: written, path: name, modified: time.Now(), content: content}}, inPlace: true}, nil
+	}
 	same, modified, err := holds(d.files, name, content)
 	if err != nil {
 		return nil, err
