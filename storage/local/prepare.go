@@ -53,7 +53,9 @@ func (d *Driver) preparePut(name string, content []byte, stays bool) (*step, err
 		return nil, err
 	}
 	s := &step{source: temporary, temporary: true, made: made, failures: failures}
-	if len(made) > 0 { // before, nobody could tell whether the name can be
+	// Before its folder was made, nobody could tell whether the name can be; one
+	// that is no longer than that of the temporary file can.
+	if len(made) > 0 && len(path.Base(name)) > len(path.Base(temporary)) {
 		if err := d.isFile(name); err != nil {
 			d.undo([]step{*s}, false)
 			return nil, err
