@@ -39,6 +39,7 @@ type Catalog struct {
 	noted index.Revision
 
 	pulls pulls
+	linking sync.WaitGroup // links that the index may not have written yet
 	// places are held by who reads storage for the index.
 	places chan struct{}
 
@@ -66,6 +67,7 @@ func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 func (c *Catalog) Close() error {
 	c.stop()
 	<-c.done
+	c.awaitLinks()
 	c.withdrawAll()
 	if err := c.writePulls(context.Background(), time.Now()); err != nil {
 		c.log.Warn("the last pulls are not counted", "error", err)

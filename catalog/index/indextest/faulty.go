@@ -23,6 +23,9 @@ const (
 	Before When = iota
 	// After: it has happened, and is durable, and only the answer is lost.
 	After
+	// Late: Link has said that it is done, and then it could not be written. Other
+	// calls fail before.
+	Late
 )
 
 // ErrInjected is what calls fail with that a [Faulty] makes fail.
@@ -88,7 +91,7 @@ func (f *Faulty) Calls() map[string]int {
 // do calls fn, unless the call fails before.
 func (f *Faulty) do(method string, fn func() error) error {
 	when, fault := f.next(method)
-	if fault != nil && when == Before {
+	if fault != nil && when != After {
 		return fault
 	}
 	if err := fn(); err != nil || fault == nil {
@@ -310,8 +313,18 @@ func (f *Faulty) Release(ctx context.Context, l index.Lease) error {
 	return errors.Join(f.do("Release", func() error { return nil }), released)
 }
 
-func (f *Faulty) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string) error {
-	return f.do("Link", func() error { return f.Index.Link(ctx, repository, blobs, reservation) })
+func (f *Faulty) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string, written func(error)) error {
+	when, fault := f.next("Link")
+	switch {
+	case fault == nil:
+		return f.Index.Link(ctx, repository, blobs, reservation, written)
+	case when == Late && written != nil:
+		written(fault)
+		return nil
+	case when == After:
+		return errors.Join(fault, f.Index.Link(ctx, repository, blobs, reservation, nil))
+	}
+	return fault
 }
 
 func (f *Faulty) MarkDirty(ctx context.Context, repository string) error {

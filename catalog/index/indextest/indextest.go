@@ -40,6 +40,7 @@ func Run(t *testing.T, o Options) {
 	t.Run("LayerCache", func(t *testing.T) { testLayerCache(t, o) })
 	t.Run("Leases", func(t *testing.T) { testLeases(t, o) })
 	t.Run("Prepared", func(t *testing.T) { testPrepared(t, o) })
+	t.Run("NothingAbandoned", func(t *testing.T) { testNothingAbandoned(t, o) })
 	t.Run("Dirty", func(t *testing.T) { testDirty(t, o) })
 	t.Run("Revisions", func(t *testing.T) { testRevisions(t, o) })
 	t.Run("Feed", func(t *testing.T) { testFeed(t, o) })
