@@ -48,8 +48,13 @@ func (c *Catalog) Link(ctx context.Context, repository string, named digest.Dige
 	case linked == "":
 		linked = named
 	}
-	// What has happened in storage is published also if the client is gone.
-	if failure := c.relinkAll(context.WithoutCancel(ctx), repository, linked, named, reservation); failure != nil {
+	// What has happened in storage is published also if the client is gone; with an
+	// error it may be about to happen.
+	failure := c.store.DoOwed()
+	if failure == nil {
+		failure = c.relinkAll(context.WithoutCancel(ctx), repository, linked, named, reservation)
+	}
+	if failure != nil {
 		c.leaveBlob(note, linked)
 		return cmp.Or(err, failed("index blob "+linked.String()+" of", repository, failure))
 	}

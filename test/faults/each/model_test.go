@@ -175,6 +175,10 @@ func (m *model) push(t *rapid.T) {
 			h.blobs[blob] = true
 		}
 	} else if !want(t, a, ok, http.StatusCreated, http.StatusBadRequest, http.StatusNotFound, http.StatusPreconditionFailed) {
+		for _, blob := range d.blobs { // also a push that is refused in the end may have brought one back
+			there := m.b.ask("HEAD", "/v2/"+name+"/blobs/"+digest.FromString(blob).String(), "").Code == http.StatusOK
+			h.blobs[blob] = h.blobs[blob] || there && h.collected[blob]
+		}
 		return
 	}
 	h.manifests[d.digest()] = d
