@@ -69,6 +69,7 @@ func leftovers(t *testing.T, b *harness.Berth) (found []string) {
 // is read stays; nothing is left behind; and once the calls succeed everything works
 // again without a restart, and is whole.
 func TestFailingCalls(t *testing.T) {
+	harness.Long(t, "strace", "many berths are traced, and each has to come back")
 	t.Parallel()
 	for _, calls := range []string{"fdatasync,fsync,syncfs", "pwrite64", "renameat,renameat2", "mkdirat"} {
 		for _, errno := range []string{"EIO", "ENOSPC"} {
