@@ -138,6 +138,7 @@ func TestImagesAPI(t *testing.T) {
 		{"/v1/images/list", []string{found, v1}, []string{"error"}},
 		{"tagged\"\n", []string{found, `"status":"success"`, `"status":"partial_success"`, `"error":8,"tag":"alice/none:v1"`}, []string{`"images":[]`}},
 		{"count=2&order=desc", []string{found}, []string{`"images":[]`, "error"}},
+		{"/v1/changes\"", []string{`"data":{"changes":[{"type":"bookmark","revision":"`}, []string{"error"}},
 		{"openssl req", []string{"Added the administrator root", "Added the account carol", "index_host: index.fra.lan", "certificate: metro/tls.crt"}, nil},
 	})
 }
