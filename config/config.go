@@ -98,6 +98,8 @@ type Limits struct {
 	Uploads              int
 	RequestsPerAccount   int
 	UploadsPerAccount    int
+	Streams              int
+	StreamsPerAccount    int
 }
 
 // Storage is distribution's storage section: a driver with its parameters, and
@@ -251,7 +253,7 @@ func defaults() *Config {
 		Metrics: Metrics{Enabled: true},
 		Collect: defaultCollect(),
 		Scrub:   Scrub{Rate: 8 << 20, Operations: 20, Interval: 30 * 24 * time.Hour},
-		Events:  Events{Keep: 1_000_000, Age: 30 * 24 * time.Hour},
+		Events:  Events{Keep: 1_000_000, Age: 30 * 24 * time.Hour, Timeout: 10 * time.Second},
 		Rules:   Rules{Interval: 24 * time.Hour},
 		sources: map[string]source{},
 	}

@@ -28,7 +28,7 @@ const (
 var notKeys = []string{EnvFile, EnvHost, EnvToken}
 
 func envName(path string) string {
-	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
+	return EnvPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(path))
 }
 
 // kubernetes recognises the variables that Kubernetes sets in every container
@@ -49,6 +49,14 @@ type variable struct {
 // loadEnvironment sets what the variables of environ say.
 func (c *Config) loadEnvironment(environ []string, p *problems) {
 	known := map[string]bool{EnvPrefix + "STORAGE": true}
+	values := map[string]string{} // the last one counts
+	for _, entry := range environ {
+		name, value, ok := strings.Cut(entry, "=")
+		if ok && strings.HasPrefix(name, EnvPrefix) && !slices.Contains(notKeys, name) && !kubernetes.MatchString(entry) {
+			values[name] = value
+		}
+	}
+	c.addWebhooksOf(values)
 	byName := map[string]setting{}
 	for _, s := range c.settings() {
 		byName[envName(s.path)] = s
@@ -56,13 +64,6 @@ func (c *Config) loadEnvironment(environ []string, p *problems) {
 	}
 	for _, k := range driverKeys {
 		known[k.Env] = true
-	}
-	values := map[string]string{} // the last one counts
-	for _, entry := range environ {
-		name, value, ok := strings.Cut(entry, "=")
-		if ok && strings.HasPrefix(name, EnvPrefix) && !slices.Contains(notKeys, name) && !kubernetes.MatchString(entry) {
-			values[name] = value
-		}
 	}
 	var driver []variable
 	for _, name := range slices.Sorted(maps.Keys(values)) {

@@ -149,8 +149,12 @@ func (f *file) key(where, path string, n *yaml.Node) {
 		f.driver(where, driver)
 		return
 	}
+	if name, ok := strings.CutPrefix(path, webhooksPath+"."); ok && !strings.Contains(name, ".") {
+		f.webhook(where, path, name, n)
+		return
+	}
 	known := sections(f.table)
-	if known[path] {
+	if known[path] || path == webhooksPath {
 		f.section(path, n)
 		return
 	}

@@ -21,6 +21,7 @@ type Key struct {
 // Keys documents every key, in the order in which [Config.Write] prints them.
 func Keys() []Key {
 	c := defaults()
+	c.Events.Webhooks = map[string]*Webhook{"<name>": {}} // stands for all
 	var keys []Key
 	listed := false // the driver's keys
 	for _, s := range c.settings() {
@@ -113,6 +114,10 @@ func (h *HTTP) settings() []setting {
 			doc: "Most requests at a time of one account; 0 means a quarter of http.limits.requests. All without an account have as many together. A few more wait a moment, and what finds no place gets 429."},
 		{path: "http.limits.uploads_per_account", field: &h.Limits.UploadsPerAccount,
 			doc: "Most uploads at a time of one account; 0 means a quarter of http.limits.uploads. What finds no place gets 429."},
+		{path: "http.limits.streams", field: &h.Limits.Streams,
+			doc: "Most requests for changes at a time, which last as long as their clients want, and count as no other requests; 0 means half of http.limits.connections. What finds no place gets 429."},
+		{path: "http.limits.streams_per_account", field: &h.Limits.StreamsPerAccount,
+			doc: "Most of these of one account; 0 means a quarter of http.limits.streams. All without an account have as many together, where there are accounts."},
 	}
 }
 

@@ -33,8 +33,12 @@ var yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```\n")
 // certificate where it names one.
 func TestExamples(t *testing.T) {
 	certificate, key := pair(t, t.TempDir(), "tls")
-	files := strings.NewReplacer("/etc/berth/tls.crt", certificate, "/etc/berth/tls.key", key)
-	for document, examples := range map[string]int{"README.md": 3, "../storage/README.md": 3, "../catalog/rules/README.md": 1} {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(random), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files := strings.NewReplacer("/etc/berth/tls.crt", certificate, "/etc/berth/tls.key", key, "/etc/berth/scheduler.secret", secret)
+	for document, examples := range map[string]int{"README.md": 4, "../storage/README.md": 3, "../catalog/rules/README.md": 1, "../catalog/webhook/README.md": 1} {
 		text, err := os.ReadFile(document)
 		if err != nil {
 			t.Fatal(err)

@@ -105,6 +105,7 @@ func (c *Config) checkHTTP(p *problems) {
 		{"http.limits.connections", h.Limits.Connections}, {"http.limits.connections_per_client", h.Limits.ConnectionsPerClient},
 		{"http.limits.requests", h.Limits.Requests}, {"http.limits.uploads", h.Limits.Uploads},
 		{"http.limits.requests_per_account", h.Limits.RequestsPerAccount}, {"http.limits.uploads_per_account", h.Limits.UploadsPerAccount},
+		{"http.limits.streams", h.Limits.Streams}, {"http.limits.streams_per_account", h.Limits.StreamsPerAccount},
 	} {
 		if limit.n < 0 {
 			c.problem(p, limit.path, "%d is negative; 0 is what suits the system", limit.n)

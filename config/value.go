@@ -68,6 +68,8 @@ func kind(field any) string {
 		return "a duration like 30s or 2m"
 	case *Networks:
 		return "addresses and networks like 10.0.0.0/8, separated by commas or in a list"
+	case *Names:
+		return "names, separated by commas or in a list"
 	case *Hosts:
 		return "names of hosts, separated by commas or in a list"
 	case *Quotas:
@@ -104,6 +106,8 @@ func parse(field any, text string) error {
 		*f, err = time.ParseDuration(text)
 	case *Networks:
 		*f, err = parseNetworks(text)
+	case *Names:
+		*f, err = parseNames(text)
 	case *Hosts:
 		*f, err = parseHosts(text)
 	case *Quotas:
@@ -185,6 +189,8 @@ func format(field any) string {
 		return formatDuration(*f)
 	case *Networks:
 		return f.String()
+	case *Names:
+		return f.String()
 	case *Hosts:
 		return f.String()
 	case *Quotas:
@@ -214,7 +220,7 @@ func formatDuration(d time.Duration) string {
 // isList reports whether a setting holds several values.
 func isList(field any) bool {
 	switch field.(type) {
-	case *Networks, *Hosts, *Quotas, *Metros:
+	case *Networks, *Names, *Hosts, *Quotas, *Metros:
 		return true
 	}
 	return false

@@ -45,6 +45,8 @@ http:
     uploads: 0
     requests_per_account: 0
     uploads_per_account: 0
+    streams: 0
+    streams_per_account: 0
 storage:
   filesystem:
     rootdirectory: /srv/storage
@@ -107,6 +109,8 @@ collect:
 events:
   keep: 1000000
   age: 720h
+  internal_networks: ""
+  timeout: 10s
 rules:
   interval: 24h
   default: {}

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/berth-oci/berth/registry/budget"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -30,8 +32,12 @@ func (r *Registry) listTags(w http.ResponseWriter, req *http.Request, a *request
 		r.fail(w, req, p)
 		return
 	}
+	held := r.memory.Hold()
+	defer held.Release()
 	// One more than is asked for tells whether there is a next page.
-	tags, err := r.catalog.TagNames(req.Context(), a.name, req.URL.Query().Get("last"), n+1)
+	tags, err := readNames(req, held, n+1, func(after string, n int) ([]string, error) {
+		return r.catalog.TagNames(req.Context(), a.name, after, n)
+	})
 	if errors.Is(err, storage.ErrNotFound) {
 		r.fail(w, req, unknownRepository)
 		return
@@ -41,10 +47,7 @@ func (r *Registry) listTags(w http.ResponseWriter, req *http.Request, a *request
 		return
 	}
 	tags = page(w, r.prefix+route{kind: kindTags, name: a.clientName}.path(), tags, n)
-	writeJSON(w, req, struct {
-		Name string   `json:"name"`
-		Tags []string `json:"tags"`
-	}{a.clientName, tags})
+	writeNames(w, req, `{"name":"`+a.clientName+`","tags":[`, tags)
 }
 
 func (r *Registry) listRepositories(w http.ResponseWriter, req *http.Request, a *request) {
@@ -53,15 +56,85 @@ func (r *Registry) listRepositories(w http.ResponseWriter, req *http.Request, a 
 		r.fail(w, req, p)
 		return
 	}
-	names, err := r.catalog.Repositories(req.Context(), a.caller.Readable(), req.URL.Query().Get("last"), n+1)
+	held := r.memory.Hold()
+	defer held.Release()
+	within := a.caller.Readable()
+	names, err := readNames(req, held, n+1, func(after string, n int) ([]string, error) {
+		return r.catalog.Repositories(req.Context(), within, after, n)
+	})
 	if err != nil {
 		r.failWith(w, req, err)
 		return
 	}
 	names = page(w, r.prefix+a.path(), names, n)
-	writeJSON(w, req, struct {
-		Repositories []string `json:"repositories"`
-	}{names})
+	writeNames(w, req, `{"repositories":[`, names)
+}
+
+const (
+	// namesAtOnce is how many names are read at a time.
+	namesAtOnce = 500
+	// stringBytes is what a string takes beside its bytes.
+	stringBytes = 16
+	// listBuffer is how many bytes of a list are written at a time.
+	listBuffer = 16 << 10
+)
+
+// readNames reads n names, or as many as there are, after those that the client
+// has. They have room in memory until the client has taken them: a list may be a
+// megabyte, and a client slow. Who waits for room has no more than a few of them.
+func readNames(req *http.Request, held *budget.Hold, n int, read func(after string, n int) ([]string, error)) (all []string, err error) {
+	after := req.URL.Query().Get("last")
+	for len(all) < n {
+		want := min(n-len(all), namesAtOnce)
+		some, err := read(after, want)
+		if errors.Is(err, storage.ErrNotFound) && len(all) > 0 {
+			return all, nil // it was deleted meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		bytes := len(some) * stringBytes
+		for _, name := range some {
+			bytes += len(name)
+		}
+		if err := held.Grow(req.Context(), int64(bytes)); err != nil {
+			return nil, err
+		}
+		if all = append(all, some...); len(some) < want {
+			break
+		}
+		after = some[len(some)-1]
+	}
+	return all, nil
+}
+
+// writeNames answers with the beginning of a JSON object and names, which are its
+// last value, without putting them together first. Neither tags nor repositories
+// have characters that JSON escapes.
+func writeNames(w http.ResponseWriter, req *http.Request, head string, names []string) {
+	const tail = "]}\n"
+	size := len(head) + len(tail) + max(len(names)-1, 0)
+	for _, name := range names {
+		size += len(name) + len(`""`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(size))
+	w.WriteHeader(http.StatusOK)
+	if req.Method == http.MethodHead {
+		return
+	}
+	out := bufio.NewWriterSize(w, min(size, listBuffer)) // it keeps the first error: the client is gone
+	_, _ = out.WriteString(head)
+	for i, name := range names {
+		if i > 0 {
+			_ = out.WriteByte(',')
+		}
+		_ = out.WriteByte('"')
+		_, _ = out.WriteString(name)
+		_ = out.WriteByte('"')
+	}
+	_, _ = out.WriteString(tail)
+	_ = out.Flush()
 }
 
 // pageSize reads n.
@@ -80,7 +153,7 @@ func pageSize(r *http.Request, byDefault, limit int) (int, *problem) {
 // page cuts a list to n entries and links to the next page, if there is one.
 func page(w http.ResponseWriter, path string, names []string, n int) []string {
 	if len(names) <= n {
-		return append([]string{}, names...)
+		return names
 	}
 	names = names[:n]
 	if n > 0 {

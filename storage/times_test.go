@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -24,7 +25,7 @@ func TestTimesAnew(t *testing.T) {
 	i := Intent{Repository: "r", Put: a, Tags: []string{"v1"}, Touch: []digest.Digest{b, digest.FromString("absent")}}
 	complete := func() {
 		t.Helper()
-		if err := s.Complete(t.Context(), i); err != nil {
+		if err := errors.Join(s.Touch(t.Context(), i), s.Complete(t.Context(), i)); err != nil {
 			t.Fatal(err)
 		}
 	}

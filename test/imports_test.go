@@ -30,8 +30,9 @@ var mayImport = map[string][]string{
 	"cmd/berth":         {anything},
 	"cmd/berth/remote":  {"catalog/image", "storage", "storage/fsync", "storage/reference"},
 	"cmd/berth/server":  {"catalog/index"},
-	"config":            {"config/nearest", "config/node", "config/size"},
+	"config":            {"config/nearest", "config/network", "config/node", "config/size", "storage/reference"},
 	"config/nearest":    {},
+	"config/network":    {},
 	"config/node":       {},
 	"config/size":       {},
 	"registry":          {"catalog/image", "config/size", "registry/access", "registry/budget", "storage", "storage/reference"},
@@ -42,6 +43,7 @@ var mayImport = map[string][]string{
 	"catalog/fsck":      {"catalog", "catalog/image", "catalog/index", "storage", "storage/reference"},
 	"catalog/image":     {"storage"},
 	"catalog/images":    {"catalog/image", "catalog/index", "registry/access", "registry/budget", "storage", "storage/reference"},
+	"catalog/webhook":   {"config/network", "storage/fsync"},
 	"catalog/rules":     {"catalog", "storage/reference"},
 	"catalog/index":     {"catalog/image", "storage", "storage/reference"},
 	"storage":           {"storage/reference"},
@@ -59,6 +61,8 @@ var mayImport = map[string][]string{
 	"test/harness": {},
 	"test/writers": {"test/harness"},
 	"test/summary": {},
+	// A receiver of webhooks, to try.
+	"test/receiver": {"catalog/images/client"},
 	// The benchmark. What it asks is answered by programs; only the stores that
 	// it asks are written by the packages that keep them.
 	"test/bench":         {"test/bench/figures", "test/bench/load", "test/bench/peers", "test/bench/stored"},
@@ -79,7 +83,7 @@ var onlyIn = map[string][]string{
 	"oras.land":             {"cmd/berth/remote"},
 	// distribution's drivers have its interface of a driver as storage does, and
 	// the redirects of one speak HTTP.
-	"net/http":                                        {"cmd/berth", "cmd/berth/remote", "cmd/berth/server", "registry", "registry/access", "catalog/images", "catalog/images/client", "storage", "storage/local", "test/bench", "test/bench/load", "test/bench/peers", "test/harness", "test/writers"},
+	"net/http":                                        {"cmd/berth", "cmd/berth/remote", "cmd/berth/server", "registry", "registry/access", "catalog/images", "catalog/images/client", "catalog/webhook", "storage", "storage/local", "test/bench", "test/bench/load", "test/bench/peers", "test/harness", "test/receiver", "test/writers"},
 	"github.com/sirupsen":                             {"registry"}, // how distribution logs
 	distribution:                                      {"registry"},
 	distribution + "/configuration":                   {"registry", "config"},

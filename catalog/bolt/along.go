@@ -66,6 +66,9 @@ func (i *Index) AliasesAfter(ctx context.Context, repository string, after diges
 
 // LinksAfter implements index.Planner.
 func (i *Index) LinksAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]image.Blob, error) {
+	if err := i.flush(); err != nil {
+		return nil, err
+	}
 	return along(ctx, i, "links_after", repository, kindLink, behind(after), n, func(rest, value []byte) (image.Blob, error) {
 		d, err := restDigest(rest)
 		if err != nil {

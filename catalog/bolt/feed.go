@@ -5,10 +5,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"sync"
-	"time"
 
+	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
 	"github.com/berth-oci/berth/catalog/index"
@@ -128,7 +127,7 @@ func (i *Index) Changes(ctx context.Context, after index.Revision, n int) (chang
 	if after.N == last {
 		return nil, nil
 	}
-	err = i.view(ctx, "changes", func(s *session) error {
+	err = i.view(ctx, "feed", func(s *session) error {
 		c := s.at(tableChanges).Cursor()
 		next := after.N + 1
 		size := 0
@@ -175,13 +174,35 @@ func decodeFormer(value []byte) (last uint64, name string, err error) {
 	return d.uint(), d.string(), d.err
 }
 
+// Listed implements index.Feed.
+func (i *Index) Listed(ctx context.Context, repository string, digests []digest.Digest) (entries []index.Entry, err error) {
+	err = i.read(ctx, "feed", repository, func(r *repoTx) error {
+		for _, d := range digests {
+			is, err := r.standsInList(d)
+			if err != nil {
+				return err
+			}
+			if !is {
+				continue
+			}
+			e, _, err := r.entry(d)
+			if err != nil {
+				return err
+			}
+			entries = append(entries, e)
+		}
+		return nil
+	})
+	return entries, err
+}
+
 // History implements index.Feed.
 func (i *Index) History(ctx context.Context, repository string, before index.Revision, n int) (changes []index.Change, next index.Revision, err error) {
 	if before != (index.Revision{}) && (before.Start != i.feed.start || before.N == 0) {
 		return nil, next, index.ErrRevision
 	}
 	last := i.feed.given()
-	err = i.read(ctx, "history", repository, func(r *repoTx) error {
+	err = i.read(ctx, "feed", repository, func(r *repoTx) error {
 		at := r.known.last
 		if before.N != 0 {
 			if at, err = i.recordBefore(r, repository, before.N); err != nil {
@@ -224,114 +245,9 @@ func (i *Index) recordBefore(r *repoTx, repository string, number uint64) (uint6
 	return previous, err
 }
 
-// Trim implements index.Feed.
-func (i *Index) Trim(ctx context.Context, keep int64, before time.Time, n int) (more bool, err error) {
-	if n <= 0 {
-		return false, errors.New("nothing is trimmed in steps of nothing")
-	}
-	var doomed [][]byte
-	look := func(s *session) error {
-		doomed, more = nil, false
-		b := s.at(tableChanges)
-		c := b.Cursor()
-		for k, v := c.First(); k != nil; k, v = c.Next() {
-			if b.Sequence()-binary.BigEndian.Uint64(k) < uint64(max(keep, 0)) { //nolint:gosec // not negative
-				if change, _, _, err := decodeChange(v); err != nil || !change.Time.Before(before) {
-					return err
-				}
-			}
-			if len(doomed) == n {
-				more = true
-				return nil
-			}
-			doomed = append(doomed, bytes.Clone(k))
-		}
-		return nil
-	}
-	if err := i.view(ctx, "trim", look); err != nil || len(doomed) == 0 {
-		return false, err
-	}
-	err = i.update("trim", func(s *session) error {
-		for _, k := range doomed {
-			if err := s.trim(k); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return more, err
-}
-
-// trim forgets a record, and a repository that is gone with its last one.
-func (s *session) trim(key []byte) error {
-	value := s.at(tableChanges).Get(key)
-	if value == nil {
-		return nil
-	}
-	_, repository, _, err := decodeChange(value)
-	if err != nil {
-		return err
-	}
-	number := numbered(repository, kindName)[:numberLength]
-	if former := s.at(tableFormer).Get(number); former != nil {
-		last, _, err := decodeFormer(former)
-		if err != nil {
-			return err
-		}
-		if last <= binary.BigEndian.Uint64(key) {
-			if err := s.at(tableFormer).Delete(number); err != nil {
-				return err
-			}
-		}
-	}
-	return s.at(tableChanges).Delete(key)
-}
-
-// leave keeps the name of a repository that is gone, for the records of it.
-func (r *repoTx) leave() error {
-	if r.known.last == 0 {
-		return nil
-	}
-	e := newEncoder()
-	e.uint(r.known.last)
-	e.string(r.repository)
-	return r.at(tableFormer).Put(r.key(kindName)[:numberLength], e.b)
-}
-
-// Pushed implements index.Feed.
-func (i *Index) Pushed(ctx context.Context, repository, tag string) (p index.Push, err error) {
-	err = i.read(ctx, "pushed", repository, func(r *repoTx) error {
-		value := r.data().Get(append(r.key(kindPushed), tag...))
-		if value == nil {
-			return index.ErrNotFound
-		}
-		p, err = decodePush(value)
-		return err
-	})
-	return p, err
-}
-
-func decodePush(value []byte) (index.Push, error) {
-	d := newDecoder(value)
-	p := index.Push{Time: time.UnixMicro(d.int()).UTC(), By: d.string()}
-	return p, d.err
-}
-
-// pushedBy keeps who has set a tag, and when. What nobody has asked for, and what
-// is not pushed, has nothing kept.
-func (r *repoTx) pushedBy(tag, by string, at time.Time) error {
-	if at.IsZero() {
-		return nil
-	}
-	e := newEncoder()
-	e.int(at.UnixMicro())
-	e.string(by)
-	return r.data().Put(append(r.key(kindPushed), tag...), e.b)
-}
-
 // Mark returns what SetMark has set, "" for nothing.
 func (i *Index) Mark(ctx context.Context) (mark string, err error) {
-	err = i.view(ctx, "mark", func(s *session) error {
+	err = i.view(ctx, "upkeep", func(s *session) error {
 		mark = string(s.at(tableMeta).Get(keyMark))
 		return nil
 	})
@@ -341,5 +257,5 @@ func (i *Index) Mark(ctx context.Context) (mark string, err error) {
 // SetMark keeps a mark with the index. It survives a power cut when SetMark has
 // returned without an error.
 func (i *Index) SetMark(_ context.Context, mark string) error {
-	return i.update("set_mark", func(s *session) error { return s.at(tableMeta).Put(keyMark, []byte(mark)) })
+	return i.update("upkeep", func(s *session) error { return s.at(tableMeta).Put(keyMark, []byte(mark)) })
 }

@@ -58,9 +58,13 @@ type walker interface {
 func (l *list) read(n int) (index.Cursor, error) {
 	full := func() bool { return len(l.entries) >= n || l.bytes >= index.BatchBytes }
 	rd := l.reading()
-	rd.expect(n)
+	likely := min(n, usualBatch)
+	if l.at.Position == nil {
+		likely = min(n, firstBatch) // most lists end with the first
+	}
+	rd.expect(likely)
 	rd.brief = l.query.Brief
-	l.entries = make([]index.Entry, 0, min(n, usualBatch))
+	l.entries = make([]index.Entry, 0, likely)
 	for at, i := range l.extra {
 		if full() {
 			l.at.Extra = l.extra[at:]
@@ -107,8 +111,9 @@ func (l *list) read(n int) (index.Cursor, error) {
 	}
 }
 
-// usualBatch is how many images a batch hardly exceeds, by their bytes.
-const usualBatch = 256
+// usualBatch is how many images a batch hardly exceeds, by their bytes, and
+// firstBatch how many there is room for at first in that which begins a list.
+const usualBatch, firstBatch = 256, 16
 
 func (l *list) walker(n int) (walker, error) {
 	if l.query.ByTime {

@@ -57,6 +57,15 @@ func (b bounded) ByDigest(ctx context.Context, dgst digest.Digest, within []stri
 	return b.Catalog.ByDigest(ctx, dgst, within, after, n)
 }
 
+func (b bounded) Listed(ctx context.Context, repository string, digests []digest.Digest) ([]index.Entry, error) {
+	free, err := b.memory.Work(ctx, readBytes)
+	if err != nil {
+		return nil, err
+	}
+	defer free()
+	return b.Catalog.Listed(ctx, repository, digests)
+}
+
 func (b bounded) List(ctx context.Context, q index.Query, after index.Cursor, n int) ([]index.Entry, index.Cursor, error) {
 	free, err := b.memory.Work(ctx, readBytes)
 	if err != nil {

@@ -36,7 +36,7 @@ func renderCurrent(c *call, b []byte, e *index.Entry) []byte {
 		b = appendMap(append(b, `,"env":`...), e.Image.Env)
 	}
 	if admin {
-		if users := c.opts.Accounts.Current().Readers(e.Repository); len(users) > 0 {
+		if users := c.readers(e.Repository); len(users) > 0 {
 			b = appendStrings(append(b, `,"users":`...), users)
 		}
 	}
@@ -48,6 +48,15 @@ func renderCurrent(c *call, b []byte, e *index.Entry) []byte {
 		b = appendPlatform(b, &e.Image.Platforms[i])
 	}
 	return append(b, "]}"...)
+}
+
+// readers are the accounts that may read a repository. They are worked out once
+// for the images of one that follow each other.
+func (c *call) readers(repository string) []string {
+	if c.readersOf != repository {
+		c.readersOf, c.readerNames = repository, c.opts.Accounts.Current().Readers(repository)
+	}
+	return c.readerNames
 }
 
 // RFC 3339 has years of four digits. An image may claim any time, and turned

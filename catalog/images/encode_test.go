@@ -2,8 +2,12 @@ package images
 
 import (
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +16,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
+	"github.com/berth-oci/berth/registry/access"
 )
 
 // jsonV1 and jsonCurrent are the forms as encoding/json writes them.
@@ -82,6 +87,37 @@ func TestEncode(t *testing.T) {
 	g := generator{rand.New(rand.NewPCG(1, 2))}
 	for range 3000 {
 		check(g.entry())
+	}
+}
+
+// TestReaders lists images of repositories that different accounts may read: each
+// says who may.
+func TestReaders(t *testing.T) {
+	token, secret := access.NewToken("t")
+	file := filepath.Join(t.TempDir(), "accounts.yaml")
+	text := fmt.Sprintf("accounts:\n- {name: root, admin: true, tokens: [{label: t, sha256: %x}]}\n- {name: bob, read: [alice/app]}\n- {name: eve}\n", token.Hash)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	accounts, err := access.Open(file, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accounts.Close()
+	r := httptest.NewRequest(http.MethodGet, "/v1/images", nil)
+	r.SetBasicAuth("root", secret)
+	caller, err := access.NewGate(accounts, access.GateOptions{}).Identify(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &call{handler: &handler{opts: Options{Accounts: accounts}}, r: r, caller: caller}
+	for _, want := range [][2]string{
+		{"alice/app", `["bob","root"]`}, {"alice/app", `["bob","root"]`}, {"alice/other", `["root"]`},
+		{"official/app", `["bob","eve","root"]`}, {"eve/app", `["eve","root"]`}, {"alice/app", `["bob","root"]`},
+	} {
+		if got := string(renderCurrent(c, nil, &index.Entry{Repository: want[0]})); !strings.Contains(got, `"users":`+want[1]+",") {
+			t.Errorf("%s: not %s in %s", want[0], want[1], got)
+		}
 	}
 }
 

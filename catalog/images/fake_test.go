@@ -23,6 +23,7 @@ import (
 
 // fake is a catalog in memory.
 type fake struct {
+	index.Feed
 	entries []index.Entry
 	// children are found by digest, and not listed.
 	children []index.Entry
@@ -282,3 +283,5 @@ func wantFailure(t testing.TB, a answer, code int, message string) {
 func (f *fake) Usage(context.Context, string) (index.Usage, error) {
 	return index.Usage{Images: int64(len(f.entries))}, nil
 }
+
+func (f *fake) Last() index.Revision { return index.Revision{Start: 1, N: 7} }

@@ -60,6 +60,9 @@ type Catalog interface {
 	// TagNames returns the tags of a repository after the given one, at most n,
 	// or [index.ErrNotFound].
 	TagNames(ctx context.Context, repository, after string, n int) ([]string, error)
+	// The feed of changes; of it are used Last, Grown, Changes, Listed, History,
+	// Pushed and Pulls.
+	index.Feed
 	// TagTime returns when a tag was last set, or [index.ErrNotFound].
 	TagTime(ctx context.Context, repository, tag string) (time.Time, error)
 }
@@ -100,6 +103,13 @@ type Options struct {
 	// nil means that they are looked for. With it, nothing is asked for about a
 	// name that the caller may not see.
 	Folder func(name string) bool
+	// Bookmarks is after how long a stream of changes tells, if nothing else does, how
+	// far it has come; 0 means 15 seconds.
+	Bookmarks time.Duration
+	// Stopping ends when berth is about to stop: streams end then. Nil is never.
+	Stopping <-chan struct{}
+	// Streams counts the streams of changes; it may be nil.
+	Streams *Streams
 	// Used is how many bytes count against a namespace's quota; it is wanted
 	// with Accounts.
 	Used func(ctx context.Context, namespace string) (int64, error)
@@ -129,13 +139,22 @@ func New(c Catalog, opts Options) http.Handler {
 	if opts.RequestID == nil {
 		opts.RequestID = func(context.Context) string { return "" }
 	}
-	return &handler{catalog: bounded{c, opts.Memory}, opts: opts, cursors: newCursors(opts.CursorKey)}
+	if opts.Bookmarks <= 0 {
+		opts.Bookmarks = defaultBookmarks
+	}
+	if opts.Streams == nil {
+		opts.Streams = &Streams{}
+	}
+	h := &handler{catalog: bounded{c, opts.Memory}, opts: opts, cursors: newCursors(opts.CursorKey)}
+	h.hub = &hub{catalog: h.catalog, log: opts.Log, stats: opts.Streams}
+	return h
 }
 
 type handler struct {
 	catalog Catalog
 	opts    Options
 	cursors *cursors
+	hub     *hub
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -192,6 +211,9 @@ type call struct {
 	within *selectors
 	// seen, if there are several items, is what is known of images by now.
 	seen *seen
+	// readerNames are those of the repository readersOf: see readers.
+	readersOf   string
+	readerNames []string
 	// out is what an answer is written to once it has begun; nil before.
 	out *stream
 }

@@ -18,6 +18,7 @@ const batch = 256
 // which says which list is asked for, and where it is gone on with. What is
 // wrong has been answered if it returns false without an error.
 func (c *call) which(ctx context.Context) (q index.Query, after index.Cursor, ok bool, err error) {
+	c.tellRevision()
 	q, err = c.listQuery(ctx)
 	var gone *goneError
 	if errors.As(err, &gone) {

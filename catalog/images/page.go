@@ -34,6 +34,7 @@ func (c *call) page(ctx context.Context) error {
 		if err != nil {
 			return tooOld(err)
 		}
+		page.Grow(len(found) * usualImage)
 		for i := range found {
 			out.image(c, &found[i])
 		}

@@ -38,6 +38,7 @@ func (c *call) repositories(ctx context.Context) error {
 		return malformed("query parameter details: it lists repositories; want with it no more than namespace and tagged, or a lookup or a page without it")
 	}
 	within := visible(c.caller.Readable(), c.query.namespaces)
+	c.tellRevision()
 	names, err := c.catalog.Repositories(ctx, within, "", batch)
 	if err != nil {
 		return err

@@ -67,7 +67,8 @@ type Query struct {
 // [Query.Within] has it; nil stands for everything.
 func Within(namespaces []string, repository string) bool {
 	return namespaces == nil || slices.ContainsFunc(namespaces, func(ns string) bool {
-		return repository == ns || strings.HasPrefix(repository, ns+"/")
+		below, found := strings.CutPrefix(repository, ns)
+		return found && (below == "" || below[0] == '/')
 	})
 }
 

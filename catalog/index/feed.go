@@ -27,6 +27,9 @@ type Feed interface {
 	// costs what it returns. It returns ErrRevision if what comes after the revision
 	// is kept no longer, or if it is of another start, or has not been given out.
 	Changes(ctx context.Context, after Revision, n int) ([]Change, error)
+	// Listed returns those of some images of a repository, by their canonical
+	// digests, that are entries of the list now, in that order, all of one instant.
+	Listed(ctx context.Context, repository string, digests []digest.Digest) ([]Entry, error)
 	// History returns the changes of a repository before a revision, exclusive, the
 	// latest first, at most n, as far as they are kept; the zero revision stands for
 	// the end. next is where to go on before, zero at the end.
@@ -35,6 +38,13 @@ type Feed interface {
 	// an index that was built from storage does not know it of what was there.
 	// ErrNotFound says that it does not.
 	Pushed(ctx context.Context, repository, tag string) (Push, error)
+	// AddPulls adds to how often images have been pulled, and when last; those that
+	// are gone are left out.
+	AddPulls(ctx context.Context, pulls []Pulls) error
+	// Pulls returns how often a manifest has been pulled, by any of its digests, as
+	// far as that has been added; never is a count of 0. It is forgotten with the
+	// manifest.
+	Pulls(ctx context.Context, repository string, dgst digest.Digest) (Pulls, error)
 	// Trim forgets the oldest changes: those before a time, and what is more than
 	// keep, but no more than n at once. more reports whether there are others.
 	Trim(ctx context.Context, keep int64, before time.Time, n int) (more bool, err error)
@@ -121,4 +131,12 @@ type TagChange struct {
 type Push struct {
 	By   string // the account, "" for none
 	Time time.Time
+}
+
+// Pulls is how often an image has been pulled.
+type Pulls struct {
+	Repository string
+	Digest     digest.Digest
+	Count      int64
+	Last       time.Time // of which the day is kept, in UTC
 }

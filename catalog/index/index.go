@@ -178,8 +178,12 @@ type Index interface {
 	// refers to one of them that is not linked, nothing is published and the
 	// error is ErrReferenced: the links then go with the descriptions that they
 	// change, in an update. reservation, unless it is "", ends with it, see
-	// Reserve.
-	Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string) error
+	// Reserve. When it returns without an error, the blobs are shown; that they
+	// survive a power cut is said later, by a call of written without an error. With
+	// one, they are shown no longer. written is called once for each Link that
+	// returns no error, also before it returns, and does not block; if it is nil,
+	// Link waits for what it would say.
+	Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string, written func(error)) error
 	// MarkDirty notes that all of a repository has to be read again from storage.
 	// When it returns without an error, the note survives a power cut. ClearDirty
 	// removes the note. Of blobs that are being linked storage has notes.

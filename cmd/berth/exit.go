@@ -15,7 +15,11 @@ const (
 	exitDenied      = 4
 	exitUnavailable = 5
 	exitContent     = 6
+	exitListAgain   = 7
 )
+
+// errListAgain is that changes are not known any more.
+var errListAgain = errors.New("list again")
 
 // exitStatus is the one for an error.
 func exitStatus(err error) int {
@@ -24,7 +28,7 @@ func exitStatus(err error) int {
 		status int
 	}{
 		{remote.ErrUsage, exitUsage}, {remote.ErrNotFound, exitNotFound}, {remote.ErrDenied, exitDenied},
-		{remote.ErrContent, exitContent}, {remote.ErrUnavailable, exitUnavailable},
+		{remote.ErrContent, exitContent}, {errListAgain, exitListAgain}, {remote.ErrUnavailable, exitUnavailable},
 	} {
 		if errors.Is(err, of.kind) {
 			return of.status

@@ -20,9 +20,9 @@ func newImagesCommand() *cobra.Command {
 	i := &imageCommands{}
 	cmd := &cobra.Command{
 		Use:   "images",
-		Short: "List, show, tag, copy and delete images of any berth",
-		Long: `List, show, tag, copy and delete images of any berth; all but the list works with
-any other registry too.
+		Short: "List, watch, show, tag, copy and delete images of any berth",
+		Long: `List, watch, show, tag, copy and delete images of any berth; all but the first two
+works with any other registry too.
 
 An image is NAME:TAG or NAME@DIGEST, like alice/app:v1, with a host in front if it
 is not the one that is meant: --host, BERTH_HOST, or api.METRO of UKC_METRO, else
@@ -37,8 +37,9 @@ gets what docker has for it, in its configuration or from its credential helpers
 
 Exit status: 1 in general, 2 for wrong usage, 3 if something is not there, 4 if it
 is not allowed, 5 if the registry does not answer or cannot do it now, 6 if
-content is not what its digest says.`,
+content is not what its digest says, 7 if changes are not known any more.`,
 		Example: `  berth images ls
+  berth images watch
   berth images show alice/app:v1
   berth images cp alice/app:v1 oci:backup:v1
   berth images cp ghcr.io/some/app:v1 alice/app:v1
@@ -48,7 +49,7 @@ content is not what its digest says.`,
 	cmd.PersistentFlags().StringVarP(&i.output, "output", "o", "text", "form of what is printed: text or json")
 	_ = cmd.MarkPersistentFlagFilename("token-file")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.AddCommand(i.newList(), i.newShow(), i.newRemove(), i.newTag(), i.newCopy())
+	cmd.AddCommand(i.newList(), i.newShow(), i.newRemove(), i.newTag(), i.newCopy(), i.newWatch())
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, c := range cmd.Commands() {
 		c.Args = usageOf(c.Args)

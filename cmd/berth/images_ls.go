@@ -16,7 +16,6 @@ import (
 	"github.com/berth-oci/berth/catalog/images/client"
 	"github.com/berth-oci/berth/cmd/berth/remote"
 	"github.com/berth-oci/berth/config/size"
-	"github.com/berth-oci/berth/storage/reference"
 )
 
 func (i *imageCommands) newList() *cobra.Command {
@@ -31,14 +30,7 @@ the official ones (official). What is no unikernel is not listed.`,
 		Example: `  berth images ls
   berth images ls alice official --tagged
   berth images ls --host registry.example.com --output json`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			for _, name := range args {
-				if !reference.IsName(name) {
-					return fmt.Errorf("%.100q is no namespace or repository: it wants something like alice or alice/app, in lower case, without a host or tag", name)
-				}
-			}
-			return nil
-		},
+		Args: func(_ *cobra.Command, args []string) error { return areNames(args) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := i.client(cmd)
 			if err != nil {
@@ -62,15 +54,7 @@ the official ones (official). What is no unikernel is not listed.`,
 
 // listImages asks the host that is meant.
 func listImages(ctx context.Context, c *remote.Client, o client.ListOptions) ([]client.Image, error) {
-	account, secret, err := c.Credentials(ctx, c.Host())
-	if err != nil {
-		return nil, err
-	}
-	options := []client.Option{client.WithUserAgent("berth/" + version())}
-	if secret != "" {
-		options = append(options, client.WithToken(client.AccountToken(account, secret)))
-	}
-	asks, err := client.New(c.URL(c.Host()), options...)
+	asks, err := imagesAPI(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +73,8 @@ func askError(host string, err error) error {
 	var answer *client.Error
 	var address *url.Error
 	switch {
+	case client.IsGone(err):
+		return fmt.Errorf("%s: %w (%w)", host, err, errListAgain)
 	case errors.As(err, &answer) && answer.Status == http.StatusNotFound:
 		return fmt.Errorf("%w: %s has no images API: it is no berth", remote.ErrNotFound, host)
 	case errors.As(err, &answer):

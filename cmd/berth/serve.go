@@ -72,7 +72,7 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 	defer func() { err = errors.Join(err, b.close()) }()
 
 	reload.steps = append(reload.steps, b.audit.Reopen, b.accounts.Reload)
-	s, err := newServer(c, b, metrics, log, reload)
+	s, err := newServer(ctx, c, b, metrics, log, reload)
 	if err != nil {
 		return err
 	}
@@ -84,19 +84,22 @@ func serve(ctx context.Context, c *config.Config, stdout, stderr io.Writer) (err
 	b.listenControl(c, rules, log)
 	b.startScrub(c, metrics, log)
 	b.startCollect(c, metrics)
+	if err := b.startWebhooks(c, l.Addr().String(), metrics, log); err != nil {
+		return err
+	}
 	rules.start(c.Rules.Interval)
 	go reload.run(ctx, log)
 	greet(ctx, stdout, c, b, l.Addr().String())
 	return s.Serve(ctx, l)
 }
 
-func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *slog.Logger, reload *reloader) (*server.Server, error) {
+func newServer(ctx context.Context, c *config.Config, b *berth, metrics *prometheus.Registry, log *slog.Logger, reload *reloader) (*server.Server, error) {
 	o := server.Options{
 		Gate:     func(h http.Handler) http.Handler { return b.gate.Wrap(ownMemory(h)) },
 		Registry: b.registry,
 		Token:    b.gate.TokenHandler(),
 		Harbor:   b.registry.Harbor(),
-		Images:   newImages(c, b, log),
+		Images:   newImages(ctx, c, b, metrics, log),
 		Shed:     b.shed,
 		Within:   access.Hold,
 		Account:  func(r *http.Request) string { return access.Held(r.Context()) },
@@ -117,6 +120,7 @@ func newServer(c *config.Config, b *berth, metrics *prometheus.Registry, log *sl
 			Connections: c.HTTP.Limits.Connections, PerClient: c.HTTP.Limits.ConnectionsPerClient,
 			Requests: c.HTTP.Limits.Requests, Uploads: c.HTTP.Limits.Uploads,
 			AccountRequests: c.HTTP.Limits.RequestsPerAccount, AccountUploads: c.HTTP.Limits.UploadsPerAccount,
+			Streams: c.HTTP.Limits.Streams, AccountStreams: c.HTTP.Limits.StreamsPerAccount,
 		}.Within(server.OpenFiles(), int64(c.Limits.Memory)),
 		TrustedProxies: server.Networks(c.HTTP.TrustedProxies),
 		AccessLog:      c.Log.Access,
@@ -166,12 +170,15 @@ func listenForDebug(address string) (net.Listener, error) {
 	return l, nil
 }
 
-func newImages(c *config.Config, b *berth, log *slog.Logger) http.Handler {
+// newImages is the images API; its streams end with ctx.
+func newImages(ctx context.Context, c *config.Config, b *berth, metrics *prometheus.Registry, log *slog.Logger) http.Handler {
 	o := images.Options{
 		PublicHost: hostOf(c.HTTP.PublicURL), PublicURL: c.HTTP.PublicURL, IndexHost: c.HTTP.IndexHost,
 		Log: log, RequestID: server.RequestID, CursorKey: b.cursorKey,
 		Accounts: b.accounts, Used: b.registry.Used, Folder: b.registry.Folder, Memory: b.memory,
 	}
+	o.Stopping, o.Streams = ctx.Done(), &images.Streams{}
+	server.CountStreams(metrics, o.Streams.Sent, o.Streams.Ended)
 	for _, m := range c.HTTP.Metros {
 		o.Metros = append(o.Metros, images.Metro(m))
 	}

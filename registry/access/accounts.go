@@ -41,6 +41,9 @@ type Accounts struct {
 	// seen is what the file looked like when it was last read.
 	seen atomic.Pointer[stamp]
 
+	// next is closed when something else is in force.
+	next atomic.Pointer[chan struct{}]
+
 	// mu lets one read the file at a time. It guards what follows.
 	mu      sync.Mutex
 	text    []byte // that was read last, good or not
@@ -89,6 +92,7 @@ func Open(path string, log *slog.Logger) (*Accounts, error) {
 	stop := make(chan struct{})
 	a := &Accounts{path: path, log: log, stop: sync.OnceFunc(func() { close(stop) }), done: make(chan struct{}), closed: make(chan struct{})}
 	a.current.Store(&Snapshot{open: true})
+	a.next.Store(new(make(chan struct{})))
 	if err := a.read(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -112,6 +116,9 @@ func (a *Accounts) Open() bool { return !a.Closed() && a.fresh().open }
 
 // WhenClosed ends, and stays so, as soon as the registry has accounts.
 func (a *Accounts) WhenClosed() <-chan struct{} { return a.closed }
+
+// Next returns a channel that is closed when something else is in force than now.
+func (a *Accounts) Next() <-chan struct{} { return *a.next.Load() }
 
 // Current is what is in force now. In an open registry it holds no accounts.
 func (a *Accounts) Current() *Snapshot { return a.current.Load() }
@@ -221,6 +228,7 @@ func (a *Accounts) read() error {
 		return err
 	}
 	was := a.current.Swap(newSnapshot(file))
+	close(*a.next.Swap(new(make(chan struct{}))))
 	if was.open {
 		close(a.closed)
 		a.log.Info("accounts are in force: the registry is closed to everyone else", "file", a.path, "accounts", len(file.Accounts))

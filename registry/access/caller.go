@@ -2,6 +2,7 @@ package access
 
 import (
 	"slices"
+	"time"
 
 	"github.com/berth-oci/berth/storage/reference"
 )
@@ -19,6 +20,8 @@ type Caller struct {
 	official bool
 	// public is what an anonymous caller may read besides, nil for nothing.
 	public *published
+	// ends is when the credentials do, zero for never.
+	ends time.Time
 }
 
 // Everyone is the caller of an open registry: it may do everything.
@@ -38,6 +41,16 @@ func (c Caller) Label() string {
 		return ""
 	}
 	return c.token.Label
+}
+
+// Ends is when the credentials that were sent end by themselves, zero for never.
+func (c Caller) Ends() time.Time { return c.ends }
+
+// sees reports whether two callers are the same one and may read the same.
+func (c Caller) sees(other Caller) bool {
+	mine, others := c.Readable(), other.Readable()
+	return c.Name() == other.Name() && c.open == other.open && c.Admin() == other.Admin() &&
+		(mine == nil) == (others == nil) && slices.Equal(mine, others)
 }
 
 // Admin reports whether the account is an administrator, who sees whom an image

@@ -137,7 +137,7 @@ func (g *Gate) with(m *member, t *Token) (Caller, error) {
 	if t.expired(g.now()) {
 		return Caller{}, errExpired
 	}
-	return Caller{account: m, token: t}, nil
+	return Caller{account: m, token: t, ends: t.Expires}, nil
 }
 
 // basic is the Authorization header of a name and secret that came otherwise.

@@ -86,8 +86,11 @@ func (g *Gate) verify(accounts *Snapshot, encoded, encodedMAC string, local bool
 	if now >= end {
 		return Caller{}, errExpired
 	}
+	ends := time.Unix(int64(min(end, 1<<40)), 0) //nolint:gosec // bounded
 	if payload[0] == signedAnonymous {
-		return g.anonymous(accounts), nil
+		c := g.anonymous(accounts)
+		c.ends = ends
+		return c, nil
 	}
 	if payload[0] == signedLocal {
 		// It is made by the same clock a moment before, and never sent far.
@@ -98,7 +101,7 @@ func (g *Gate) verify(accounts *Snapshot, encoded, encodedMAC string, local bool
 		if m == nil {
 			return Caller{}, errWrong
 		}
-		return Caller{account: m, token: &localToken}, nil
+		return Caller{account: m, token: &localToken, ends: ends}, nil
 	}
 	if payload[0] != signedAccount || len(payload) <= nameAt {
 		return Caller{}, errMalformed
@@ -109,7 +112,11 @@ func (g *Gate) verify(accounts *Snapshot, encoded, encodedMAC string, local bool
 	}
 	for i := range m.Tokens {
 		if bytes.Equal(payload[hashAt:nameAt], m.Tokens[i].Hash[:nameAt-hashAt]) {
-			return g.with(m, &m.Tokens[i])
+			c, err := g.with(m, &m.Tokens[i])
+			if c.ends.IsZero() || ends.Before(c.ends) {
+				c.ends = ends
+			}
+			return c, err
 		}
 	}
 	return Caller{}, errWrong

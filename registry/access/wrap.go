@@ -68,6 +68,24 @@ func Of(r *http.Request) *Identity {
 	return &Identity{Caller: Everyone()}
 }
 
+// ErrRights is the error where what a caller may read has changed since.
+var ErrRights = errors.New("what you may read has changed")
+
+// Again finds out once more who a request comes from, for an answer that goes on:
+// [ErrUnauthorized] if its credentials are not good any more, [ErrRights] if who it
+// is may read something else by now. Otherwise it is the caller of now, whose
+// credentials may end at another time.
+func (i *Identity) Again(r *http.Request) (Caller, error) {
+	if i.gate == nil {
+		return i.Caller, nil
+	}
+	now, err := i.gate.Identify(r)
+	if err == nil && !now.sees(i.Caller) {
+		err = ErrRights
+	}
+	return now, err
+}
+
 // Refuse makes the headers of an answer of 401 or 429, and returns why it is
 // given: [ErrTooManyFailures] for 429, [ErrUnauthorized] for wrong credentials,
 // [ErrNoCredentials] if there are none. Wrong ones are refused slower and

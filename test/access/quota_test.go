@@ -351,20 +351,23 @@ func setQuota(t testing.TB, b *harness.Berth, who harness.Account, line string) 
 	}
 }
 
+// piece is how much of an upload, in bytes, may have come without being counted yet.
+const piece = 256 << 10
+
 // TestQuotaRoomForTwo pushes while another upload is under way: the two
 // fit, so neither may be refused, and only what was received counts.
 func TestQuotaRoomForTwo(t *testing.T) {
 	t.Parallel()
 	b := harness.Start(t)
-	alice := harness.AddAccount(t, b, "alice", "--quota", "256KiB")
+	alice := harness.AddAccount(t, b, "alice", "--quota", "4MiB")
 	c := alice.On(b)
 	location, err := c.Upload("alice/slow")
 	if err != nil {
 		t.Fatal(err)
 	}
-	const part, whole = 10 << 10, 40 << 10
+	const part, whole = 300 << 10, 640 << 10
 	content := slices.Repeat([]byte{'x'}, whole)
-	image := harness.NewSizedImage("b", "two", 60<<10)
+	image := harness.NewSizedImage("b", "two", 960<<10)
 	var before int64
 	for name, length := range map[string]int64{"with": whole, "without": -1} {
 		t.Run(name+" a declared length", func(t *testing.T) {
@@ -375,7 +378,7 @@ func TestQuotaRoomForTwo(t *testing.T) {
 				return err == nil && f.used > before+least
 			})
 			// What is still in a buffer may count as well.
-			if f, _, err := askQuota(c); err != nil || f.used > before+part+64<<10 {
+			if f, _, err := askQuota(c); err != nil || f.used > before+part+piece {
 				t.Errorf("of an upload of which %d bytes came, %d count (%v)", part, f.used-before, err)
 			}
 			if _, err := c.Push("alice/fast", "v1", image); err != nil {
@@ -387,7 +390,7 @@ func TestQuotaRoomForTwo(t *testing.T) {
 				t.Errorf("the slow upload ended with %d %s", a.Status, a.Body)
 			}
 			before = counted(once("alice/fast", image)) + whole
-			wantUsed(t, b, alice, before, 256<<10, 1, whole)
+			wantUsed(t, b, alice, before, 4<<20, 1, whole)
 			if location, err = c.Upload("alice/slow"); err != nil {
 				t.Fatal(err)
 			}

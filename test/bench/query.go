@@ -135,6 +135,7 @@ var questions = []question{
 	}, 1},
 	{"one by its UUID", func(i stored.Image) load.Request { return get("/v1/images?uuid="+i.UUID(), nil) }, 1},
 	{"ten: a namespace", func(stored.Image) load.Request { return get("/v1/images?namespace=ten", nil) }, stored.PerRepository},
+	{"ten: the newest", func(stored.Image) load.Request { return get("/v1/images?count=10&order=desc", nil) }, 10},
 	{"everything, current form", func(stored.Image) load.Request { return get("/v1/images", nil) }, -1},
 	{"everything, first form", func(stored.Image) load.Request { return get("/v1/images/list", nil) }, -1},
 }

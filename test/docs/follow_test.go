@@ -19,6 +19,9 @@ var (
 	shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```\n")
 	// serving is a line that goes on until somebody stops berth.
 	serving = regexp.MustCompile(`(?m)^(?:go run \./cmd/|)berth serve\b.*$`)
+	// printing is one that goes on too, in a terminal of its own: what it prints goes to
+	// a file, and begins with how it is.
+	printing = regexp.MustCompile(`(?m)^go run \./(?:cmd/berth images watch|test/receiver\b.*)$`)
 )
 
 // guide is a document whose commands are run as they are printed, in their
@@ -28,6 +31,8 @@ type guide struct {
 	file string // below the module's root
 	dir  string // where the commands are given
 	host string // what stands for 127.0.0.1:5000
+	// receiver is what stands for 127.0.0.1:8099, "" for that.
+	receiver string
 	// before is run before the block that holds a text: what the document says
 	// in words.
 	before map[string]string
@@ -41,6 +46,9 @@ type shown struct {
 	block     string
 	says, not []string
 }
+
+// printed is the file for what is printed in a terminal of its own.
+const printed = "printed"
 
 // mark stands behind each block's output.
 const mark = "--- end of block ---"
@@ -84,9 +92,14 @@ func (g guide) follow(t *testing.T, expected []shown) (log string) {
 				script += "{ " + command + "\n} >&2\n"
 			}
 		}
+		block = printing.ReplaceAllString(block, "$0 >"+printed+" 2>&1 &\nPRINTER=$$!\nuntil grep -qi 'watching\\|listening' "+printed+"; do kill -0 $$PRINTER; sleep 0.1; done\n")
 		script += serving.ReplaceAllString(block, "$0 >&2 &\nSERVER=$$!\nready") + "printf '\\n" + mark + "\\n'\n"
 	}
-	stdout, stderr, err := g.shell(t, strings.ReplaceAll(script, "127.0.0.1:5000", g.host))
+	script = strings.ReplaceAll(script, "127.0.0.1:5000", g.host)
+	if g.receiver != "" {
+		script = strings.ReplaceAll(script, "127.0.0.1:8099", g.receiver)
+	}
+	stdout, stderr, err := g.shell(t, script)
 	outputs := strings.Split(stdout, "\n"+mark+"\n")
 	if err != nil {
 		t.Fatalf("block %d of %s: %v\n%s\n%s", len(outputs), g.file, err, outputs[len(outputs)-1], stderr)

@@ -20,14 +20,17 @@ func TestReadme(t *testing.T) {
 	const hello = `127.0.0.1:5000/alice/hello@sha256:`
 	host := harness.FreeAddress(t)
 	own := strings.Replace(hello, "127.0.0.1:5000", host, 1)
-	log := guide{file: "README.md", dir: clone, host: host}.follow(t, []shown{
+	log := guide{file: "README.md", dir: clone, host: host, after: untilPrinted("stable")}.follow(t, []shown{
 		{"go run ./cmd/berth serve", nil, nil},
 		{"docker://127.0.0.1:5000/alice/hello:latest\n", nil, nil},
 		{"images ls", []string{"NAME         TAGS    CREATED           SIZE      PLATFORMS    DIGEST\nalice/hello  latest  2026-11-21 19:27 ", "args       /server -p 8080"}, nil},
 		{"namespace=alice&tagged", []string{own, `"args":["/server","-p","8080"]`}, []string{"error"}},
+		{"images watch", nil, nil},
+		{"hello:latest stable", []string{"/alice/hello:stable is sha256:"}, nil},
 		{"oci:hello:latest", nil, nil},
 		{"account add alice", []string{"berth_", "docker login"}, nil},
 		{"%{http_code}", []string{"401\n"}, nil},
+		{untilPrinted("stable"), []string{"Watching " + host + "; Ctrl-C ends it.\n", "  tag     alice/hello@sha256:", "  +stable\n"}, []string{"error"}},
 	})
 	if blobs := harness.BlobsOf(t, filepath.Join(clone, "hello")); len(blobs) != 5 {
 		t.Errorf("%d blobs were pulled", len(blobs))
@@ -35,6 +38,24 @@ func TestReadme(t *testing.T) {
 	if !strings.Contains(log, "serves http://"+host) || !strings.Contains(log, "stopping") {
 		t.Errorf("berth was not started and stopped as README says:\n%s", log)
 	}
+}
+
+// untilPrinted waits until a terminal of its own shows something, and shows all of it.
+func untilPrinted(text string) string {
+	return "until grep -q '" + text + "' " + printed + "; do kill -0 $PRINTER; sleep 0.1; done\ncat " + printed + "\n"
+}
+
+// TestWebhooks follows the document on webhooks in a fresh clone.
+func TestWebhooks(t *testing.T) {
+	harness.Needs(t, "openssl", "od", "base64")
+	t.Parallel()
+	guide{file: "catalog/webhook/README.md", dir: cloned(t), host: harness.FreeAddress(t), receiver: harness.FreeAddress(t), after: untilPrinted("stable")}.follow(t, []shown{
+		{"test/receiver", nil, nil},
+		{"berth serve", nil, nil},
+		{"images tag", []string{"/alice/hello:stable is sha256:"}, nil},
+		{"TIMESTAMP", []string{"rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0=\n"}, nil},
+		{untilPrinted("stable"), []string{"list the images, and then follow what comes after ", "push alice/hello sha256:", "  v1 is \"sha256:", "tag alice/hello sha256:", "  stable is \"sha256:"}, []string{"refused"}},
+	})
 }
 
 // cloned is a folder with the module's files, as git makes one.

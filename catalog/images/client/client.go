@@ -11,10 +11,14 @@
 // up by its tag, digest or UUID, and shows a push as soon as that was answered.
 // [Client.Quotas] tells what the account stores, and may.
 //
+// [Client.Changes] follows what is pushed, tagged and deleted, and [Client.Watch]
+// keeps a copy of the list with it, which is asked without asking berth. Both go on
+// by themselves when the connection is lost. [ReadEvent] is for who is sent changes.
+//
 // What berth refuses is an [*Error] with the status of the answer; [IsNotFound]
 // tells the most common one apart. Every method ends with its context. A Client is
-// safe for concurrent use, retries nothing, and needs nothing but the standard
-// library.
+// safe for concurrent use, retries nothing but streams, and needs nothing but the
+// standard library.
 package client
 
 import (
@@ -36,6 +40,9 @@ type Client struct {
 	http  *http.Client
 	token TokenSource
 	agent string
+	// idle is how long a stream may be silent, shortest and longest the pauses before
+	// it is asked for again.
+	idle, shortest, longest time.Duration
 }
 
 // Option changes how a client asks.
@@ -58,7 +65,7 @@ func New(base string, options ...Option) (*Client, error) {
 		return nil, errors.New("the URL of a berth is scheme and host, like https://registry.example.com")
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
-	c := &Client{base: u, http: http.DefaultClient, agent: "berth-client"}
+	c := &Client{base: u, http: http.DefaultClient, agent: "berth-client", idle: silence, shortest: shortestPause, longest: longestPause}
 	for _, o := range options {
 		o(c)
 	}
@@ -87,28 +94,44 @@ func IsNotFound(err error) bool {
 	return errors.As(err, &e) && e.Status == http.StatusNotFound
 }
 
+// IsGone reports whether an error means that berth cannot tell all that came after a
+// revision: it is too old, or the index was built anew, or the rights of the account
+// have changed. Who followed lists again.
+func IsGone(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status == http.StatusGone
+}
+
 // mostBytes bounds an answer: a page has about 4 MiB at most, with one image more.
 const mostBytes = 64 << 20
 
-// get asks a route, or an address that an answer linked to, and decodes what is
-// under key of the answer's data.
-func (c *Client) get(ctx context.Context, target *url.URL, key string, into any) (next *url.URL, err error) {
+// errToken is that of a token source.
+var errToken = errors.New("token")
+
+// send asks a route for an answer of a media type.
+func (c *Client) send(ctx context.Context, by *http.Client, target *url.URL, accept string) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("Accept", "application/json")
+	r.Header.Set("Accept", accept)
 	r.Header.Set("User-Agent", c.agent)
 	if c.token != nil {
 		token, err := c.token(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("token: %w", err)
+			return nil, fmt.Errorf("%w: %w", errToken, err)
 		}
 		if token != "" {
 			r.Header.Set("Authorization", "Bearer "+token)
 		}
 	}
-	answer, err := c.http.Do(r)
+	return by.Do(r)
+}
+
+// get asks a route, or an address that an answer linked to, and decodes what is
+// under key of the answer's data.
+func (c *Client) get(ctx context.Context, target *url.URL, key string, into any) (next *url.URL, err error) {
+	answer, err := c.send(ctx, c.http, target, "application/json")
 	if err != nil {
 		return nil, err
 	}

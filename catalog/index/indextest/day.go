@@ -170,7 +170,9 @@ func readPast(ctx context.Context, w *World) error {
 	if errors.Is(errPushed, index.ErrNotFound) {
 		errPushed = nil
 	}
-	return errors.Join(err, errHistory, errPushed)
+	_, errListed := w.Index.Listed(ctx, "alice/app", []digest.Digest{digest.FromString("nobody's")})
+	_, errPulls := w.Index.Pulls(ctx, "alice/app", digest.FromString("nobody's"))
+	return errors.Join(err, errHistory, errPushed, errListed, errPulls)
 }
 
 func brief(entries ...index.Entry) string {
@@ -222,6 +224,7 @@ var asIs = map[string]string{
 	"Last":     "cannot fail",
 	"Grown":    "cannot fail",
 	"Trim":     "is called in the background, now and then",
+	"AddPulls": "is called in the background, now and then",
 }
 
 // testEveryCallFails lets every single call of a day fail, before it happened

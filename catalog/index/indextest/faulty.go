@@ -23,6 +23,9 @@ const (
 	Before When = iota
 	// After: it has happened, and is durable, and only the answer is lost.
 	After
+	// Late: Link has said that it is done, and then it could not be written. Other
+	// calls fail before.
+	Late
 )
 
 // ErrInjected is what calls fail with that a [Faulty] makes fail.
@@ -88,7 +91,7 @@ func (f *Faulty) Calls() map[string]int {
 // do calls fn, unless the call fails before.
 func (f *Faulty) do(method string, fn func() error) error {
 	when, fault := f.next(method)
-	if fault != nil && when == Before {
+	if fault != nil && when != After {
 		return fault
 	}
 	if err := fn(); err != nil || fault == nil {
@@ -276,6 +279,10 @@ func (f *Faulty) Changes(ctx context.Context, after index.Revision, n int) ([]in
 	return get(f, "Changes", func() ([]index.Change, error) { return f.Index.Changes(ctx, after, n) })
 }
 
+func (f *Faulty) Listed(ctx context.Context, repository string, digests []digest.Digest) ([]index.Entry, error) {
+	return get(f, "Listed", func() ([]index.Entry, error) { return f.Index.Listed(ctx, repository, digests) })
+}
+
 func (f *Faulty) History(ctx context.Context, repository string, before index.Revision, n int) (changes []index.Change, next index.Revision, err error) {
 	err = f.do("History", func() (err error) {
 		changes, next, err = f.Index.History(ctx, repository, before, n)
@@ -288,6 +295,14 @@ func (f *Faulty) Pushed(ctx context.Context, repository, tag string) (index.Push
 	return get(f, "Pushed", func() (index.Push, error) { return f.Index.Pushed(ctx, repository, tag) })
 }
 
+func (f *Faulty) AddPulls(ctx context.Context, pulls []index.Pulls) error {
+	return f.do("AddPulls", func() error { return f.Index.AddPulls(ctx, pulls) })
+}
+
+func (f *Faulty) Pulls(ctx context.Context, repository string, d digest.Digest) (index.Pulls, error) {
+	return get(f, "Pulls", func() (index.Pulls, error) { return f.Index.Pulls(ctx, repository, d) })
+}
+
 func (f *Faulty) Trim(ctx context.Context, keep int64, before time.Time, n int) (bool, error) {
 	return get(f, "Trim", func() (bool, error) { return f.Index.Trim(ctx, keep, before, n) })
 }
@@ -298,8 +313,18 @@ func (f *Faulty) Release(ctx context.Context, l index.Lease) error {
 	return errors.Join(f.do("Release", func() error { return nil }), released)
 }
 
-func (f *Faulty) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string) error {
-	return f.do("Link", func() error { return f.Index.Link(ctx, repository, blobs, reservation) })
+func (f *Faulty) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string, written func(error)) error {
+	when, fault := f.next("Link")
+	switch {
+	case fault == nil:
+		return f.Index.Link(ctx, repository, blobs, reservation, written)
+	case when == Late && written != nil:
+		written(fault)
+		return nil
+	case when == After:
+		return errors.Join(fault, f.Index.Link(ctx, repository, blobs, reservation, nil))
+	}
+	return fault
 }
 
 func (f *Faulty) MarkDirty(ctx context.Context, repository string) error {

@@ -212,7 +212,7 @@ func TestWithin(t *testing.T) {
 	if l := (Limits{}).Within(1<<20, 256<<20); l.Connections != 2048 || l.PerClient != 512 {
 		t.Errorf("with 256 MiB of memory there are %d connections, %d of a client", l.Connections, l.PerClient)
 	}
-	if l := (Limits{7, 6, 5, 4, 3, 2}).Within(1024, 64<<20); l != (Limits{7, 6, 5, 4, 3, 2}) {
+	if l := (Limits{7, 6, 5, 4, 3, 2, 1, 1}).Within(1024, 64<<20); l != (Limits{7, 6, 5, 4, 3, 2, 1, 1}) {
 		t.Errorf("%+v", l)
 	}
 }

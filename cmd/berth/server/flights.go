@@ -208,6 +208,18 @@ func (x *exchange) finish() {
 // limited lets in no more requests to h than there may be, and answers others
 // with 503. Whether berth is well can always be asked.
 func (s *Server) limited(w http.ResponseWriter, r *http.Request, x *exchange, h http.Handler) {
+	route := routeOf(r.URL.Path)
+	if route == changesRoute {
+		// Nobody waits for a place that may be taken for days.
+		if !s.followers.try(x) {
+			s.followers.shed(s.followers.full)
+			turnAway(w, r, x, s.followers.full)
+			return
+		}
+		defer s.followers.leave(x)
+		h.ServeHTTP(w, r)
+		return
+	}
 	if x.streams {
 		// Of HTTP/2, who is to be answered takes up memory too, and so does who
 		// waits: of a crowd some are not even answered.
@@ -217,7 +229,6 @@ func (s *Server) limited(w http.ResponseWriter, r *http.Request, x *exchange, h 
 		}
 		defer s.streams.leave(x)
 	}
-	route := routeOf(r.URL.Path)
 	kinds := []*flights{s.requests}
 	switch {
 	case probe(route):

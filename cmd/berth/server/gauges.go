@@ -26,6 +26,7 @@ func (s *Server) register(reg *prometheus.Registry) {
 	gauge(reg, "berth_connections", "Connections on the main address.", nil, func() float64 { return float64(s.door.count()) })
 	gauge(reg, "berth_requests_in_flight", inFlight, prometheus.Labels{"kind": "request"}, func() float64 { return float64(s.requests.count()) })
 	gauge(reg, "berth_requests_in_flight", inFlight, prometheus.Labels{"kind": "upload"}, func() float64 { return float64(s.uploads.count()) })
+	gauge(reg, "berth_requests_in_flight", inFlight, prometheus.Labels{"kind": "stream"}, func() float64 { return float64(s.followers.count()) })
 	gauge(reg, "berth_limit", limit, of("connections"), constant(s.options.Limits.Connections))
 	gauge(reg, "berth_limit", limit, of("connections_per_client"), constant(s.options.Limits.PerClient))
 	gauge(reg, "berth_limit", limit, of("requests"), constant(s.options.Limits.Requests))
@@ -54,6 +55,16 @@ func (c *Certificate) Register(reg *prometheus.Registry) {
 // CountUploads registers a gauge of the uploads that are not finished.
 func CountUploads(reg *prometheus.Registry, open func() int) {
 	gauge(reg, "berth_open_uploads", "Uploads that are not finished.", nil, func() float64 { return float64(open()) })
+}
+
+// CountStreams registers what becomes of the streams of changes: how many events
+// have been sent in them, and how many of them berth has ended.
+func CountStreams(reg *prometheus.Registry, sent, ended func() int64) {
+	counter := func(name, help string, fn func() int64) {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(fn()) }))
+	}
+	counter("berth_stream_events_total", "Events sent in streams of changes, bookmarks included.", sent)
+	counter("berth_streams_ended_total", "Streams of changes that berth has ended; the log says why.", ended)
 }
 
 // CountImages registers gauges of what the catalog holds.

@@ -62,7 +62,7 @@ func testOptions(h http.Handler) Options {
 		Registry: h, Images: h, Token: h, Harbor: h,
 		Ready:       func(context.Context) error { return nil },
 		Pace:        Pace{Stall: 30 * time.Second, Rate: 4 << 10, Request: time.Minute},
-		Limits:      Limits{Connections: 20, PerClient: 10, Requests: 20, Uploads: 10, AccountRequests: 20, AccountUploads: 10},
+		Limits:      Limits{Connections: 20, PerClient: 10, Requests: 20, Uploads: 10, AccountRequests: 20, AccountUploads: 10, Streams: 10, AccountStreams: 10},
 		ReadHeader:  10 * time.Second,
 		Idle:        2 * time.Minute,
 		Shutdown:    time.Second,

@@ -10,6 +10,9 @@ type Limits struct {
 	Requests, Uploads int
 	// AccountRequests and AccountUploads are those of one account.
 	AccountRequests, AccountUploads int
+	// Streams are the requests for changes, which are no Requests: they last as long
+	// as their clients want. AccountStreams are those of one account.
+	Streams, AccountStreams int
 }
 
 // connectionBytes is how much memory there is for one connection: the headers of
@@ -32,6 +35,8 @@ func (l Limits) Within(files int, memory int64) Limits {
 	set(&l.Uploads, 4, l.Requests/2)
 	set(&l.AccountRequests, 4, l.Requests/4)
 	set(&l.AccountUploads, 2, l.Uploads/4)
+	set(&l.Streams, 8, l.Connections/2)
+	set(&l.AccountStreams, 4, l.Streams/4)
 	return l
 }
 

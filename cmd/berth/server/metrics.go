@@ -74,7 +74,7 @@ func newRequestMetrics(reg *prometheus.Registry) *requestMetrics {
 
 func (m *requestMetrics) record(route, method string, status int, took time.Duration, in, out int64) {
 	m.counter(route, methodOf(method), codeOf(status)).Inc()
-	if !probe(route) {
+	if !probe(route) && route != changesRoute { // which lasts as long as a client wants
 		m.duration.WithLabelValues(route).Observe(took.Seconds())
 	}
 	m.received.Add(float64(in))
@@ -108,6 +108,9 @@ func codeOf(status int) string {
 	return strconv.Itoa(status/100) + "xx"
 }
 
+// changesRoute is that of the feed.
+const changesRoute = "changes"
+
 // probe reports whether a route says how berth is, which can always be asked.
 func probe(route string) bool { return route == "healthz" || route == "readyz" || route == "metrics" }
 
@@ -132,6 +135,8 @@ func routeOf(path string) string {
 		return "images_v1"
 	case "/v1/image-store":
 		return "image_store"
+	case "/v1/changes":
+		return changesRoute
 	case "/v1/users/quotas":
 		return "quotas"
 	case "/healthz", "/readyz", "/metrics", "/token":

@@ -24,6 +24,9 @@ type Pace struct {
 type pace struct {
 	limits Pace
 	short  bool // bounded by limits.Request
+	// unrated is set where no rate is asked for: what is written is little, and
+	// seldom. It is set before the pace is used.
+	unrated bool
 
 	mu sync.Mutex
 	// level is the moment up to which the client has paid for the time that
@@ -52,6 +55,9 @@ func (p *pace) begin(bytes int) time.Time {
 	p.since, p.waiting = now, true
 	if p.ended {
 		return now.Add(-time.Second)
+	}
+	if p.unrated {
+		p.level = now
 	}
 	deadline := p.level.Add(p.limits.Stall + p.worth(bytes))
 	if p.short {

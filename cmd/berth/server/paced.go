@@ -44,6 +44,7 @@ func (s *Server) paced(h http.Handler) http.Handler {
 			in:      newPace(s.options.Pace, !longBody),
 			out:     newPace(s.options.Pace, !longAnswer),
 		}
+		x.out.unrated = routeOf(r.URL.Path) == changesRoute
 		x.complete.Store(r.Body == nil || r.Body == http.NoBody)
 		if !x.complete.Load() {
 			r.Body = &pacedBody{r.Body, x}
@@ -71,7 +72,7 @@ func lasting(route string) (body, answer bool) {
 	switch route {
 	case "v2_uploads":
 		return true, false
-	case "v2_blobs", "v2_catalog", "v2_tags", "v2_referrers", "images", "images_v1", "image_store":
+	case "v2_blobs", "v2_catalog", "v2_tags", "v2_referrers", "images", "images_v1", "image_store", changesRoute:
 		return false, true
 	}
 	return false, false

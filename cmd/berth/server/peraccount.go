@@ -51,6 +51,8 @@ func (s *Server) ofAccount(h http.Handler) http.Handler {
 		}
 		kinds := []*perAccount{s.accountRequests}
 		switch {
+		case routeOf(r.URL.Path) == changesRoute:
+			kinds = []*perAccount{s.accountStreams}
 		case account == "":
 			kinds = []*perAccount{s.anonymous}
 		case routeOf(r.URL.Path) == "v2_uploads":

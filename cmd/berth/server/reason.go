@@ -20,6 +20,10 @@ const (
 	tooManyAccountRequests reason = "account_requests"
 	tooManyAccountUploads  reason = "account_uploads"
 
+	// Of streams of changes, in all and of one account.
+	tooManyStreams        reason = "streams"
+	tooManyAccountStreams reason = "account_streams"
+
 	// Of all who have no account, where there are accounts.
 	tooManyAnonymous reason = "anonymous_requests"
 
@@ -30,7 +34,7 @@ const (
 
 var reasons = []reason{
 	tooManyConnections, tooManyOfClient, tooManyRequests, tooManyUploads, tooFarBehind,
-	tooManyAccountRequests, tooManyAccountUploads, tooManyAnonymous, tooMuchMemory, tooMuchAccountMemory,
+	tooManyAccountRequests, tooManyAccountUploads, tooManyStreams, tooManyAccountStreams, tooManyAnonymous, tooMuchMemory, tooMuchAccountMemory,
 }
 
 func (r reason) message() string {
@@ -45,6 +49,10 @@ func (r reason) message() string {
 		return "your account has as many requests at a time as it may; try again once one of them has ended"
 	case tooManyAccountUploads:
 		return "your account has as many uploads at a time as it may; try again once one of them has ended"
+	case tooManyStreams:
+		return "as many follow the changes as may at a time; try again"
+	case tooManyAccountStreams:
+		return "your account follows the changes as many times as it may; try again once one of its streams has ended"
 	case tooManyAnonymous:
 		return "there are too many requests without an account at the moment; try again"
 	default:
@@ -52,19 +60,21 @@ func (r reason) message() string {
 	}
 }
 
-// status is 429 where the client has it in its own hands, and else 503.
+// status is 429 where the client has it in its own hands, or where those who have
+// a place may keep it for long, and else 503.
 func (r reason) status() int {
 	switch r {
-	case tooManyAccountRequests, tooManyAccountUploads:
+	case tooManyAccountRequests, tooManyAccountUploads, tooManyStreams, tooManyAccountStreams:
 		return http.StatusTooManyRequests
 	}
 	return http.StatusServiceUnavailable
 }
 
-// retryAfter is the header Retry-After, in seconds: uploads last longer than
-// anything else.
+// retryAfter is the header Retry-After, in seconds: uploads and streams last
+// longer than anything else.
 func (r reason) retryAfter() string {
-	if r == tooManyUploads || r == tooManyAccountUploads {
+	switch r {
+	case tooManyUploads, tooManyAccountUploads, tooManyStreams, tooManyAccountStreams:
 		return "5"
 	}
 	return "1"

@@ -76,10 +76,12 @@ type Server struct {
 	metricsDoor       *door // nil without an address of its own
 	requests, uploads *flights
 	streams           *flights // of HTTP/2, waiting ones included
+	followers         *flights // requests for changes
 	metered           *requestMetrics
 
-	accountRequests, accountUploads *perAccount
-	anonymous                       *perAccount // of one, which is nobody
+	accountRequests, accountUploads, accountStreams *perAccount
+
+	anonymous *perAccount // of one, which is nobody
 }
 
 // New returns a server.
@@ -93,6 +95,8 @@ func New(o Options) *Server {
 	s.uploads = newFlights(o.Limits.Uploads, tooManyUploads, o.Shed.count)
 	s.accountRequests = newPerAccount(o.Limits.AccountRequests, tooManyAccountRequests, o.Shed.count)
 	s.accountUploads = newPerAccount(o.Limits.AccountUploads, tooManyAccountUploads, o.Shed.count)
+	s.followers = newFlights(o.Limits.Streams, tooManyStreams, o.Shed.count)
+	s.accountStreams = newPerAccount(o.Limits.AccountStreams, tooManyAccountStreams, o.Shed.count)
 	s.anonymous = newPerAccount(o.Limits.AccountRequests, tooManyAnonymous, o.Shed.count)
 	s.door = newDoor(o.Limits, o.TrustedProxies, o.Shed.count)
 	s.main = s.httpServer(s.behindProxies(s.identify(s.observe(s.metered, s.paced(s.browsers(s.onlyWritable(s.routes())))))))

@@ -266,7 +266,7 @@ func TestUploadBodies(t *testing.T) {
 			check(404, "BLOB_UPLOAD_INVALID", "PATCH", path+"?"+other.RawQuery, "x")
 			theirs := strings.Replace(other.Path, "bob/secret", "mallory/app", 1)
 			check(404, "BLOB_UPLOAD_INVALID", "PATCH", theirs+"?"+other.RawQuery, "x")
-			check(404, "BLOB_UPLOAD_INVALID", "DELETE", theirs+"?"+other.RawQuery, "")
+			check(404, "BLOB_UPLOAD_UNKNOWN", "DELETE", theirs+"?"+other.RawQuery, "")
 			check(404, "BLOB_UPLOAD_UNKNOWN", "GET", theirs, "")
 			check(403, "DENIED", "GET", other.Path, "")
 		}

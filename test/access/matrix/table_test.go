@@ -292,13 +292,13 @@ session PUT
 session POST OPTIONS
   everyone                                       405X
 
-nosession GET HEAD
+nosession GET HEAD DELETE
   anonymous expired wrong                        401U
   stranger readonly reader                       403D
   owner                                          404P 403D 403D 403D 403D 403D 404P 403D 403D
   writer                                         404P 403D 403D 403D 403D 403D 403D 403D 403D
   admin                                          404P
-nosession PUT PATCH DELETE
+nosession PUT PATCH
   anonymous expired wrong                        401U
   stranger readonly reader                       403D
   owner                                          404I 403D 403D 403D 403D 403D 404I 403D 403D
