@@ -38,7 +38,7 @@ type Catalog struct {
 	// background knows, which is the only one to use it.
 	noted index.Revision
 
-	pulls pulls
+	pulls   pulls
 	linking sync.WaitGroup // links that the index may not have written yet
 	// places are held by who reads storage for the index.
 	places chan struct{}
