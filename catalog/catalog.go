@@ -84,12 +84,6 @@ func (c *Catalog) Ready(ctx context.Context) error {
 	return err
 }
 
-// TagTime returns when a tag was last set, or storage.ErrNotFound. Storage says
-// so: it costs a look at it.
-func (c *Catalog) TagTime(ctx context.Context, repository, tag string) (time.Time, error) {
-	return c.store.Repository(repository).TagTime(ctx, tag)
-}
-
 // SetImmutable says which tags may not be moved to another manifest once they are
 // set. It is called before the first change.
 func (c *Catalog) SetImmutable(immutable func(repository, tag string) bool) { c.immutable = immutable }

@@ -22,6 +22,7 @@
 //
 // What the index holds that storage does not, and which starts anew when the
 // index is built again: leases, the feed with its revisions and what it says of
-// the past, who has pushed a tag, what is set aside for quotas, and what was found
-// in layers, which only saves work.
+// the past, who has pushed a tag, what is set aside for quotas, since when something has
+// been idle and what is gone and not collected (see storage/collect), and what was
+// found in layers, which only saves work.
 package catalog

@@ -12,7 +12,7 @@ import (
 
 // What the collector sweeps waits here, before it is removed for good:
 //
-//	/berth/collected/<algorithm>/<two hex digits>/<hex>/data
+//	/berth/collected/<algorithm>/<two hex digits>/<hex>
 //
 // No other registry looks into it.
 const collectedPath = "/berth/collected"
@@ -24,6 +24,16 @@ func collectedOf(d digest.Digest) string {
 // sweepers are how many blobs are taken away at once where a driver does not make
 // several changes in one: what takes time is waiting for storage that is far away.
 const sweepers = 8
+
+// AtOnce is how many things are best taken away in one go: where changes are made
+// together they share their syncs; elsewhere who wants one of them would wait for all.
+func (s *Store) AtOnce() int {
+	const together, eachByItself = 256, 4 * sweepers
+	if s.joint != nil {
+		return together
+	}
+	return eachByItself
+}
 
 // Sweep takes away what is stored under some digests, with keep into the
 // collector's quarantine, and returns the size of what was there, in bytes. The
@@ -45,7 +55,7 @@ func (s *Store) Sweep(ctx context.Context, digests []digest.Digest, keep bool) (
 	}
 	if keep {
 		err = s.each(ctx, there, func(ctx context.Context, d digest.Digest) error {
-			return s.driver.Move(ctx, blobPath(d), collectedOf(d)+"/data")
+			return s.driver.Move(ctx, blobPath(d), collectedOf(d))
 		})
 		if err != nil {
 			return nil, fmt.Errorf("move what is swept into quarantine: %w", translate(err))
@@ -109,7 +119,7 @@ func (s *Store) EmptyCollected(ctx context.Context, digests []digest.Digest) (si
 
 // collected is the size of what the collector has in quarantine of a digest.
 func (s *Store) collected(ctx context.Context, d digest.Digest) (size int64, found bool, err error) {
-	info, err := s.driver.Stat(ctx, collectedOf(d)+"/data")
+	info, err := s.driver.Stat(ctx, collectedOf(d))
 	switch {
 	case notFound(err):
 		return 0, false, nil
@@ -143,7 +153,7 @@ func (s *Store) BringBack(ctx context.Context, d digest.Digest) (bool, error) {
 	if err != nil || !found {
 		return false, err
 	}
-	if err := s.driver.Move(ctx, collectedOf(d)+"/data", blobPath(d)); err != nil {
+	if err := s.driver.Move(ctx, collectedOf(d), blobPath(d)); err != nil {
 		return false, fmt.Errorf("bring %s back from quarantine: %w", d, translate(err))
 	}
 	s.arrived(ctx, d)

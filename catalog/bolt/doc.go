@@ -16,13 +16,15 @@
 //	              start                eight random bytes: the start of the revisions
 //	              mark                 what storage knows the file by (see catalog/mark.go)
 //	              stats                index.Stats
-//	              remains              bytes: what is gone of all namespaces
+//	              remains              bytes: what is gone of all namespaces, or nobody's
+//	              kept                 bytes: that part of it which is in the collector's quarantine
+//	              uptime               how far the time has come by which things are idle
 //	names         <name>               what a repository is: its number, and counts
 //	spaces        <name>               what a namespace is: its number, and sums
 //	repositories  <repo> 0             the repository's name
 //	              <repo> m <digest>    a manifest: see manifest.go
 //	              <repo> M <digest>    what an index lists, where that is long
-//	              <repo> t <tag>       a tag: the digest as it was pushed
+//	              <repo> t <tag>       a tag: the digest as it was pushed, and when it was set
 //	              <repo> g <digest> <tag>      nothing: the tags of a manifest, by its canonical digest
 //	              <repo> p <child> <parent>    the indexes that refer to a manifest, stored or not, and
 //	                                           what they say of it
@@ -32,18 +34,25 @@
 //	                                           a subject, stored or not, but for their annotations
 //	              <repo> S <digest>    JSON object of strings: the annotations of a manifest that has a subject
 //	              <repo> n <~time> <digest>    nothing: the listed images, the newest first
-//	              <repo> l <digest>    a blob that the repository may serve: its size in bytes
+//	              <repo> l <digest>    a blob that the repository may serve: its size in bytes, and since when it
+//	                                   has been idle, if it is
+//	              <repo> o <digest>    since when a manifest has been idle that was left behind
 //	              <repo> r <blob> <short>      nothing: the manifests that refer to a blob, stored or not
 //	              <repo> w <tag>       who pushed the tag, and when
 //	              <repo> d <digest>    how often a manifest was pulled, and the last day
 //	namespaces    <space> t <time> <uuid>      as in times, of the images of a namespace
 //	              <space> u <digest>   a blob that the namespace links, or its manifests refer to: its size, what
 //	                                   holds it, and whether it is fresh
-//	              <space> x <digest>   what is gone of the namespace: bytes
+//	              <space> 0            the namespace's name
 //	times         <time> <uuid>        <repo> <short>: the listed images by creation time
 //	uuids         <uuid>               <repo> <short>, of every image, also those that belong to an index
 //	digests       <short> <name>       nothing: the repositories that hold a manifest, by any of its digests
 //	holders       <short> <name>       nothing: the repositories that link a blob
+//	gone          <digest> <space>     what is stored of something that no repository of the namespace has any
+//	                                   more: bytes, since when it has been idle, and whether it is in the
+//	                                   collector's quarantine; space 0 is nobody
+//	idle          <kind> <uptime> <repo or space> <digest>   nothing: what is idle, the longest first; a kind
+//	                                   is l for links, m for manifests, b for bytes, k for those in quarantine
 //	layers        <digest>             one byte, image.Parts: what was found in a layer
 //	moves         <sequence>           a listed image whose creation time has changed
 //	changes       <number>             a record of the feed (see changes.go); its number has eight bytes
@@ -69,8 +78,8 @@
 // numbers; that of namespaces grows with every reservation that an update ends.
 // layers are written by Remember, pending by Prepare and Publish, touched by
 // MarkDirty and ClearDirty, links, holders and what is counted by Link and
-// Publish, everything else by Publish alone, but for what Trim, AddPulls and
-// SetMark say of themselves.
+// Publish, what is idle or gone also by the methods of [index.Idler], everything
+// else by Publish alone, but for what Trim, AddPulls and SetMark say of themselves.
 //
 // # The feed
 //

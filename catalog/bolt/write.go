@@ -129,13 +129,8 @@ func (r *repoTx) publish(u index.Update) error {
 			return err
 		}
 	}
-	for tag, d := range u.Tag {
-		if err := r.tag(tag, d); err != nil {
-			return err
-		}
-		if err := r.pushedBy(tag, u.By, u.At); err != nil {
-			return err
-		}
+	if err := r.tagAll(u); err != nil {
+		return err
 	}
 	if err := r.relistAll(); err != nil {
 		return err

@@ -24,10 +24,6 @@ type Going struct {
 	Idle float64 `json:"idle_seconds,omitempty"`
 }
 
-// batch is how many things are taken away in one go: they share their syncs, and
-// who wants one of them waits for all.
-const batch = 64
-
 // pass is one sweep.
 type pass struct {
 	*Collector
@@ -127,7 +123,7 @@ func (p *pass) each(ctx context.Context, kind storage.IdleKind, before storage.U
 				return err
 			}
 		}
-		some, err := p.options.Catalog.IdleBefore(ctx, kind, before, after, batch)
+		some, err := p.options.Catalog.IdleBefore(ctx, kind, before, after, p.options.Store.AtOnce())
 		if err != nil {
 			return fmt.Errorf("look what is idle: %w", err)
 		}

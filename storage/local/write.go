@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 )
@@ -34,6 +35,15 @@ func (d *Driver) Refresh(ctx context.Context, p string, content []byte) error {
 	return d.put(ctx, wanted{kind: written, path: name, content: content, fresh: true})
 }
 
+// PutContentAt is PutContent of a file that was modified at a time.
+func (d *Driver) PutContentAt(ctx context.Context, p string, content []byte, modified time.Time) error {
+	name, err := name(p)
+	if err != nil {
+		return err
+	}
+	return d.put(ctx, wanted{kind: written, path: name, content: content, at: modified})
+}
+
 // DoOwed does what was answered with an error although the journal has it: from then
 // on all that is to happen of it is seen.
 func (d *Driver) DoOwed() error { return wrapWrite(d.settleOwed()) }
@@ -48,6 +58,11 @@ func (d *Driver) put(ctx context.Context, w wanted) error {
 
 // Move implements storagedriver.StorageDriver. What was at to is replaced.
 func (d *Driver) Move(ctx context.Context, from, to string) error {
+	return d.MoveAt(ctx, from, to, time.Time{})
+}
+
+// MoveAt is Move of a file that was modified at a time, unless that is zero.
+func (d *Driver) MoveAt(ctx context.Context, from, to string, modified time.Time) error {
 	source, err := name(from)
 	if err != nil {
 		return err
@@ -56,7 +71,7 @@ func (d *Driver) Move(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	w := wanted{kind: placed, path: target, from: source}
+	w := wanted{kind: placed, path: target, from: source, at: modified}
 	if s := d.scopeOf(ctx); s != nil {
 		if _, err := d.Stat(ctx, from); err != nil {
 			return err
@@ -128,6 +143,8 @@ type step struct {
 	failures uint64
 	// draft is the path of an upload that is moved from memory, "" for nothing.
 	draft string
+	// inPlace says that the content is written over the one that is there.
+	inPlace bool
 }
 
 // change does what is wanted, all at once, and returns when it is durable.
@@ -266,6 +283,9 @@ func (d *Driver) applyStep(s step) error {
 		err := d.files.remove(s.source)
 		d.uploads.forget(s.source)
 		return err
+	}
+	if s.inPlace {
+		return d.writeOver(&s.records[0])
 	}
 	if r := &s.records[0]; r.kind != deleted && s.source != "" {
 		if err := d.files.rename(s.source, r.path, true); err != nil {

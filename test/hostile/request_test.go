@@ -120,7 +120,7 @@ func TestUploads(t *testing.T) {
 			"/v2/good/app/blobs/uploads/" + strings.Repeat("x", 1000)} {
 			for _, method := range []string{"GET", "PATCH", "PUT", "DELETE"} {
 				if (method == "GET" || method == "DELETE") && target == unsigned.String() {
-					continue // how far it has come is told, and it is cancelled, without its state
+					continue // to ask how far an upload has come, and to cancel it, takes no state
 				}
 				h.refused(h.ask(method, target, "x"), method+" "+target, 400, 404)
 			}

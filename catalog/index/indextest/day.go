@@ -135,6 +135,11 @@ func look(ctx context.Context, w *World, gone int64) (string, error) {
 			say(tag, brief(e), err)
 			c, err := w.Canonical(ctx, repository, d)
 			say(tag, c, err)
+			at, err := w.TagTime(ctx, repository, tag)
+			if stored, _ := w.Store.Repository(repository).TagTime(ctx, tag); err == nil && !at.Equal(stored) {
+				err = fmt.Errorf("tag %s was set at %v, and in storage at %v", tag, at, stored)
+			}
+			say(tag, at.IsZero(), err)
 			found, _, err := w.Referrers(ctx, repository, d, "", "", 9)
 			say(tag, len(found), err)
 			e, err = w.Entry(ctx, repository, d)

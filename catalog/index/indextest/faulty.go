@@ -200,8 +200,12 @@ func (f *Faulty) State(ctx context.Context, repository string) (index.State, err
 	return get(f, "State", func() (index.State, error) { return f.Index.State(ctx, repository) })
 }
 
-func (f *Faulty) ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]index.Manifest, error) {
-	return get(f, "ManifestsAfter", func() ([]index.Manifest, error) { return f.Index.ManifestsAfter(ctx, repository, after, n) })
+func (f *Faulty) ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]digest.Digest, error) {
+	return get(f, "ManifestsAfter", func() ([]digest.Digest, error) { return f.Index.ManifestsAfter(ctx, repository, after, n) })
+}
+
+func (f *Faulty) TagTime(ctx context.Context, repository, tag string) (time.Time, error) {
+	return get(f, "TagTime", func() (time.Time, error) { return f.Index.TagTime(ctx, repository, tag) })
 }
 
 func (f *Faulty) AliasesAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]index.Alias, error) {

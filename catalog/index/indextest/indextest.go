@@ -42,6 +42,7 @@ func Run(t *testing.T, o Options) {
 	t.Run("Prepared", func(t *testing.T) { testPrepared(t, o) })
 	t.Run("NothingAbandoned", func(t *testing.T) { testNothingAbandoned(t, o) })
 	t.Run("Dirty", func(t *testing.T) { testDirty(t, o) })
+	t.Run("TagTimes", func(t *testing.T) { testTagTimes(t, o) })
 	t.Run("Revisions", func(t *testing.T) { testRevisions(t, o) })
 	t.Run("Feed", func(t *testing.T) { testFeed(t, o) })
 	t.Run("FeedOfADay", func(t *testing.T) { testFeedOfADay(t, o) })
