@@ -57,6 +57,13 @@ func (c *Catalog) Settled(ctx context.Context) error {
 	return nil
 }
 
+// settled ends that a repository is being settled, or made anew.
+func (c *Catalog) settled() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settling--
+}
+
 // aloneWith takes those digests alone that it can have.
 func (c *Catalog) aloneWith(as storage.Guard, digests []digest.Digest) (mine []digest.Digest, release func()) {
 	var all []func()

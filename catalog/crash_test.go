@@ -261,6 +261,12 @@ func TestRereadAfterCrash(t *testing.T) {
 		_, err := w.Entry(context.Background(), repository, d)
 		return err == nil
 	})
+	eventually(t, "the note is not removed", func() bool {
+		for range x.Abandoned(context.Background()) {
+			return false
+		}
+		return true
+	})
 	w.must(w.Catalog.Close())
 	w.must(x.Close())
 	x, err = bolt.Open(path, "a place")

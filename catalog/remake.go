@@ -30,6 +30,11 @@ func (c *Catalog) Remake(ctx context.Context, repository string) error {
 }
 
 func (t *Tx) remake(ctx context.Context) error {
+	// What is off the index looks as if nobody needed it.
+	t.catalog.mu.Lock()
+	t.catalog.settling++
+	t.catalog.mu.Unlock()
+	defer t.catalog.settled()
 	x, repository := t.catalog.index, t.lease.Repository
 	if err := t.takeOff(ctx); err != nil {
 		return err

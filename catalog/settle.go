@@ -96,17 +96,12 @@ func (t *Tx) settle(ctx context.Context) error {
 	c.mu.Lock()
 	u := c.unsettled[repository]
 	delete(c.unsettled, repository) // what goes wrong meanwhile puts it on again
-	if u == nil && t.lease.Left == nil {
-		c.mu.Unlock()
-		return nil
-	}
 	c.settling++
 	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.settling--
-	}()
+	defer c.settled()
+	if u == nil && t.lease.Left == nil {
+		return nil
+	}
 	if u == nil {
 		u = &unsettled{}
 	}

@@ -94,6 +94,57 @@ func TestUploadsThatWereRemoved(t *testing.T) {
 	want("all have ended", 0, 0)
 }
 
+// TestAbandonedUploads: one that no client asked for goes, with what it received;
+// not one that is being written, or was asked for.
+func TestAbandonedUploads(t *testing.T) {
+	r, ctx := watched(t), t.Context()
+	const left, written, asked = "10000000-0000-0000-0000-000000000001", "10000000-0000-0000-0000-000000000002", "10000000-0000-0000-0000-000000000003"
+	for _, id := range []string{left, written, asked} {
+		for name, size := range map[string]int{"/startedat": 20, "/data": 10000} {
+			path := "/docker/registry/v2/repositories/alice/app/_uploads/" + id + name
+			if err := r.store.Driver().PutContent(ctx, path, make([]byte, size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := r.store.Uploads(ctx, func(u storage.OpenUpload) error { return r.countUpload(ctx, u) }); err != nil {
+		t.Fatal(err)
+	}
+	abandoned := func(idle time.Duration, dry bool, want int) {
+		t.Helper()
+		n, bytes, err := r.Abandoned(ctx, idle, dry)
+		if err != nil || n != want || bytes != int64(10000*want) {
+			t.Fatalf("%d with %d bytes, %v; want %d", n, bytes, err, want)
+		}
+	}
+	abandoned(time.Hour, false, 0)
+	r.quotas.open.mu.Lock()
+	for u, p := range r.quotas.open.all {
+		p.client = p.client.Add(-2 * time.Hour)
+		r.quotas.open.all[u] = p
+	}
+	r.quotas.open.mu.Unlock()
+	r.sweepUploads(ctx, time.Now().Add(time.Hour)) // that it is counted again is no client
+	if err := r.quotas.resumed(ctx, "alice/app", asked, 10000); err != nil {
+		t.Fatal(err)
+	}
+	release, free := r.takeUpload(route{kind: kindUpload, name: "alice/app", upload: written})
+	if !free {
+		t.Fatal("nobody writes to it, and it is taken")
+	}
+	abandoned(time.Hour, true, 1)
+	abandoned(time.Hour, false, 1)
+	release()
+	abandoned(time.Hour, false, 1)
+	abandoned(time.Hour, false, 0)
+	if u, err := r.quotas.catalog.Usage(ctx, "alice"); err != nil || u.Reservations != 1 || r.OpenUploads() != 1 {
+		t.Errorf("left are %+v, %d open, %v", u, r.OpenUploads(), err)
+	}
+	if _, err := r.store.Upload(ctx, storage.Upload{Repository: "alice/app", ID: left}); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("what it received is still there: %v", err)
+	}
+}
+
 // TestUploadsThatBeginAtOnce: of those that begin at the same time, no more are
 // let in than may be open.
 func TestUploadsThatBeginAtOnce(t *testing.T) {

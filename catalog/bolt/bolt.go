@@ -17,7 +17,7 @@ import (
 )
 
 // schema is the version of the layout that this code reads and writes.
-const schema = "4"
+const schema = "5"
 
 var (
 	keySchema  = []byte("schema")

@@ -86,12 +86,17 @@ func (l *leases) check(lease index.Lease) error {
 	return nil
 }
 
-// live reports whether somebody holds a repository.
-func (l *leases) live(repository string) bool {
+// now is the last fence that was given out, and the repositories that somebody holds.
+func (l *leases) now() (fence uint64, held map[string]bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := l.held[repository]
-	return k != nil && k.fence != 0
+	held = make(map[string]bool, len(l.held))
+	for repository, k := range l.held {
+		if k.fence != 0 {
+			held[repository] = true
+		}
+	}
+	return l.fence, held
 }
 
 // Acquire implements index.Index.
@@ -174,13 +179,16 @@ func (i *Index) Abandoned(ctx context.Context) iter.Seq2[storage.Intent, error] 
 
 // abandoned reads in one go what is in flight, which is little.
 func (i *Index) abandoned(ctx context.Context) (found []storage.Intent, err error) {
+	before, held := i.leases.now()
 	err = i.view(ctx, "abandoned", func(s *session) error {
+		after, _ := i.leases.now()
 		err := s.at(tablePending).ForEach(func(k, v []byte) error {
 			var left index.Prepared
 			if err := json.Unmarshal(v, &left); err != nil {
 				return err
 			}
-			if !i.leases.live(string(k)) {
+			// What was prepared since is not left by anybody.
+			if since := left.Fence > before && left.Fence <= after; !since && !held[string(k)] {
 				found = append(found, left.Intent)
 			}
 			return nil

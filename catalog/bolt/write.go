@@ -129,13 +129,8 @@ func (r *repoTx) publish(u index.Update) error {
 			return err
 		}
 	}
-	for tag, d := range u.Tag {
-		if err := r.tag(tag, d); err != nil {
-			return err
-		}
-		if err := r.pushedBy(tag, u.By, u.At); err != nil {
-			return err
-		}
+	if err := r.tagAll(u); err != nil {
+		return err
 	}
 	if err := r.relistAll(); err != nil {
 		return err
@@ -362,6 +357,9 @@ func (r *repoTx) removeManifest(d digest.Digest) error {
 		return err
 	}
 	r.gone = append(r.gone, d)
+	if err := r.data().Delete(r.by(kindPulled, d)); err != nil {
+		return err
+	}
 	r.changed[d] = true
 	if err := r.unlist(old); err != nil {
 		return err

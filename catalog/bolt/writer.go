@@ -8,8 +8,14 @@ import (
 	bbolt "go.etcd.io/bbolt"
 )
 
-// maxGroup bounds how many updates share a transaction.
-const maxGroup = 256
+const (
+	// maxGroup bounds how many updates share a transaction.
+	maxGroup = 256
+	// maxFrugal is the same where nobody waits for a sync, and a transaction is to
+	// take little memory: of a large file, each key that it writes is in a page of
+	// its own.
+	maxFrugal = 2
+)
 
 // writer runs updates one after the other, and those that wait at the same
 // time in one transaction. bbolt's own Batch waits a fixed time for company;
@@ -24,6 +30,7 @@ type writer struct {
 	stuck bool
 	// frugal is set if pages that a transaction has read are not to stay in memory.
 	frugal bool
+	most   int // updates in a transaction
 	queue  chan *update
 	done   chan struct{}
 	// arrivals are written before anything else, by arrive.
@@ -43,8 +50,11 @@ var errClosed = errors.New("index is closed")
 
 func newWriter(db *bbolt.DB, path string, h *health, frugal bool, a *arrivals, arrive func(*bbolt.Tx, *arrival) error) *writer {
 	w := &writer{
-		db: db, path: path, health: h, frugal: frugal, queue: make(chan *update, maxGroup), done: make(chan struct{}),
+		db: db, path: path, health: h, frugal: frugal, most: maxGroup, queue: make(chan *update, maxGroup), done: make(chan struct{}),
 		arrivals: a, arrive: arrive,
+	}
+	if frugal {
+		w.most = maxFrugal
 	}
 	go w.run()
 	return w
@@ -88,7 +98,7 @@ func (w *writer) run() {
 	defer close(w.done)
 	for first := range w.queue {
 		group := []*update{first}
-		for len(group) < maxGroup {
+		for len(group) < w.most {
 			select {
 			case u, ok := <-w.queue:
 				if ok {

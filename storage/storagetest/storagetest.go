@@ -22,7 +22,7 @@ func Run(t *testing.T, open func(t *testing.T) *storage.Store) {
 		name  string
 		tests []test
 	}{
-		{"driver", driverTests}, {"layout", layoutTests}, {"complete", completeTests}, {"damage", damageTests}, {"heal", healTests}, {"uploads", uploadTests}, {"notes", noteTests}, {"enumerate", enumerateTests},
+		{"driver", driverTests}, {"layout", layoutTests}, {"complete", completeTests}, {"damage", damageTests}, {"heal", healTests}, {"collect", collectTests}, {"uploads", uploadTests}, {"notes", noteTests}, {"enumerate", enumerateTests},
 	} {
 		t.Run(suite.name, func(t *testing.T) {
 			for _, test := range suite.tests {

@@ -4,6 +4,7 @@ package writers
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -220,6 +221,45 @@ func (crew *Crew) PullBlobs(t *testing.T, pulled map[string]bool) {
 					t.Errorf("an acknowledged blob of %s is not what was pushed: %v", repository, err)
 				}
 			}
+		}
+	}
+}
+
+// PullHeld pulls the blobs of every image that is held: the others may be collected.
+func (crew *Crew) PullHeld(t *testing.T) {
+	t.Helper()
+	for _, w := range crew.writers {
+		for repository, l := range w.ledgers {
+			pulled := map[string]bool{}
+			for d := range l.held {
+				var m struct {
+					Config harness.Descriptor
+					Layers []harness.Descriptor
+				}
+				if err := json.Unmarshal(w.made[d].body, &m); err != nil {
+					t.Fatal(err)
+				}
+				for _, blob := range append(m.Layers, m.Config) {
+					if blob.Digest == "" || pulled[blob.Digest] {
+						continue
+					}
+					pulled[blob.Digest] = true
+					a, err := crew.Client.Want(http.StatusOK, http.MethodGet, "/v2/"+repository+"/blobs/"+blob.Digest, nil)
+					if err != nil || harness.Digest(a.Body) != blob.Digest {
+						t.Errorf("a blob of an image of %s is not what was pushed: %v", repository, err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// ForgetBlobs has the writers push every blob again, since what is not referred to
+// may be collected between two rounds.
+func (crew *Crew) ForgetBlobs() {
+	for _, w := range crew.writers {
+		for _, blobs := range w.blobs {
+			clear(blobs)
 		}
 	}
 }

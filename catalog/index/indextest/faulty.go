@@ -200,8 +200,12 @@ func (f *Faulty) State(ctx context.Context, repository string) (index.State, err
 	return get(f, "State", func() (index.State, error) { return f.Index.State(ctx, repository) })
 }
 
-func (f *Faulty) ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]index.Manifest, error) {
-	return get(f, "ManifestsAfter", func() ([]index.Manifest, error) { return f.Index.ManifestsAfter(ctx, repository, after, n) })
+func (f *Faulty) ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]digest.Digest, error) {
+	return get(f, "ManifestsAfter", func() ([]digest.Digest, error) { return f.Index.ManifestsAfter(ctx, repository, after, n) })
+}
+
+func (f *Faulty) TagTime(ctx context.Context, repository, tag string) (time.Time, error) {
+	return get(f, "TagTime", func() (time.Time, error) { return f.Index.TagTime(ctx, repository, tag) })
 }
 
 func (f *Faulty) AliasesAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]index.Alias, error) {
@@ -293,6 +297,14 @@ func (f *Faulty) History(ctx context.Context, repository string, before index.Re
 
 func (f *Faulty) Pushed(ctx context.Context, repository, tag string) (index.Push, error) {
 	return get(f, "Pushed", func() (index.Push, error) { return f.Index.Pushed(ctx, repository, tag) })
+}
+
+func (f *Faulty) AddPulls(ctx context.Context, pulls []index.Pulls) error {
+	return f.do("AddPulls", func() error { return f.Index.AddPulls(ctx, pulls) })
+}
+
+func (f *Faulty) Pulls(ctx context.Context, repository string, d digest.Digest) (index.Pulls, error) {
+	return get(f, "Pulls", func() (index.Pulls, error) { return f.Index.Pulls(ctx, repository, d) })
 }
 
 func (f *Faulty) Trim(ctx context.Context, keep int64, before time.Time, n int) (bool, error) {

@@ -3,6 +3,7 @@ package indextest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -158,6 +159,48 @@ func testPrepared(t *testing.T, o Options) {
 		t.Fatalf("left after the end: %+v", l.Left)
 	} else {
 		release(t, x, l)
+	}
+}
+
+// testNothingAbandoned has changes be made from beginning to end by several at once:
+// nobody ever finds one that is abandoned.
+func testNothingAbandoned(t *testing.T, o Options) {
+	x, ctx := o.open(t), t.Context()
+	const repositories, rounds = 4, 40
+	var owners sync.WaitGroup
+	for i := range repositories {
+		owners.Go(func() {
+			for range rounds {
+				l, err := x.Acquire(ctx, fmt.Sprint("a/", i))
+				if err == nil {
+					err = x.Prepare(ctx, l, storage.Intent{Untag: []string{"t"}})
+				}
+				if err == nil {
+					_, err = x.Publish(ctx, l, index.Update{Done: true})
+				}
+				if err == nil {
+					err = x.Release(ctx, l)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() {
+		owners.Wait()
+		close(done)
+	}()
+	for {
+		if found := abandoned(t, x); len(found) > 0 {
+			t.Errorf("abandoned: %+v", found)
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
 	}
 }
 

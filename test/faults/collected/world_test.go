@@ -30,6 +30,7 @@ import (
 	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/collect"
+	_ "github.com/berth-oci/berth/storage/local"
 )
 
 const lease = time.Hour
@@ -183,6 +184,8 @@ type options struct {
 	neverRenew bool
 	trusting   bool
 	quarantine time.Duration
+	// driver is berth's own of local files, if it is "filesystem".
+	driver string
 }
 
 // world is a registry with a collector, whose time a test sets.
@@ -228,6 +231,12 @@ func (w *world) open() {
 		"stepped": configuration.Parameters{"rootdirectory": filepath.Join(w.dir, "storage"), "steps": w.steps},
 		"delete":  configuration.Parameters{"enabled": true},
 	}
+	if w.o.driver != "" {
+		section = configuration.Storage{
+			w.o.driver: configuration.Parameters{"rootdirectory": filepath.Join(w.dir, "storage")},
+			"delete":   configuration.Parameters{"enabled": true},
+		}
+	}
 	w.store, err = storage.Open(ctx, section.Type(), section.Parameters())
 	w.must(err)
 	w.store.SwitchOff(w.o.off...)
@@ -256,7 +265,7 @@ func (w *world) open() {
 	w.Handler = access.NewGate(accounts, access.GateOptions{}).Wrap(g)
 	w.close = func() {
 		w.steps.set(nil)
-		for _, closed := range []error{g.Close(), w.catalog.Close(), w.index.Close()} {
+		for _, closed := range []error{g.Close(), w.catalog.Close(), w.index.Close(), w.store.Close()} {
 			if closed != nil {
 				w.t.Error(closed)
 			}
@@ -331,6 +340,8 @@ const (
 	imageType = "application/vnd.oci.image.manifest.v1+json"
 	indexType = "application/vnd.oci.image.index.v1+json"
 )
+
+func digestOf(text string) digest.Digest { return digest.Digest(text) }
 
 func dgst(content string) string { return digest.FromString(content).String() }
 
