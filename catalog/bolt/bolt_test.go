@@ -67,7 +67,7 @@ func TestOpen(t *testing.T) {
 	if _, err := Open(path, "s3 bucket=other"); !errors.Is(err, ErrNoIndex) {
 		t.Fatalf("index of another storage: %v", err)
 	}
-	for version, want := range map[string]string{"5": "newer berth", "10": "newer berth", "0": ErrNoIndex.Error(), "2": ErrNoIndex.Error(), "3": ErrNoIndex.Error()} {
+	for version, want := range map[string]string{"6": "newer berth", "10": "newer berth", "0": ErrNoIndex.Error(), "2": ErrNoIndex.Error(), "4": ErrNoIndex.Error()} {
 		setSchema(t, path, version)
 		if _, err := Open(path, place1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("schema %s: %v, want %q", version, err, want)
