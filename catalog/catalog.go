@@ -38,6 +38,8 @@ type Catalog struct {
 	// background knows, which is the only one to use it.
 	noted index.Revision
 
+	pulls   pulls
+	linking sync.WaitGroup // links that the index may not have written yet
 	// places are held by who reads storage for the index.
 	places chan struct{}
 
@@ -52,7 +54,8 @@ func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 	c := &Catalog{
 		Reader: x, Feed: x, index: x, store: store, log: log,
 		unsettled: make(map[string]*unsettled), damaged: make(map[digest.Digest]struct{}),
-		keep: DefaultKeepChanges, keepAge: DefaultKeepAge,
+		pulls: pulls{count: make(map[pulled]int64), last: time.Now()},
+		keep:  DefaultKeepChanges, keepAge: DefaultKeepAge,
 		places: make(chan struct{}, readers), wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
 	go c.background(ctx)
@@ -64,7 +67,11 @@ func New(x index.Index, store *storage.Store, log *slog.Logger) *Catalog {
 func (c *Catalog) Close() error {
 	c.stop()
 	<-c.done
+	c.awaitLinks()
 	c.withdrawAll()
+	if err := c.writePulls(context.Background(), time.Now()); err != nil {
+		c.log.Warn("the last pulls are not counted", "error", err)
+	}
 	if err := c.noteRevision(context.Background()); err != nil {
 		c.log.Warn("how far the index has come is not noted in storage", "error", err)
 	}
@@ -75,12 +82,6 @@ func (c *Catalog) Close() error {
 func (c *Catalog) Ready(ctx context.Context) error {
 	_, err := c.Stats(ctx)
 	return err
-}
-
-// TagTime returns when a tag was last set, or storage.ErrNotFound. Storage says
-// so: it costs a look at it.
-func (c *Catalog) TagTime(ctx context.Context, repository, tag string) (time.Time, error) {
-	return c.store.Repository(repository).TagTime(ctx, tag)
 }
 
 // SetImmutable says which tags may not be moved to another manifest once they are

@@ -76,7 +76,7 @@ func TestLinkAfterCrash(t *testing.T) {
 		w := newWorld(t)
 		came := w.leave("came")
 		gone := digest.FromString("gone")
-		w.must(w.Index.Link(t.Context(), repository, map[digest.Digest]int64{gone: 4}, ""))
+		w.must(w.Index.Link(t.Context(), repository, map[digest.Digest]int64{gone: 4}, "", nil))
 		_, err := w.Store.NoteLink(t.Context(), repository, gone)
 		w.must(err)
 		w.must(w.Crash())
@@ -122,7 +122,7 @@ func TestAliasAfterCrash(t *testing.T) {
 func TestLinkIsNoted(t *testing.T) {
 	w := newWorld(t)
 	named := digest.FromString("a blob")
-	w.Index.FailAll("Link")
+	w.Index.FailAll("Link", "Publish")
 	err := w.Link(t.Context(), repository, named, "", func(context.Context) (digest.Digest, error) {
 		other, err := storage.Open(t.Context(), storage.OpenedDriver, map[string]any{"driver": w.Store.Driver()})
 		w.must(err)
@@ -144,6 +144,33 @@ func TestLinkIsNoted(t *testing.T) {
 	eventually(t, "the blob is not found", func() bool { return w.linked(named) })
 	if err := w.Link(t.Context(), repository, named, "", func(context.Context) (digest.Digest, error) { return "", nil }); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLinkWrittenLate: a link of which the index says only later that it could not
+// be written is looked at again, and its note stays until then.
+func TestLinkWrittenLate(t *testing.T) {
+	w := newWorld(t)
+	w.Index.Fail(func(method string, _ int) (indextest.When, error) {
+		if method == "Link" {
+			return indextest.Late, indextest.ErrInjected
+		}
+		return indextest.Before, nil
+	})
+	content := []byte("a blob")
+	named := digest.FromBytes(content)
+	err := w.Link(t.Context(), repository, named, "", func(context.Context) (digest.Digest, error) {
+		return w.LinkUntold(repository, content).Digest, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the blob is not found", func() bool { return w.linked(named) })
+	w.must(w.Restart())
+	left, err := w.Store.LeftLinks(t.Context())
+	w.must(err)
+	if len(left) != 0 {
+		t.Errorf("%d notes are left", len(left))
 	}
 }
 
@@ -233,6 +260,12 @@ func TestRereadAfterCrash(t *testing.T) {
 	eventually(t, "the repository is not read again", func() bool {
 		_, err := w.Entry(context.Background(), repository, d)
 		return err == nil
+	})
+	eventually(t, "the note is not removed", func() bool {
+		for range x.Abandoned(context.Background()) {
+			return false
+		}
+		return true
 	})
 	w.must(w.Catalog.Close())
 	w.must(x.Close())

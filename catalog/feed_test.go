@@ -85,3 +85,27 @@ func TestUpkeep(t *testing.T) {
 		t.Errorf("what is old is kept: %v", err)
 	}
 }
+
+// TestPulls: who pulls writes nothing; what was counted is written together.
+func TestPulls(t *testing.T) {
+	w := newWorld(t)
+	d := w.unikernel("one")
+	w.put(d, "v1")
+	w.Index.Fail(nil)
+	for range 1000 {
+		w.NotePull(repository, d)
+	}
+	w.NotePull(repository, w.Unikernel("never pushed"))
+	if n := w.Index.Calls(); len(n) != 0 {
+		t.Errorf("pulls have called %v", n)
+	}
+	if err := w.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.Index.Calls()["AddPulls"]; n != 1 {
+		t.Errorf("they were written in %d steps", n)
+	}
+	if p, err := w.Pulls(t.Context(), repository, d); err != nil || p.Count != 1000 || time.Since(p.Last) > 48*time.Hour {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -49,27 +51,88 @@ func (c *Catalog) Link(ctx context.Context, repository string, named digest.Dige
 		linked = named
 	}
 	// What has happened in storage is published also if the client is gone.
-	if failure := c.relinkAll(context.WithoutCancel(ctx), repository, linked, named, reservation); failure != nil {
-		c.leaveBlob(note, linked)
+	w := c.awaitWritten(note, linked)
+	failure := c.relinkAll(context.WithoutCancel(ctx), repository, linked, named, reservation, w.one)
+	if w.done(failure); failure != nil {
 		return cmp.Or(err, failed("index blob "+linked.String()+" of", repository, failure))
 	}
-	note.Forget()
 	return err
+}
+
+// awaited is a link that the index shows, and may not have written yet. It counts
+// what it waits for.
+type awaited struct {
+	catalog *Catalog
+	note    *storage.LinkNote
+	linked  digest.Digest
+
+	mu     sync.Mutex
+	left   int
+	failed bool
+}
+
+func (c *Catalog) awaitWritten(note *storage.LinkNote, linked digest.Digest) *awaited {
+	c.linking.Add(1)
+	return &awaited{catalog: c, note: note, linked: linked, left: 1}
+}
+
+// one is what is to be called once the index has written one of the digests.
+func (a *awaited) one() (written func(error)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.left++
+	return a.done
+}
+
+// done says that a part has ended. With the last one the note is of no use any
+// more, or, if one has failed, the blob is looked up again.
+func (a *awaited) done(err error) {
+	a.mu.Lock()
+	a.left--
+	a.failed = a.failed || err != nil
+	over, failed := a.left == 0, a.failed
+	a.mu.Unlock()
+	switch {
+	case !over:
+		return
+	case failed:
+		a.catalog.leaveBlob(a.note, a.linked)
+	default:
+		a.note.Forget()
+	}
+	a.catalog.linking.Done()
+}
+
+// awaitLinks waits until the index has written all links, for some time: of those
+// that it cannot write, the notes stay.
+func (c *Catalog) awaitLinks() {
+	const patience = 5 * time.Second
+	written := make(chan struct{})
+	go func() {
+		c.linking.Wait()
+		close(written)
+	}()
+	select {
+	case <-written:
+	case <-time.After(patience):
+		c.log.Warn("links are not written in the index; the next start looks at them")
+	}
 }
 
 // relinkAll makes the index say of a blob what storage says, by its canonical
 // digest and by the one that it was named.
-func (c *Catalog) relinkAll(ctx context.Context, repository string, linked, named digest.Digest, reservation string) error {
-	err := c.relink(ctx, repository, linked, reservation)
+// one gives out what is told once that is written.
+func (c *Catalog) relinkAll(ctx context.Context, repository string, linked, named digest.Digest, reservation string, one func() func(error)) error {
+	err := c.relink(ctx, repository, linked, reservation, one)
 	if err == nil && named != linked {
-		err = c.relink(ctx, repository, named, "")
+		err = c.relink(ctx, repository, named, "", one)
 	}
 	return err
 }
 
 // relink makes the index say of one blob what storage says. One that is linked
 // already has come again, and counts again if it did not.
-func (c *Catalog) relink(ctx context.Context, repository string, dgst digest.Digest, reservation string) error {
+func (c *Catalog) relink(ctx context.Context, repository string, dgst digest.Digest, reservation string, one func() func(error)) error {
 	if c.store.Settling(dgst) {
 		// A blob that has just been healed may be about to be taken off the index,
 		// by a change that has still seen it missing: it is looked at after that.
@@ -82,7 +145,12 @@ func (c *Catalog) relink(ctx context.Context, repository string, dgst digest.Dig
 		return err
 	}
 	if len(change.Link) > 0 {
-		err := c.index.Link(ctx, repository, change.Link, reservation)
+		written := one()
+		err := c.index.Link(ctx, repository, change.Link, reservation, written)
+		if err == nil {
+			return nil
+		}
+		written(nil) // nobody else will
 		if !errors.Is(err, index.ErrReferenced) {
 			return err
 		}

@@ -115,7 +115,7 @@ func (c *Catalog) times(ctx context.Context, repository string, all *Contents, t
 	}
 	for i := range all.Tags {
 		t := &all.Tags[i]
-		look(&t.Moved, func() (time.Time, error) { return stored.TagTime(ctx, t.Name) })
+		look(&t.Moved, func() (time.Time, error) { return c.TagTime(ctx, repository, t.Name) })
 	}
 	for i := range all.Manifests {
 		m := &all.Manifests[i]

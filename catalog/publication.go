@@ -46,6 +46,9 @@ func (p *publication) run(ctx context.Context, intent storage.Intent) error {
 		if err := p.add(ctx, description); err != nil {
 			return err
 		}
+		if err := p.timeTags(ctx); err != nil {
+			return err
+		}
 		added = append(added, intent.Put)
 	}
 	for _, d := range intent.Unlink {
@@ -56,6 +59,20 @@ func (p *publication) run(ctx context.Context, intent storage.Intent) error {
 		added = append(added, referring...)
 	}
 	return p.describeAll(ctx, added, intent.Put)
+}
+
+// timeTags says when the tags of the update were set: what storage says, so that an
+// index which is built from it says the same.
+func (p *publication) timeTags(ctx context.Context) error {
+	p.update.Moved = make(map[string]time.Time, len(p.update.Tag))
+	for tag := range p.update.Tag {
+		at, err := p.tx.stored().TagTime(ctx, tag)
+		if err != nil && !notFound(err) {
+			return err
+		}
+		p.update.Moved[tag] = at
+	}
+	return nil
 }
 
 // describePut describes the manifest that was pushed, from the bytes in hand if

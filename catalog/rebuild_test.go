@@ -31,7 +31,7 @@ func (h *holding) asked(n int) {
 	h.largest = max(h.largest, n)
 }
 
-func (h *holding) ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]index.Manifest, error) {
+func (h *holding) ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]digest.Digest, error) {
 	some, err := h.Index.ManifestsAfter(ctx, repository, after, n)
 	h.asked(len(some))
 	return some, err

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -44,7 +45,7 @@ func (t *Tx) reconcileWith(ctx context.Context, looked func(manifests int)) erro
 	if err := inPages(ctx, places, links, t.readLinks); err != nil {
 		return err
 	}
-	manifests := along(stored.ManifestNames(ctx), func(m index.Manifest) digest.Digest { return m.Digest }, func(after digest.Digest) ([]index.Manifest, error) {
+	manifests := along(stored.ManifestNames(ctx), func(d digest.Digest) digest.Digest { return d }, func(after digest.Digest) ([]digest.Digest, error) {
 		return x.ManifestsAfter(ctx, repository, after, knownSize)
 	})
 	err := inPages(ctx, places, manifests, func(ctx context.Context, page []foundManifest) error {
@@ -68,7 +69,7 @@ func (t *Tx) reconcileWith(ctx context.Context, looked func(manifests int)) erro
 
 type (
 	foundLink     = found[digest.Digest, image.Blob]
-	foundManifest = found[digest.Digest, index.Manifest]
+	foundManifest = found[digest.Digest, digest.Digest]
 	foundAlias    = found[digest.Digest, index.Alias]
 	foundTag      = found[string, index.Tag]
 )
@@ -175,17 +176,17 @@ func (t *Tx) readAliases(ctx context.Context, page []foundAlias) error {
 
 // readTags makes the index say of some tags what storage says.
 func (t *Tx) readTags(ctx context.Context, page []foundTag) error {
-	u := index.Update{Tag: make(map[string]digest.Digest)}
+	u := index.Update{Tag: make(map[string]digest.Digest), Moved: make(map[string]time.Time)}
 	for _, f := range page {
-		d, err := t.stored().Tag(ctx, f.name)
+		d, moved, err := t.stored().Tag(ctx, f.name)
 		switch {
 		case notFound(err) && f.known != nil:
 			u.Untag = append(u.Untag, f.name)
 		case notFound(err):
 		case err != nil:
 			return err
-		case f.known == nil || f.known.Digest != d:
-			u.Tag[f.name] = d
+		case f.known == nil || f.known.Digest != d || !f.known.Moved.Equal(moved):
+			u.Tag[f.name], u.Moved[f.name] = d, moved
 		}
 	}
 	if len(u.Tag)+len(u.Untag) == 0 {
@@ -204,8 +205,8 @@ func (t *Tx) takeOff(ctx context.Context) error {
 			func(u *index.Update, tag index.Tag) { u.Untag = append(u.Untag, tag.Name) }),
 		takeOff(ctx, t, func() ([]index.Alias, error) { return x.AliasesAfter(ctx, repository, "", pageSize) },
 			func(u *index.Update, a index.Alias) { u.Unalias = append(u.Unalias, a.Digest) }),
-		takeOff(ctx, t, func() ([]index.Manifest, error) { return x.ManifestsAfter(ctx, repository, "", pageSize) },
-			func(u *index.Update, m index.Manifest) { u.Delete = append(u.Delete, m.Digest) }),
+		takeOff(ctx, t, func() ([]digest.Digest, error) { return x.ManifestsAfter(ctx, repository, "", pageSize) },
+			func(u *index.Update, d digest.Digest) { u.Delete = append(u.Delete, d) }),
 		takeOff(ctx, t, func() ([]image.Blob, error) { return x.LinksAfter(ctx, repository, "", pageSize) },
 			func(u *index.Update, b image.Blob) { u.Unlink = append(u.Unlink, b.Digest) }),
 	)

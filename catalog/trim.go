@@ -29,6 +29,11 @@ func (c *Catalog) upkeep(ctx context.Context) {
 	if err := c.trim(ctx); err != nil && ctx.Err() == nil {
 		c.log.Error("old changes are not forgotten", "error", err)
 	}
+	if now := time.Now(); now.Sub(c.pulls.last) >= flushPulls {
+		if err := c.writePulls(ctx, now); err != nil && ctx.Err() == nil {
+			c.log.Error("pulls are not counted", "error", err)
+		}
+	}
 	if err := c.noteRevision(ctx); err != nil && ctx.Err() == nil {
 		c.log.Error("how far the index has come is not noted in storage", "error", err)
 	}

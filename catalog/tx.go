@@ -102,6 +102,9 @@ func (t *Tx) Put(ctx context.Context, intent storage.Intent, m image.Manifest, r
 		if refused = write(ctx); refused != nil {
 			return refused
 		}
+		if err := t.catalog.store.Touch(context.WithoutCancel(ctx), intent); err != nil {
+			return err
+		}
 		return t.catalog.store.Complete(context.WithoutCancel(ctx), intent)
 	})
 	if refused != nil {
@@ -128,7 +131,10 @@ func (t *Tx) remove(ctx context.Context, intent storage.Intent) error {
 // it. Manifests and tags go off the index before they go out of storage, so that
 // whatever is shown is there.
 func (t *Tx) complete(ctx context.Context, intent storage.Intent, pushed image.Manifest, reservation string) error {
-	err := t.unpublish(ctx, intent)
+	err := t.catalog.store.Touch(ctx, intent)
+	if err == nil {
+		err = t.unpublish(ctx, intent)
+	}
 	if err == nil {
 		err = t.catalog.store.Together(ctx, func(ctx context.Context) error { return t.catalog.store.Complete(ctx, intent) })
 	}

@@ -58,6 +58,9 @@ type Catalog interface {
 	// which the blob counts.
 	Link(ctx context.Context, repository string, named digest.Digest, reservation string, op func(context.Context) (digest.Digest, error)) error
 
+	// NotePull counts a pull of a manifest, by any of its digests.
+	NotePull(repository string, dgst digest.Digest)
+
 	// Repositories returns the names of repositories after the given one,
 	// sorted, at most n, of those in the namespaces; nil means of all.
 	Repositories(ctx context.Context, within []string, after string, n int) ([]string, error)

@@ -60,6 +60,9 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, a *requ
 	h.Set("Docker-Content-Digest", named.String())
 	h.Set("ETag", `"`+named.String()+`"`)
 	r.serve(w, req, m.body)
+	if req.Method == http.MethodGet {
+		r.catalog.NotePull(a.name, named)
+	}
 }
 
 // serve answers with content that is in memory. The headers that say what it is

@@ -142,7 +142,7 @@ func (s *Store) Mend(ctx context.Context, f Flaw) (mended, moved bool, err error
 		mended, err = s.BringBack(ctx, f.Target)
 		return mended, false, err
 	case f.mend != nil:
-		return true, false, s.driver.PutContent(ctx, f.path, f.mend)
+		return true, false, s.putInPlace(ctx, f.path, f.mend)
 	}
 	to := path.Join(quarantinePath, "links", time.Now().UTC().Format("20060102T150405Z")+"-"+rand.Text()[:8], f.path)
 	if f.Tag == "" {
@@ -152,6 +152,16 @@ func (s *Store) Mend(ctx context.Context, f Flaw) (mended, moved bool, err error
 		return false, false, err
 	}
 	return false, true, s.remove(ctx, f.path) // folders without a file
+}
+
+// putInPlace writes a link that was damaged; what says when it came stays, where that
+// can be.
+func (s *Store) putInPlace(ctx context.Context, at string, content []byte) error {
+	info, err := s.driver.Stat(ctx, at)
+	if err != nil || s.timed == nil {
+		return s.driver.PutContent(ctx, at, content)
+	}
+	return s.timed.PutContentAt(ctx, at, content, info.ModTime())
 }
 
 // moveTree moves every file below a folder: not every driver has folders that

@@ -51,11 +51,6 @@ func (s *Store) Complete(ctx context.Context, i Intent) error {
 			return fmt.Errorf("untag %s:%s: %w", i.Repository, tag, err)
 		}
 	}
-	for _, d := range i.Touch {
-		if err := s.touch(ctx, revisionLink(i.Repository, d), d); err != nil {
-			return fmt.Errorf("note the time of %s@%s: %w", i.Repository, d, err)
-		}
-	}
 	for _, d := range i.Delete {
 		if err := s.remove(ctx, revisionLink(i.Repository, d)); err != nil {
 			return fmt.Errorf("delete %s@%s: %w", i.Repository, d, err)
@@ -64,6 +59,17 @@ func (s *Store) Complete(ctx context.Context, i Intent) error {
 	for _, d := range i.Unlink {
 		if err := s.remove(ctx, layerLink(i.Repository, d)); err != nil {
 			return fmt.Errorf("unlink blob %s@%s: %w", i.Repository, d, err)
+		}
+	}
+	return nil
+}
+
+// Touch sets the times of what is in Touch. It comes before the change itself:
+// where the disk is full it fails, and what is refused then has not happened.
+func (s *Store) Touch(ctx context.Context, i Intent) error {
+	for _, d := range i.Touch {
+		if err := s.touch(ctx, revisionLink(i.Repository, d), d); err != nil {
+			return fmt.Errorf("note the time of %s@%s: %w", i.Repository, d, err)
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +27,9 @@ import (
 // what it was about last, also when that has long been published. No other
 // registry looks into it.
 const linkingPath = "/berth/linking"
+
+// noteForm is how the files of notes are named; whatever else is there is foreign.
+var noteForm = regexp.MustCompile(`^[A-Z2-7]{26}-[0-9]+$`)
 
 // linking gives out the files of notes.
 type linking struct {
@@ -134,7 +138,7 @@ func (s *Store) LeftLinks(ctx context.Context) (left []*LinkNote, err error) {
 		return nil, fmt.Errorf("list the notes of links: %w", err)
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, s.linking.run+"-") {
+		if strings.HasPrefix(name, s.linking.run+"-") || !noteForm.MatchString(name) {
 			continue
 		}
 		at := path.Join(linkingPath, name)

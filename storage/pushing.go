@@ -5,6 +5,7 @@ import (
 	"path"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
@@ -71,13 +72,28 @@ func (p pushDriver) PutContent(ctx context.Context, path string, content []byte)
 		return nil
 	}
 	noteUpload(ctx, path)
-	err := p.StorageDriver.PutContent(ctx, path, content)
-	return p.arrived(ctx, path, err)
+	if at := p.before(path); !at.IsZero() {
+		return p.arrived(ctx, path, p.store.timed.PutContentAt(ctx, path, content, at))
+	}
+	return p.arrived(ctx, path, p.StorageDriver.PutContent(ctx, path, content))
 }
 
 // Move implements storagedriver.StorageDriver.
 func (p pushDriver) Move(ctx context.Context, from, to string) error {
+	if at := p.before(to); !at.IsZero() {
+		return p.arrived(ctx, to, p.store.timed.MoveAt(ctx, from, to, at))
+	}
 	return p.arrived(ctx, to, p.StorageDriver.Move(ctx, from, to))
+}
+
+// before is when the bytes that belong at a path were there before they were
+// damaged, zero if they were not.
+func (p pushDriver) before(path string) time.Time {
+	d, ok := blobAt(path)
+	if !ok || p.store.timed == nil {
+		return time.Time{}
+	}
+	return p.store.storedBefore(d)
 }
 
 func (p pushDriver) arrived(ctx context.Context, path string, err error) error {

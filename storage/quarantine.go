@@ -37,6 +37,9 @@ type Finding struct {
 	Reason string    `json:"reason"`
 	By     By        `json:"by"`
 	Found  time.Time `json:"found"`
+	// Stored is when the bytes were stored that were right once, in UTC; zero if that
+	// is not known. Those that heal it get that time, so that an image keeps its own.
+	Stored time.Time `json:"stored,omitzero"`
 	// Holders are the repositories whose index entries depend on the digest; nil
 	// until they are known.
 	Holders []string `json:"holders"`
@@ -102,6 +105,28 @@ func (s *Store) Quarantined(d digest.Digest) bool {
 	defer s.quarantine.mu.Unlock()
 	found := s.quarantine.open[d]
 	return len(found) > 0 && found[len(found)-1].Healed.IsZero()
+}
+
+// storedBefore is when the right bytes of a digest in quarantine were first stored,
+// zero for any other and where nobody knows.
+func (s *Store) storedBefore(d digest.Digest) (at time.Time) {
+	if !s.Quarantined(d) {
+		return at
+	}
+	s.quarantine.mu.Lock()
+	defer s.quarantine.mu.Unlock()
+	for _, f := range s.quarantine.open[d] {
+		if at.IsZero() || !f.Stored.IsZero() && f.Stored.Before(at) {
+			at = f.Stored
+		}
+	}
+	return at
+}
+
+// timed is a driver that can write a file as one of an earlier time.
+type timed interface {
+	PutContentAt(ctx context.Context, path string, content []byte, modified time.Time) error
+	MoveAt(ctx context.Context, from, to string, modified time.Time) error
 }
 
 // Missing is how many digests are in quarantine without anything else having
@@ -261,6 +286,9 @@ func (q *quarantine) add(f *Finding) {
 // the guard of the digest.
 func (s *Store) isolate(ctx context.Context, f Finding) error {
 	f.Found = time.Now().UTC()
+	if info, err := s.content.Stat(ctx, f.Digest); err == nil {
+		f.Stored = info.Modified
+	}
 	f.path = path.Join(quarantineOf(f.Digest), f.Found.Format("20060102T150405Z")+"-"+rand.Text()[:8])
 	if err := s.writeNote(ctx, f); err != nil {
 		return err

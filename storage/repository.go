@@ -78,7 +78,7 @@ func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) 
 		if !reference.IsTag(tag) {
 			continue
 		}
-		target, err := r.Tag(ctx, tag)
+		target, _, err := r.Tag(ctx, tag)
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
@@ -90,9 +90,13 @@ func (r Repository) Tags(ctx context.Context) (map[string]digest.Digest, error) 
 	return tags, nil
 }
 
-// Tag returns what a tag points to, as [Repository.Tags] has it.
-func (r Repository) Tag(ctx context.Context, tag string) (digest.Digest, error) {
-	target, err := r.readLink(ctx, tagCurrentLink(r.name, tag))
+// Tag returns what a tag points to, as [Repository.Tags] has it, and when it was
+// last set, in UTC.
+func (r Repository) Tag(ctx context.Context, tag string) (target digest.Digest, set time.Time, err error) {
+	target, err = r.readLink(ctx, tagCurrentLink(r.name, tag))
+	if err == nil {
+		set, err = r.linkTime(ctx, tagCurrentLink(r.name, tag))
+	}
 	gone := false
 	if err == nil {
 		gone, err = r.inQuarantine(ctx, target)
@@ -101,9 +105,9 @@ func (r Repository) Tag(ctx context.Context, tag string) (digest.Digest, error) 
 		err = ErrNotFound
 	}
 	if err != nil {
-		return "", fmt.Errorf("read tag %s:%s: %w", r.name, tag, err)
+		return "", time.Time{}, fmt.Errorf("read tag %s:%s: %w", r.name, tag, err)
 	}
-	return target, nil
+	return target, set, nil
 }
 
 // HasManifest reports whether the repository has a manifest, by the digest that
@@ -157,7 +161,7 @@ func (r Repository) linkTime(ctx context.Context, path string) (time.Time, error
 	if err != nil {
 		return time.Time{}, translate(err)
 	}
-	return info.ModTime(), nil
+	return info.ModTime().UTC(), nil
 }
 
 // inQuarantine reports whether a manifest that a tag names, by any digest, is in

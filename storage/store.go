@@ -26,6 +26,7 @@ type Store struct {
 	identity string
 	closer   io.Closer // nil for a driver that has nothing to close
 	joint    joint     // nil for a driver that makes each change by itself
+	timed    timed     // nil for a driver that cannot choose times
 	lister   lister    // nil for a driver that lists a folder only as a whole
 	fresh    refresher // nil for a driver whose every write sets the time
 
@@ -61,6 +62,7 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 		s.room = r.Room
 	}
 	s.joint, _ = driver.(joint)
+	s.timed, _ = driver.(timed)
 	s.lister, _ = driver.(lister)
 	s.fresh, _ = driver.(refresher)
 	_, local := driver.(localFiles)
@@ -152,7 +154,10 @@ func (s *Store) list(ctx context.Context, path string) ([]string, error) {
 	}
 	names := make([]string, 0, len(paths))
 	for _, p := range paths {
-		names = append(names, p[strings.LastIndexByte(p, '/')+1:])
+		name := p[strings.LastIndexByte(p, '/')+1:]
+		if storagedriver.PathRegexp.MatchString("/" + name) { // or a foreign file, for which no driver can be asked
+			names = append(names, name)
+		}
 	}
 	return names, nil
 }

@@ -41,14 +41,9 @@ func behind(d digest.Digest) []byte {
 }
 
 // ManifestsAfter implements index.Planner.
-func (i *Index) ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]index.Manifest, error) {
-	return along(ctx, i, "manifests_after", repository, kindManifest, behind(after), n, func(rest, value []byte) (index.Manifest, error) {
-		d, err := restDigest(rest)
-		if err != nil {
-			return index.Manifest{}, err
-		}
-		m, err := decodeRecord(d, value, nil)
-		return index.Manifest{Digest: d, Stored: m.Modified}, err
+func (i *Index) ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]digest.Digest, error) {
+	return along(ctx, i, "manifests_after", repository, kindManifest, behind(after), n, func(rest, _ []byte) (digest.Digest, error) {
+		return restDigest(rest)
 	})
 }
 
@@ -66,6 +61,9 @@ func (i *Index) AliasesAfter(ctx context.Context, repository string, after diges
 
 // LinksAfter implements index.Planner.
 func (i *Index) LinksAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]image.Blob, error) {
+	if err := i.flush(); err != nil {
+		return nil, err
+	}
 	return along(ctx, i, "links_after", repository, kindLink, behind(after), n, func(rest, value []byte) (image.Blob, error) {
 		d, err := restDigest(rest)
 		if err != nil {
@@ -79,7 +77,6 @@ func (i *Index) LinksAfter(ctx context.Context, repository string, after digest.
 // TagsAfter implements index.Planner.
 func (i *Index) TagsAfter(ctx context.Context, repository, after string, n int) ([]index.Tag, error) {
 	return along(ctx, i, "tags_after", repository, kindTag, []byte(after), n, func(rest, value []byte) (index.Tag, error) {
-		d := newDecoder(value)
-		return index.Tag{Name: string(rest), Digest: d.digest()}, d.err
+		return decodeTag(string(rest), value)
 	})
 }

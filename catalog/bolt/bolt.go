@@ -17,7 +17,7 @@ import (
 )
 
 // schema is the version of the layout that this code reads and writes.
-const schema = "4"
+const schema = "5"
 
 var (
 	keySchema  = []byte("schema")
@@ -38,6 +38,7 @@ type Index struct {
 	db           *bbolt.DB
 	health       *health
 	w            *writer
+	arrivals     *arrivals
 	leases       *leases
 	reservations *reservations
 	feed         feed
@@ -149,11 +150,13 @@ func open(path string, unsynced bool) (*Index, error) {
 		return nil, advise(path, err)
 	}
 	h := &health{}
-	return &Index{
-		path: path, db: db, health: h, w: newWriter(db, path, h, unsynced), leases: newLeases(), reservations: newReservations(),
+	i := &Index{
+		path: path, db: db, health: h, arrivals: newArrivals(), leases: newLeases(), reservations: newReservations(),
 		clock: clock{began: time.Now(), coalesce: renewAfter}, observe: func(string, time.Duration, error) {},
 		feed: feed{grown: make(chan struct{})},
-	}, nil
+	}
+	i.w = newWriter(db, path, h, unsynced, i.arrivals, func(tx *bbolt.Tx, a *arrival) error { return i.writing(tx).links(a.repository, a.blobs) })
+	return i, nil
 }
 
 func (i *Index) check(identity string) error {
@@ -228,8 +231,29 @@ func (i *Index) view(ctx context.Context, operation string, fn func(*session) er
 func (i *Index) update(operation string, fn func(*session) error) error {
 	begin := time.Now()
 	err := i.w.do(func(tx *bbolt.Tx) error {
-		return fn(&session{tx: tx, now: i.Uptime(), coalesce: i.clock.coalesce, unlogged: i.building})
+		return fn(i.writing(tx))
 	})
 	i.observe(operation, time.Since(begin), err)
 	return err
+}
+
+// writing is a session that writes.
+func (i *Index) writing(tx *bbolt.Tx) *session {
+	return &session{tx: tx, now: i.Uptime(), coalesce: i.clock.coalesce, unlogged: i.building}
+}
+
+// viewAll is view for who needs all that has arrived, and may wait for a writer.
+func (i *Index) viewAll(ctx context.Context, operation string, fn func(*session) error) error {
+	if err := i.flush(); err != nil {
+		return err
+	}
+	return i.view(ctx, operation, fn)
+}
+
+// flush has all be written that has arrived.
+func (i *Index) flush() error {
+	if len(i.arrivals.now()) == 0 {
+		return nil
+	}
+	return i.w.do(nothing)
 }

@@ -14,7 +14,7 @@ import (
 
 // IdleBefore implements index.Idler.
 func (i *Index) IdleBefore(ctx context.Context, kind index.IdleKind, before index.Uptime, after string, n int) (all []index.Idle, err error) {
-	err = i.view(ctx, "idle_before", func(s *session) error {
+	err = i.viewAll(ctx, "idle_before", func(s *session) error {
 		prefix := []byte{byte(idleKinds[kind])}
 		c := s.at(tableIdle).Cursor()
 		for k, _ := c.Seek(append(bytes.Clone(prefix), after...)); bytes.HasPrefix(k, prefix) && len(all) < n; k, _ = c.Next() {
@@ -108,7 +108,7 @@ func (s *session) isHeld(d digest.Digest) (held bool, err error) {
 
 // Loose implements index.Idler.
 func (i *Index) Loose(ctx context.Context, digests []digest.Digest, before index.Uptime, kept bool) (loose, held []digest.Digest, err error) {
-	err = i.view(ctx, "loose", func(s *session) error {
+	err = i.viewAll(ctx, "loose", func(s *session) error {
 		for _, d := range digests {
 			isHeld := false
 			if !kept {

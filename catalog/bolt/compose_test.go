@@ -178,7 +178,7 @@ func TestNumbers(t *testing.T) {
 	}
 	var seen [2][2]uint32
 	for i := range seen {
-		if err := x.Link(ctx, "a/b", map[digest.Digest]int64{dgst("l"): 1}, ""); err != nil {
+		if err := x.Link(ctx, "a/b", map[digest.Digest]int64{dgst("l"): 1}, "", nil); err != nil {
 			t.Fatal(err)
 		}
 		seen[i][0], seen[i][1] = numbers()

@@ -184,7 +184,7 @@ func write(x *Index) (errs []error) {
 	ctx := context.Background()
 	for i := range 12 {
 		s := sampleOf(i*imagesPerRepository*3 + i%2)
-		errs = append(errs, x.Link(ctx, s.repository, map[digest.Digest]int64{dgst(fmt.Sprint("new", i)): 5}, ""))
+		errs = append(errs, x.Link(ctx, s.repository, map[digest.Digest]int64{dgst(fmt.Sprint("new", i)): 5}, "", nil))
 		l, err := x.Acquire(ctx, s.repository)
 		if err != nil {
 			errs = append(errs, err)

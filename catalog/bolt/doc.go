@@ -24,7 +24,7 @@
 //	repositories  <repo> 0             the repository's name
 //	              <repo> m <digest>    a manifest: see manifest.go
 //	              <repo> M <digest>    what an index lists, where that is long
-//	              <repo> t <tag>       a tag: the digest as it was pushed
+//	              <repo> t <tag>       a tag: the digest as it was pushed, and when it was set
 //	              <repo> g <digest> <tag>      nothing: the tags of a manifest, by its canonical digest
 //	              <repo> p <child> <parent>    the indexes that refer to a manifest, stored or not, and
 //	                                           what they say of it
@@ -39,6 +39,7 @@
 //	              <repo> o <digest>    since when a manifest has been idle that was left behind
 //	              <repo> r <blob> <short>      nothing: the manifests that refer to a blob, stored or not
 //	              <repo> w <tag>       who pushed the tag, and when
+//	              <repo> d <digest>    how often a manifest was pulled, and the last day
 //	namespaces    <space> t <time> <uuid>      as in times, of the images of a namespace
 //	              <space> u <digest>   a blob that the namespace links, or its manifests refer to: its size, what
 //	                                   holds it, and whether it is fresh
@@ -78,7 +79,7 @@
 // layers are written by Remember, pending by Prepare and Publish, touched by
 // MarkDirty and ClearDirty, links, holders and what is counted by Link and
 // Publish, what is idle or gone also by the methods of [index.Idler], everything
-// else by Publish alone, but for what Trim and SetMark say of themselves.
+// else by Publish alone, but for what Trim, AddPulls and SetMark say of themselves.
 //
 // # The feed
 //

@@ -69,7 +69,7 @@ func dumpLine(s *session, spaces map[uint32]string, tb table, k, v []byte) (stri
 		known.number, known.remains = 0, 0
 		return fmt.Sprintf("%d %q %+v", tb, k, known), err
 	case tableRepositories, tableQueue:
-		if kind(k[numberLength]) == kindPushed && tb == tableRepositories {
+		if k := kind(k[numberLength]); (k == kindPushed || k == kindPulled) && tb == tableRepositories {
 			return "", nil
 		}
 		repository, err := name(k)

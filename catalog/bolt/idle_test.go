@@ -45,7 +45,7 @@ func TestUptimeGoesOn(t *testing.T) {
 	reopened(time.Hour)
 	now = index.Uptime(5 * time.Hour) // that is not written down, but what happens then is
 	x.SetIdle(0, func() index.Uptime { return now })
-	if err := x.Link(ctx, "a/b", map[digest.Digest]int64{dgst("blob"): 1}, ""); err != nil {
+	if err := x.Link(ctx, "a/b", map[digest.Digest]int64{dgst("blob"): 1}, "", nil); err != nil {
 		t.Fatal(err)
 	}
 	reopened(5 * time.Hour)
@@ -77,7 +77,7 @@ func TestRenewWritesLittle(t *testing.T) {
 			if err := x.Renew(ctx, "a/b", dgst("blob")); err != nil {
 				t.Fatal(err)
 			}
-			if err := x.Link(ctx, "a/b", blob, ""); err != nil {
+			if err := x.Link(ctx, "a/b", blob, "", nil); err != nil {
 				t.Fatal(err)
 			}
 		}

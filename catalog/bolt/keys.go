@@ -38,6 +38,7 @@ const (
 	kindReference   kind = 'r'
 	kindOrphan      kind = 'o'
 	kindPushed      kind = 'w' // who pushed a tag
+	kindPulled      kind = 'd' // how often an image was pulled
 
 	kindTime kind = 't' // of a namespace
 	kindUse  kind = 'u'

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"context"
+	"maps"
 
 	"github.com/opencontainers/go-digest"
 
@@ -10,39 +11,55 @@ import (
 )
 
 // Link implements index.Index.
-func (i *Index) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string) error {
+func (i *Index) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string, written func(error)) error {
 	namespace := reference.Namespace(repository)
-	if there, err := i.counts(ctx, repository, blobs); there || err != nil {
-		if err == nil {
-			i.reservations.end(namespace, reservation)
-		}
+	turn, quiet := i.arrivals.turn(repository)
+	there, err := i.counts(ctx, repository, blobs)
+	if err != nil {
 		return err
 	}
-	return i.ending(namespace, reservation, "link", func(s *session) error {
-		r, err := s.change(repository)
-		if err != nil {
+	if there {
+		i.reservations.end(namespace, reservation)
+		if written != nil {
+			written(nil)
+		}
+		return nil
+	}
+	if written != nil && quiet {
+		n := &arrival{repository, namespace, maps.Clone(blobs), written}
+		if arrived, err := i.arrive(ctx, n, reservation, turn); arrived || err != nil {
 			return err
 		}
-		for d, size := range blobs {
-			l, found, err := r.link(d)
-			if err != nil {
-				return err
-			}
-			if !(found && l.size == size) && anyBelow(r.data(), r.by(kindReference, d)) {
-				return index.ErrReferenced
-			}
-		}
-		if err := r.create(); err != nil {
-			return err
-		}
-		if err := r.relink(blobs, nil); err != nil {
-			return err
-		}
-		if err := r.refresh(blobs); err != nil {
-			return err
-		}
-		return r.count()
-	})
+	}
+	err = i.ending(namespace, reservation, "link", func(s *session) error { return s.links(repository, blobs) })
+	if err == nil && written != nil {
+		written(nil)
+	}
+	return err
+}
+
+// arrive shows what is linked, and has it be written later; false if it has to be
+// written now. Both the end of the reservation and what it was for are seen in
+// one instant: who counts has the lock.
+func (i *Index) arrive(ctx context.Context, n *arrival, reservation string, turn int) (arrived bool, err error) {
+	err = i.read(ctx, "link", n.repository, func(r *repoTx) error { return r.unreferred(n.blobs) })
+	if err != nil {
+		return false, err
+	}
+	if err := i.health.error(); err != nil {
+		return false, err
+	}
+	set, leave := i.reservations.enter(n.namespace)
+	defer leave()
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if !i.arrivals.add(n, turn, i.w.wake) {
+		return false, nil
+	}
+	if reservation != "" {
+		set.set(reservation, ended)
+	}
+	return true, nil
 }
 
 // link is a blob that a repository may serve.

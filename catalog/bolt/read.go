@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -131,6 +132,9 @@ func (i *Index) State(ctx context.Context, repository string) (index.State, erro
 		Aliases:   make(map[digest.Digest]digest.Digest),
 		Links:     make(map[digest.Digest]int64),
 	}
+	if err := i.flush(); err != nil {
+		return s, err
+	}
 	err := i.read(ctx, "state", repository, func(r *repoTx) error {
 		for _, k := range []kind{kindTag, kindManifest, kindAlias, kindLink} {
 			if err := below(r.data(), r.key(k), func(rest, value []byte) error { return addTo(&s, k, rest, value) }); err != nil {
@@ -213,6 +217,9 @@ func (i *Index) Tags(ctx context.Context, repository string, d digest.Digest) (t
 
 // Linked implements index.Reader.
 func (i *Index) Linked(ctx context.Context, repository string, d digest.Digest) (size int64, found bool, err error) {
+	if size, found = sizeOf(i.arrivals.now(), repository, d); found {
+		return size, true, i.health.error()
+	}
 	err = i.read(ctx, "linked", repository, func(r *repoTx) error {
 		var l link
 		l, found, err = r.link(d)
@@ -236,8 +243,10 @@ func (i *Index) Referring(ctx context.Context, repository string, d digest.Diges
 
 // TagNames implements index.Reader.
 func (i *Index) TagNames(ctx context.Context, repository, after string, n int) (tags []string, err error) {
+	come := i.arrivals.now()
+	isOf := func(n *arrival) bool { return n.repository == repository }
 	err = i.read(ctx, "tag_names", repository, func(r *repoTx) error {
-		if r.known.manifests == 0 && r.known.links == 0 {
+		if r.known.manifests == 0 && r.known.links == 0 && !slices.ContainsFunc(come, isOf) {
 			return index.ErrNotFound
 		}
 		c, start := r.data().Cursor(), r.key(kindTag)
@@ -253,6 +262,11 @@ func (i *Index) TagNames(ctx context.Context, repository, after string, n int) (
 
 // MountSource implements index.Reader.
 func (i *Index) MountSource(ctx context.Context, d digest.Digest, namespaces []string) (repository string, err error) {
+	for _, n := range i.arrivals.now() {
+		if _, brings := n.blobs[d]; brings && index.Within(namespaces, n.repository) {
+			return n.repository, i.health.error()
+		}
+	}
 	err = i.view(ctx, "mount_source", func(s *session) error {
 		c, start := s.at(tableHolders).Cursor(), short(d)
 		// first looks at the repositories from a name on that fit.

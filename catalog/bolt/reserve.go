@@ -44,6 +44,9 @@ type reservation struct {
 	until time.Time
 }
 
+// ended is what is set aside for nothing.
+var ended reservation
+
 func newReservations() *reservations { return &reservations{spaces: make(map[string]*space)} }
 
 // enter returns a namespace's space, which stays as long as it is in use.

@@ -1,21 +1,50 @@
 package bolt
 
 import (
+	"bytes"
 	"os"
+	"strconv"
 
 	bbolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
 
-// forgetPages gives back the memory of what has been read of the file, which the
-// system has all the same. bbolt maps it, and a long Build would have all of it
-// count as this process's. Only the writer calls it, between transactions: no
-// other maps the file anew.
+// maxMapped is how much of files a process that builds an index has mapped, in
+// bytes, before it gives some back: with what it has of its own it stays under
+// 200 MB.
+const maxMapped = 80 << 20
+
+// forgetPages gives back the memory of what has been read of the file, if that is
+// much; the system has it all the same. bbolt maps the file, and a long Build
+// would have all of it count as this process's. Only the writer calls it, between
+// transactions: no other maps the file anew.
 func forgetPages(db *bbolt.DB) {
+	if mapped() < maxMapped {
+		return
+	}
 	info, err := os.Stat(db.Path())
 	if err != nil {
 		return
 	}
 	// That it fails changes nothing but what the process seems to use.
 	_, _, _ = unix.Syscall(unix.SYS_MADVISE, db.Info().Data, uintptr(info.Size()), unix.MADV_DONTNEED)
+}
+
+// mapped is how many bytes of files are in this process's memory, 0 where that is
+// not known.
+func mapped() int64 {
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	const shared = 2 // proc_pid_statm(5): size, resident, shared
+	fields := bytes.Fields(statm)
+	if len(fields) <= shared {
+		return 0
+	}
+	pages, err := strconv.ParseInt(string(fields[shared]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
 }

@@ -75,7 +75,7 @@ func sampleOf(n int) sample {
 func push(t testing.TB, x *Index, s sample) {
 	ctx := context.Background()
 	for d, size := range s.links {
-		if err := x.Link(ctx, s.repository, map[digest.Digest]int64{d: size}, ""); err != nil {
+		if err := x.Link(ctx, s.repository, map[digest.Digest]int64{d: size}, "", nil); err != nil {
 			t.Error(err)
 		}
 	}

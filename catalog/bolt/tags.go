@@ -1,7 +1,12 @@
 package bolt
 
 import (
+	"context"
+	"time"
+
 	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/catalog/index"
 )
 
 func (r *repoTx) tagsOf(d digest.Digest) (tags []string) {
@@ -18,11 +23,56 @@ func (r *repoTx) tagged(tag string) (digest.Digest, error) {
 	if value == nil {
 		return "", nil
 	}
-	d := newDecoder(value)
-	return d.digest(), d.err
+	t, err := decodeTag(tag, value)
+	return t.Digest, err
 }
 
-func (r *repoTx) tag(tag string, d digest.Digest) error {
+func decodeTag(name string, value []byte) (index.Tag, error) {
+	d := newDecoder(value)
+	return index.Tag{Name: name, Digest: d.digest(), Moved: d.time()}, d.err
+}
+
+func (r *repoTx) putTag(tag string, d digest.Digest, moved time.Time) error {
+	e := newEncoder()
+	e.digest(d)
+	e.time(moved)
+	return r.data().Put(append(r.key(kindTag), tag...), e.b)
+}
+
+// TagTime implements index.Reader.
+func (i *Index) TagTime(ctx context.Context, repository, tag string) (at time.Time, err error) {
+	err = i.read(ctx, "tag_time", repository, func(r *repoTx) error {
+		value := r.data().Get(append(r.key(kindTag), tag...))
+		if value == nil {
+			return index.ErrNotFound
+		}
+		t, err := decodeTag(tag, value)
+		at = t.Moved
+		return err
+	})
+	return at, err
+}
+
+// tagAll makes tags point to manifests, as an update has them.
+func (r *repoTx) tagAll(u index.Update) error {
+	for tag, d := range u.Tag {
+		old, err := r.tagged(tag)
+		if err != nil {
+			return err
+		}
+		if old == d && u.At.IsZero() { // nobody has pushed it; only its time may be another
+			err = r.putTag(tag, d, u.Moved[tag])
+		} else if err = r.tag(tag, d, u.Moved[tag]); err == nil {
+			err = r.pushedBy(tag, u.By, u.At)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *repoTx) tag(tag string, d digest.Digest, moved time.Time) error {
 	if err := r.untag(tag); err != nil {
 		return err
 	}
@@ -33,9 +83,7 @@ func (r *repoTx) tag(tag string, d digest.Digest) error {
 	r.affected[canonical], r.changed[canonical] = true, true
 	r.moved(tag, "", d)
 	r.countTags(+1)
-	e := newEncoder()
-	e.digest(d)
-	if err := r.data().Put(append(r.key(kindTag), tag...), e.b); err != nil {
+	if err := r.putTag(tag, d, moved); err != nil {
 		return err
 	}
 	return r.data().Put(append(r.by(kindTagged, canonical), tag...), nil)

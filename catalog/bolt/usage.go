@@ -48,6 +48,16 @@ func spaceKey(space uint32, k kind, d digest.Digest) []byte {
 	return appendDigest(numbered(space, k), d)
 }
 
+// settle makes of what has changed what it comes to.
+func (u *use) settle() {
+	if !u.there() {
+		u.size = 0
+	}
+	if u.links == 0 || u.inUse() {
+		u.fresh = false
+	}
+}
+
 // there reports whether something holds the blob.
 func (u use) there() bool { return u.links+u.manifests > 0 }
 
@@ -102,12 +112,7 @@ func (r *repoTx) changeUse(d digest.Digest, change func(*use)) error {
 	}
 	u := old
 	change(&u)
-	if !u.there() {
-		u.size = 0
-	}
-	if u.links == 0 || u.inUse() {
-		u.fresh = false
-	}
+	u.settle()
 	if u == old {
 		return nil
 	}
@@ -218,13 +223,14 @@ func (i *Index) counts(ctx context.Context, repository string, blobs map[digest.
 
 // Idle implements index.Reader.
 func (i *Index) Idle(ctx context.Context, namespace string, blobs []digest.Digest) (bytes int64, err error) {
+	come := i.arrivals.of(namespace)
 	err = i.view(ctx, "idle", func(s *session) error {
 		known, err := s.spaceOf(namespace)
 		if err != nil {
 			return err
 		}
 		for _, d := range blobs {
-			u, err := s.useOf(known.number, d)
+			_, u, err := s.useAfter(known.number, d, come)
 			if err != nil {
 				return err
 			}
@@ -238,13 +244,14 @@ func (i *Index) Idle(ctx context.Context, namespace string, blobs []digest.Diges
 
 // Adds implements index.Reader.
 func (i *Index) Adds(ctx context.Context, repository string, blobs map[digest.Digest]int64) (more int64, err error) {
+	come := i.arrivals.of(reference.Namespace(repository))
 	err = i.read(ctx, "adds", repository, func(r *repoTx) error {
 		known, err := r.spaceOf(r.namespace())
 		if err != nil {
 			return err
 		}
 		for d, size := range blobs {
-			u, err := r.useOf(known.number, d)
+			_, u, err := r.useAfter(known.number, d, come)
 			if err != nil {
 				return err
 			}
@@ -252,6 +259,9 @@ func (i *Index) Adds(ctx context.Context, repository string, blobs map[digest.Di
 			_, linked, err := r.link(d)
 			if err != nil {
 				return err
+			}
+			if !linked {
+				_, linked = sizeOf(come, repository, d)
 			}
 			if !linked {
 				u.links++
@@ -273,12 +283,25 @@ func (i *Index) Stats(ctx context.Context) (st index.Stats, err error) {
 	if err := i.health.error(); err != nil {
 		return st, err // so that it is seen that berth is not ready
 	}
+	come := i.arrivals.byNamespace()
 	err = i.view(ctx, "stats", func(s *session) error {
 		if st, err = s.stats(); err != nil {
 			return err
 		}
 		remains, err := s.sum(keyRemains)
 		st.Uncollected += remains
+		for namespace, some := range come {
+			if err != nil {
+				break
+			}
+			var before, after spaceRecord
+			var others int64
+			if before, err = s.spaceOf(namespace); err == nil {
+				after, others, err = s.come(before, some)
+				st.Bytes += after.bytes - before.bytes
+				st.Uncollected += after.idle - before.idle + after.remains - before.remains + others
+			}
+		}
 		return err
 	})
 	return st, err
@@ -287,8 +310,12 @@ func (i *Index) Stats(ctx context.Context) (st index.Stats, err error) {
 // stored is what a namespace stores, without what is set aside, and how far
 // reservations had been ended then.
 func (i *Index) stored(ctx context.Context, namespace string) (u index.Usage, ended uint64, err error) {
+	come := i.arrivals.of(namespace)
 	err = i.view(ctx, "usage", func(s *session) error {
 		known, err := s.spaceOf(namespace)
+		if err == nil && len(come) > 0 {
+			known, _, err = s.come(known, come)
+		}
 		u = index.Usage{Images: known.images, Bytes: known.bytes, Uncollected: known.idle + known.remains}
 		ended = s.at(tableNamespaces).Sequence()
 		return err

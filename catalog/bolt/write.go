@@ -36,6 +36,9 @@ func (i *Index) Remember(d digest.Digest, parts image.Parts) {
 
 // Publish implements index.Index.
 func (i *Index) Publish(_ context.Context, l index.Lease, u index.Update) (revision index.Revision, err error) {
+	if saysMissing(u) {
+		defer i.arrivals.publishing(l.Repository)()
+	}
 	queued, number := false, uint64(0)
 	err = i.ending(reference.Namespace(l.Repository), u.Reservation, "publish", func(s *session) error {
 		if err := i.leases.check(l); err != nil {
@@ -63,6 +66,16 @@ func (i *Index) Publish(_ context.Context, l index.Lease, u index.Update) (revis
 		err = i.workOff(l.Repository)
 	}
 	return revision, err
+}
+
+// saysMissing reports whether a description says that a blob is missing.
+func saysMissing(u index.Update) bool {
+	for _, m := range u.Put {
+		if slices.ContainsFunc(m.Blobs, func(b image.Blob) bool { return b.Size <= 0 }) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkMissing returns ErrLinked if a description says that a blob is missing
@@ -116,13 +129,8 @@ func (r *repoTx) publish(u index.Update) error {
 			return err
 		}
 	}
-	for tag, d := range u.Tag {
-		if err := r.tag(tag, d); err != nil {
-			return err
-		}
-		if err := r.pushedBy(tag, u.By, u.At); err != nil {
-			return err
-		}
+	if err := r.tagAll(u); err != nil {
+		return err
 	}
 	if err := r.relistAll(); err != nil {
 		return err
@@ -349,6 +357,9 @@ func (r *repoTx) removeManifest(d digest.Digest) error {
 		return err
 	}
 	r.gone = append(r.gone, d)
+	if err := r.data().Delete(r.by(kindPulled, d)); err != nil {
+		return err
+	}
 	r.changed[d] = true
 	if err := r.unlist(old); err != nil {
 		return err

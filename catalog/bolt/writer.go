@@ -2,13 +2,20 @@ package bolt
 
 import (
 	"errors"
+	"slices"
 	"sync"
 
 	bbolt "go.etcd.io/bbolt"
 )
 
-// maxGroup bounds how many updates share a transaction.
-const maxGroup = 256
+const (
+	// maxGroup bounds how many updates share a transaction.
+	maxGroup = 256
+	// maxFrugal is the same where nobody waits for a sync, and a transaction is to
+	// take little memory: of a large file, each key that it writes is in a page of
+	// its own.
+	maxFrugal = 2
+)
 
 // writer runs updates one after the other, and those that wait at the same
 // time in one transaction. bbolt's own Batch waits a fixed time for company;
@@ -23,8 +30,12 @@ type writer struct {
 	stuck bool
 	// frugal is set if pages that a transaction has read are not to stay in memory.
 	frugal bool
+	most   int // updates in a transaction
 	queue  chan *update
 	done   chan struct{}
+	// arrivals are written before anything else, by arrive.
+	arrivals *arrivals
+	arrive   func(*bbolt.Tx, *arrival) error
 
 	mu     sync.RWMutex
 	closed bool // guarded by mu; nothing is queued once it is set
@@ -37,8 +48,14 @@ type update struct {
 
 var errClosed = errors.New("index is closed")
 
-func newWriter(db *bbolt.DB, path string, h *health, frugal bool) *writer {
-	w := &writer{db: db, path: path, health: h, frugal: frugal, queue: make(chan *update, maxGroup), done: make(chan struct{})}
+func newWriter(db *bbolt.DB, path string, h *health, frugal bool, a *arrivals, arrive func(*bbolt.Tx, *arrival) error) *writer {
+	w := &writer{
+		db: db, path: path, health: h, frugal: frugal, most: maxGroup, queue: make(chan *update, maxGroup), done: make(chan struct{}),
+		arrivals: a, arrive: arrive,
+	}
+	if frugal {
+		w.most = maxFrugal
+	}
 	go w.run()
 	return w
 }
@@ -60,7 +77,13 @@ func (w *writer) later(fn func(*bbolt.Tx) error) <-chan error {
 	return u.result
 }
 
+// wake has all arrivals be written.
+func (w *writer) wake() { w.later(nothing) }
+
+func nothing(*bbolt.Tx) error { return nil }
+
 func (w *writer) close() {
+	w.later(nothing)
 	w.mu.Lock()
 	if !w.closed {
 		w.closed = true
@@ -68,13 +91,14 @@ func (w *writer) close() {
 	}
 	w.mu.Unlock()
 	<-w.done
+	w.arrivals.close()
 }
 
 func (w *writer) run() {
 	defer close(w.done)
 	for first := range w.queue {
 		group := []*update{first}
-		for len(group) < maxGroup {
+		for len(group) < w.most {
 			select {
 			case u, ok := <-w.queue:
 				if ok {
@@ -92,32 +116,52 @@ func (w *writer) run() {
 	}
 }
 
-// commit runs a group; an update that fails is told so, and the others are run
-// again without it.
+// commit runs a group, after all that has arrived; an update that fails is told
+// so, and the others are run again without it.
 func (w *writer) commit(group []*update) {
-	for len(group) > 0 {
-		failed := -1
-		err := w.health.error()
-		if err == nil {
-			err = w.health.met(w.update(func(tx *bbolt.Tx) error {
-				for i, u := range group {
-					if err := u.fn(tx); err != nil {
-						failed = i
-						return err
-					}
-				}
-				return nil
-			}))
-		}
-		if failed < 0 {
+	arrived := w.arrivals.begin()
+	for len(group)+len(arrived) > 0 {
+		late, failed, err := w.try(arrived, group)
+		switch {
+		case late >= 0:
+			w.arrivals.refuse(arrived[late], err)
+			arrived = slices.Delete(slices.Clone(arrived), late, late+1)
+		case failed >= 0:
+			group[failed].result <- err
+			group = append(group[:failed], group[failed+1:]...)
+		default:
+			w.arrivals.end(arrived, err, w.wake)
 			for _, u := range group {
 				u.result <- err
 			}
 			return
 		}
-		group[failed].result <- err
-		group = append(group[:failed], group[failed+1:]...)
 	}
+	w.arrivals.end(nil, nil, w.wake)
+}
+
+// try runs all in a transaction. If one of them has failed, it says which.
+func (w *writer) try(arrived []*arrival, group []*update) (late, failed int, err error) {
+	late, failed = -1, -1
+	if err := w.health.error(); err != nil {
+		return late, failed, err
+	}
+	err = w.health.met(w.update(func(tx *bbolt.Tx) error {
+		for i, a := range arrived {
+			if err := w.arrive(tx, a); err != nil {
+				late = i
+				return err
+			}
+		}
+		for i, u := range group {
+			if err := u.fn(tx); err != nil {
+				failed = i
+				return err
+			}
+		}
+		return nil
+	}))
+	return late, failed, err
 }
 
 // update runs fn in a transaction, unless damage gets in the way.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -38,7 +39,9 @@ func compare(ctx context.Context, is, should index.Index, repository string, sub
 	if err != nil {
 		return nil, err
 	}
-	differ(have.Tags, want.Tags, func(tag, what string) { c.add(IndexTag, want.Tags[tag], tag, "%s", what) })
+	if err := c.tags(); err != nil {
+		return nil, err
+	}
 	differ(have.Aliases, want.Aliases, func(d digest.Digest, what string) { c.add(IndexAlias, d, "", "%s", what) })
 	differ(have.Links, want.Links, func(d digest.Digest, what string) { c.add(IndexLink, d, "", "%s", what) })
 	differ(have.Manifests, want.Manifests, func(d digest.Digest, what string) { c.add(IndexManifest, d, "", "%s", what) })
@@ -63,6 +66,40 @@ func compare(ctx context.Context, is, should index.Index, repository string, sub
 	}
 	slices.SortFunc(c.found, Finding.order)
 	return c.found, nil
+}
+
+// set is what a tag points to, and since when.
+type set struct {
+	digest.Digest
+	moved string
+}
+
+func (s set) String() string { return s.Digest.String() + ", set at " + s.moved }
+
+// tags compares the tags, and when they were set.
+func (c *comparison) tags() error {
+	have, err := tagsOf(c.ctx, c.is, c.repository)
+	if err != nil {
+		return err
+	}
+	want, err := tagsOf(c.ctx, c.should, c.repository)
+	differ(have, want, func(tag, what string) { c.add(IndexTag, want[tag].Digest, tag, "%s", what) })
+	return err
+}
+
+func tagsOf(ctx context.Context, x index.Planner, repository string) (map[string]set, error) {
+	const batch = 1000
+	all := map[string]set{}
+	for after := ""; ; {
+		some, err := x.TagsAfter(ctx, repository, after, batch)
+		if err != nil || len(some) == 0 {
+			return all, err
+		}
+		for _, tag := range some {
+			all[tag.Name] = set{tag.Digest, tag.Moved.Format(time.RFC3339Nano)}
+			after = tag.Name
+		}
+	}
 }
 
 // differ tells of every key that only one map has, or that both have with another

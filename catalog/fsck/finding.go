@@ -35,7 +35,7 @@ const (
 	// Unlinked: bytes that no repository links. They are for the collector.
 	Unlinked Kind = "bytes_unlinked"
 
-	IndexTag       Kind = "index_tag"       // a tag is there in one alone, or points elsewhere
+	IndexTag       Kind = "index_tag"       // a tag is there in one alone, or points elsewhere, or was set at another time
 	IndexManifest  Kind = "index_manifest"  // a manifest is there in one alone
 	IndexAlias     Kind = "index_alias"     // so is another digest of one
 	IndexLink      Kind = "index_link"      // so is a blob, or its size differs

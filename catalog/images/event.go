@@ -123,8 +123,8 @@ func (c *call) frameOf(ctx context.Context, w *watcher, f form, e *event) ([]byt
 	return frame, nil
 }
 
-// tell makes of a change what clients get, with its images as they are now.
-func (c *call) tell(ctx context.Context, change *index.Change, v variant) (told, error) {
+// bare makes of a change what clients get, but for its images.
+func (c *call) bare(change *index.Change, by bool) told {
 	t := told{
 		Type: string(change.Type), Revision: change.Revision.String(), Time: change.Time.Format(time.RFC3339Nano),
 		Repository: change.Repository, Digest: change.Digest,
@@ -132,9 +132,15 @@ func (c *call) tell(ctx context.Context, change *index.Change, v variant) (told,
 	for _, tag := range change.Tags {
 		t.Tags = append(t.Tags, toldTag(tag))
 	}
-	if v.by {
+	if by {
 		t.By = change.By
 	}
+	return t
+}
+
+// tell makes of a change what clients get, with its images as they are now.
+func (c *call) tell(ctx context.Context, change *index.Change, v variant) (told, error) {
+	t := c.bare(change, v.by)
 	if len(change.Entries) == 0 {
 		return t, nil
 	}

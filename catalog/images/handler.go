@@ -60,8 +60,8 @@ type Catalog interface {
 	// TagNames returns the tags of a repository after the given one, at most n,
 	// or [index.ErrNotFound].
 	TagNames(ctx context.Context, repository, after string, n int) ([]string, error)
-	// The feed of changes; of it are used Last, Grown, Changes, Listed, History and
-	// Pushed.
+	// The feed of changes; of it are used Last, Grown, Changes, Listed, History,
+	// Pushed and Pulls.
 	index.Feed
 	// TagTime returns when a tag was last set, or [index.ErrNotFound].
 	TagTime(ctx context.Context, repository, tag string) (time.Time, error)

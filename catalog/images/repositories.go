@@ -7,15 +7,13 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/berth-oci/berth/catalog/index"
 )
 
 const (
-	// tagBatch is how many tags are read at a time, tagTimes of how many storage
-	// is asked at once.
-	tagBatch, tagTimes = 64, 8
+	// tagBatch is how many tags are read at a time.
+	tagBatch = 64
 	// maxSizes is how many images a repository's tags are remembered to mean, so
 	// that one with many tags is read once.
 	maxSizes = 4096
@@ -185,19 +183,15 @@ func (c *call) outline(ctx context.Context, repository string, d digest.Digest) 
 
 // pushTimes fills in when tags were set. It leaves out those that are gone.
 func (c *call) pushTimes(ctx context.Context, repository string, tags []tagEntry) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(tagTimes)
 	for i := range tags {
-		g.Go(func() error {
-			at, err := c.catalog.TagTime(ctx, repository, tags[i].Name)
-			if errors.Is(err, index.ErrNotFound) {
-				return nil
-			}
-			if err == nil {
-				tags[i].PushTime = timestamp(at.Truncate(time.Second))
-			}
+		at, err := c.catalog.TagTime(ctx, repository, tags[i].Name)
+		if errors.Is(err, index.ErrNotFound) {
+			continue
+		}
+		if err != nil {
 			return err
-		})
+		}
+		tags[i].PushTime = timestamp(at.Truncate(time.Second))
 	}
-	return g.Wait()
+	return nil
 }

@@ -28,6 +28,7 @@ var routes = []route{
 	{path: "/images", answer: (*call).imagesOrRepositories, render: renderCurrent},
 	{path: "/v1/image-store", answer: (*call).images, render: renderCurrent},
 	{path: "/v1/images/{uuid}", answer: (*call).images, render: renderCurrent},
+	{path: "/v1/images/{uuid}/history", answer: (*call).history, render: renderCurrent},
 	{path: "/v1/changes", answer: (*call).changes, render: renderCurrent},
 	{path: "/v1/users", answer: (*call).users},
 	{path: "/v1/users/quotas", answer: (*call).quotas},

@@ -38,6 +38,13 @@ type Feed interface {
 	// an index that was built from storage does not know it of what was there.
 	// ErrNotFound says that it does not.
 	Pushed(ctx context.Context, repository, tag string) (Push, error)
+	// AddPulls adds to how often images have been pulled, and when last; those that
+	// are gone are left out.
+	AddPulls(ctx context.Context, pulls []Pulls) error
+	// Pulls returns how often a manifest has been pulled, by any of its digests, as
+	// far as that has been added; never is a count of 0. It is forgotten with the
+	// manifest.
+	Pulls(ctx context.Context, repository string, dgst digest.Digest) (Pulls, error)
 	// Trim forgets the oldest changes: those before a time, and what is more than
 	// keep, but no more than n at once. more reports whether there are others.
 	Trim(ctx context.Context, keep int64, before time.Time, n int) (more bool, err error)
@@ -124,4 +131,12 @@ type TagChange struct {
 type Push struct {
 	By   string // the account, "" for none
 	Time time.Time
+}
+
+// Pulls is how often an image has been pulled.
+type Pulls struct {
+	Repository string
+	Digest     digest.Digest
+	Count      int64
+	Last       time.Time // of which the day is kept, in UTC
 }

@@ -90,6 +90,9 @@ type Reader interface {
 	// Repositories returns the names of repositories that hold a manifest, after
 	// the given one, at most n; within limits them as in Query.
 	Repositories(ctx context.Context, within []string, after string, n int) ([]string, error)
+	// TagTime returns when a tag was last set, in UTC, as storage says, or
+	// ErrNotFound.
+	TagTime(ctx context.Context, repository, tag string) (time.Time, error)
 	// TagNames returns the tags of a repository after the given one, at most n,
 	// or ErrNotFound if the repository holds neither manifest nor blob.
 	TagNames(ctx context.Context, repository, after string, n int) ([]string, error)
@@ -125,7 +128,7 @@ type Planner interface {
 	// ManifestsAfter, AliasesAfter, LinksAfter and TagsAfter return what State has,
 	// in order, for who walks along it: what comes after a digest or a tag, at most
 	// n; none only at the end.
-	ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]Manifest, error)
+	ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]digest.Digest, error)
 	AliasesAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]Alias, error)
 	LinksAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]image.Blob, error)
 	TagsAfter(ctx context.Context, repository, after string, n int) ([]Tag, error)
@@ -178,8 +181,12 @@ type Index interface {
 	// refers to one of them that is not linked, nothing is published and the
 	// error is ErrReferenced: the links then go with the descriptions that they
 	// change, in an update. reservation, unless it is "", ends with it, see
-	// Reserve.
-	Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string) error
+	// Reserve. When it returns without an error, the blobs are shown; that they
+	// survive a power cut is said later, by a call of written without an error. With
+	// one, they are shown no longer. written is called once for each Link that
+	// returns no error, also before it returns, and does not block; if it is nil,
+	// Link waits for what it would say.
+	Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string, written func(error)) error
 	// MarkDirty notes that all of a repository has to be read again from storage.
 	// When it returns without an error, the note survives a power cut. ClearDirty
 	// removes the note. Of blobs that are being linked storage has notes.
@@ -247,8 +254,10 @@ type Update struct {
 	// that have no tag, are in no index, and have no subject that is there, are idle
 	// from now on, until they are put or tagged again, or what they lived by comes.
 	Orphan []digest.Digest
-	// Tag says where tags point from now on. Untag are the tags that are gone.
+	// Tag says where tags point from now on, and Moved when each was set, as
+	// storage says. Untag are the tags that are gone.
 	Tag   map[string]digest.Digest
+	Moved map[string]time.Time
 	Untag []string
 	// Alias says which other digests of the same bytes stand for which
 	// manifest; Unalias are those that no longer do.
@@ -280,13 +289,6 @@ type State struct {
 	Links map[digest.Digest]int64
 }
 
-// Manifest is one that a repository has.
-type Manifest struct {
-	Digest digest.Digest
-	// Stored is when the repository got it, as storage says.
-	Stored time.Time
-}
-
 // Alias is another digest of the bytes of a manifest.
 type Alias struct{ Digest, Canonical digest.Digest }
 
@@ -294,7 +296,7 @@ type Alias struct{ Digest, Canonical digest.Digest }
 type Tag struct {
 	Name   string
 	Digest digest.Digest // as it was pushed
-	// Moved is when it began to point there, as storage says.
+	// Moved is when it was last set, in UTC, as storage says.
 	Moved time.Time
 }
 

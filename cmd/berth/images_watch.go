@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"time"
 
@@ -103,59 +105,87 @@ func imagesAPI(ctx context.Context, c *remote.Client) (*client.Client, error) {
 	return client.New(c.URL(c.Host()), options...)
 }
 
+// following is one run of images watch.
+type following struct {
+	*imageCommands
+	cmd     *cobra.Command
+	host    string
+	initial bool
+	// connected is set once berth has answered as it is to.
+	connected bool
+	// last is the last revision that was printed, n how many changes were.
+	last    string
+	n, most int
+}
+
 // follow prints changes until it is ended, there were enough, or an error comes that
 // does not pass.
 func (i *imageCommands) follow(cmd *cobra.Command, asks *client.Client, host string, w watch, namespaces []string) error {
-	o := client.ChangesOptions{Since: w.since, Initial: w.initial, Namespaces: namespaces, Repositories: w.repositories}
+	f := &following{imageCommands: i, cmd: cmd, host: host, initial: w.initial, last: w.since, most: w.most}
+	o := client.ChangesOptions{Initial: w.initial, Namespaces: namespaces, Repositories: w.repositories, OnRetry: f.lost}
 	for _, one := range w.types {
 		o.Types = append(o.Types, client.ChangeType(one))
 	}
-	connected := false
-	if w.since == "" && !w.initial {
+	if f.last == "" && !w.initial {
 		// What is pushed once the line below is printed is not missed.
 		var err error
-		if o.Since, err = asks.Revision(cmd.Context()); err != nil {
+		if f.last, err = asks.Revision(cmd.Context()); err != nil {
 			return askError(host, err)
 		}
-		connected = true
+		f.connected = true
 	}
+	o.Since = f.last
 	fmt.Fprintf(cmd.ErrOrStderr(), "Watching %s; Ctrl-C ends it.\n", host)
-	o.OnRetry = func(err error, wait time.Duration) error {
-		if !connected { // the address may be wrong
-			return fmt.Errorf("%w (%w)", err, remote.ErrUnavailable)
-		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %v; trying again in %s\n", host, err, wait.Round(100*time.Millisecond))
-		return nil
-	}
-	for n := 0; ; {
-		for change, err := range asks.Changes(cmd.Context(), o) {
-			switch {
-			case cmd.Context().Err() != nil:
-				return nil // Ctrl-C
-			case err == nil:
-			case client.IsGone(err) && connected && w.initial:
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s: %v; listing again\n", host, err)
-				connected = false
-			case errors.Is(err, remote.ErrUnavailable):
-				return fmt.Errorf("%s: %w", host, err)
-			default:
-				return askError(host, err)
+	for {
+		done, err := f.print(asks.Changes(cmd.Context(), o))
+		switch {
+		case done:
+			return err
+		case cmd.Context().Err() != nil: // Ctrl-C
+			if f.last != "" {
+				fmt.Fprintf(cmd.ErrOrStderr(), "To go on from here: --since %s\n", f.last)
 			}
-			if err != nil {
-				break
-			}
-			connected = true
-			if err := i.printChange(cmd.OutOrStdout(), change); err != nil {
-				return err
-			}
-			if isChange(change) {
-				n++
-			}
-			if n == w.most && n > 0 {
-				return nil
-			}
+			return nil
+		case client.IsGone(err) && f.connected && f.initial:
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %v; listing again\n", host, err)
+			f.connected = false
+		case errors.Is(err, remote.ErrUnavailable):
+			return fmt.Errorf("%s: %w", host, err)
+		default:
+			return askError(host, err)
 		}
 	}
+}
+
+// print prints changes until there were enough, or they cannot be printed: done is set
+// then; or else up to an error of theirs.
+func (f *following) print(changes iter.Seq2[client.Change, error]) (done bool, err error) {
+	for change, err := range changes {
+		if err != nil {
+			return false, err
+		}
+		f.connected = true
+		f.last = cmp.Or(change.Revision, f.last)
+		if err := f.printChange(f.cmd.OutOrStdout(), change); err != nil {
+			return true, err
+		}
+		if isChange(change) {
+			f.n++
+		}
+		if f.n == f.most && f.n > 0 {
+			return true, nil
+		}
+	}
+	return true, nil
+}
+
+// lost is told why the connection was lost.
+func (f *following) lost(err error, wait time.Duration) error {
+	if !f.connected { // the address may be wrong
+		return fmt.Errorf("%w (%w)", err, remote.ErrUnavailable)
+	}
+	fmt.Fprintf(f.cmd.ErrOrStderr(), "%s: %v; trying again in %s\n", f.host, err, wait.Round(100*time.Millisecond))
+	return nil
 }
 
 // isChange reports whether something happened in a repository.

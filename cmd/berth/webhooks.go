@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"net"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/berth-oci/berth/catalog"
 	"github.com/berth-oci/berth/catalog/images"
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/catalog/webhook"
@@ -41,6 +41,9 @@ func (b *berth) startWebhooks(c *config.Config, address string, metrics *prometh
 		if err != nil {
 			return err
 		}
+		if h.URL.Scheme == "http" && !config.Loopback(net.JoinHostPort(h.URL.Hostname(), "0")) {
+			log.Warn("without TLS, what a webhook sends travels in clear: give it an address of https", "webhook", name)
+		}
 		o.Hooks = append(o.Hooks, h)
 	}
 	s, err := webhook.Start(o)
@@ -53,7 +56,7 @@ func (b *berth) startWebhooks(c *config.Config, address string, metrics *prometh
 }
 
 // hookOf is a receiver of a configuration that was validated.
-func hookOf(c *catalog.Catalog, known images.Options, name string, w *config.Webhook) (webhook.Hook, error) {
+func hookOf(c images.Catalog, known images.Options, name string, w *config.Webhook) (webhook.Hook, error) {
 	h := webhook.Hook{Name: name, Filter: [][]string{w.Namespaces, w.Repositories, w.Types}}
 	var err error
 	if h.URL, err = url.Parse(w.URL); err != nil {
@@ -77,7 +80,7 @@ func hookOf(c *catalog.Catalog, known images.Options, name string, w *config.Web
 
 // changesFeed is the feed of the catalog as webhooks want it.
 type changesFeed struct {
-	catalog *catalog.Catalog
+	catalog images.Catalog
 	teller  *images.Teller
 }
 

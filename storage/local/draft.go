@@ -230,15 +230,15 @@ func flagsOf(again bool) int {
 }
 
 // prepareDraft moves what is in memory.
-func (d *Driver) prepareDraft(from, to string, content []byte, stays bool) (*step, error) {
-	s, err := d.preparePut(to, content, stays)
+func (d *Driver) prepareDraft(w wanted, content []byte, stays bool) (*step, error) {
+	s, err := d.preparePut(wanted{kind: written, path: w.path, content: content, at: w.at}, stays)
 	if s == nil && err == nil {
 		s = &step{}
 	}
 	if err != nil {
 		return nil, err
 	}
-	s.draft = from
+	s.draft = w.from
 	return s, nil
 }
 

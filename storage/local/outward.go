@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"strings"
 )
 
@@ -19,7 +20,8 @@ const (
 
 // CheckLinks returns an error that names the first symbolic link near a root
 // which is not followed, because it leads out of it, is absolute, or leads
-// nowhere: what is behind it would be missing, without a word.
+// nowhere: what is behind it would be missing, without a word. One that stands
+// where the layout has nothing, or leads to a file, is a foreign file.
 func CheckLinks(root string) error {
 	r, err := os.OpenRoot(root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -34,7 +36,10 @@ func CheckLinks(root string) error {
 			return err
 		}
 		if entry.Type()&fs.ModeSymlink != 0 {
-			if _, err := r.Stat(name); err == nil {
+			if _, err := r.Stat(name); err == nil || !inLayout(name) {
+				return nil
+			}
+			if behind, err := os.Stat(path.Join(root, name)); err == nil && !behind.IsDir() {
 				return nil
 			}
 			target, err := r.Readlink(name)
@@ -55,4 +60,22 @@ func CheckLinks(root string) error {
 		}
 		return nil
 	})
+}
+
+// Namespaces, and the folders of digests by their first digits, as the layout
+// names them.
+var (
+	namespaceForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
+	prefixForm    = regexp.MustCompile(`^sha[0-9]+(/[0-9a-f]{2})?$`)
+)
+
+// inLayout reports whether the layout has a folder of that name, or may have.
+func inLayout(name string) bool {
+	if below, ok := strings.CutPrefix(name, namespaces+"/"); ok {
+		return namespaceForm.MatchString(below)
+	}
+	if below, ok := strings.CutPrefix(name, prefixes+"/"); ok {
+		return prefixForm.MatchString(below)
+	}
+	return strings.HasPrefix(namespaces+"/", name+"/") || name == prefixes
 }

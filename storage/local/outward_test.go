@@ -17,6 +17,7 @@ func TestCheckLinks(t *testing.T) {
 	}{
 		{"docker", elsewhere, true}, {"docker/registry", elsewhere, true}, {v2 + "repositories", elsewhere, true}, {v2 + "blobs", "../../../..", true},
 		{v2 + "blobs/sha256", elsewhere, true}, {v2 + "blobs/sha256/ab", elsewhere, true}, {v2 + "repositories/alice", elsewhere, true},
+		{v2 + "repositories/.lost", elsewhere, false}, {v2 + "repositories/notes", "/etc/passwd", false}, {"elsewhere", elsewhere, false}, {"docker/gone", "nowhere", false},
 		{v2 + "repositories/bob", "alice", false}, {v2 + "repositories/bob", "nowhere", true}, {v2 + "blobs/sha512", "sha256", false},
 	} {
 		root := t.TempDir()

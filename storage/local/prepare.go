@@ -19,11 +19,11 @@ import (
 func (d *Driver) prepare(w wanted, stays bool) (*step, error) {
 	switch {
 	case w.kind == written:
-		return d.preparePut(w.path, w.content, stays && !w.fresh)
+		return d.preparePut(w, stays && !w.fresh)
 	case w.kind == placed && w.from == w.path:
 		return d.preparePlaced(w.path)
 	case w.kind == placed:
-		return d.prepareMove(w.from, w.path, stays)
+		return d.prepareMove(w, stays)
 	}
 	if err := d.files.exists(w.path); err != nil {
 		return nil, err
@@ -31,7 +31,8 @@ func (d *Driver) prepare(w wanted, stays bool) (*step, error) {
 	return &step{records: []record{{kind: deleted, path: w.path}}}, nil
 }
 
-func (d *Driver) preparePut(name string, content []byte, stays bool) (*step, error) {
+func (d *Driver) preparePut(w wanted, stays bool) (*step, error) {
+	name, content := w.path, w.content
 	same, modified, err := holds(d.files, name, content)
 	if err != nil {
 		return nil, err
@@ -50,6 +51,13 @@ func (d *Driver) preparePut(name string, content []byte, stays bool) (*step, err
 		return nil, err
 	}
 	s := &step{source: temporary, temporary: true, made: made, failures: failures}
+	if !w.at.IsZero() {
+		if err := d.files.setTime(temporary, w.at); err != nil {
+			d.undo([]step{*s}, false)
+			return nil, err
+		}
+		modified = w.at
+	}
 	if len(made) > 0 { // before, nobody could tell whether the name can be
 		if err := d.isFile(name); err != nil {
 			d.undo([]step{*s}, false)
@@ -144,10 +152,11 @@ func (d *Driver) preparePlaced(name string) (*step, error) {
 
 // prepareMove has the content in the journal if it is small and what the name of
 // the target says, else durable in the stage.
-func (d *Driver) prepareMove(from, to string, stays bool) (*step, error) {
+func (d *Driver) prepareMove(w wanted, stays bool) (*step, error) {
+	from, to := w.from, w.path
 	if d.drafts != nil {
 		if f := d.drafts.file(from); f != nil {
-			return d.prepareDraft(from, to, f.content, stays)
+			return d.prepareDraft(w, f.content, stays)
 		}
 	}
 	found, err := d.files.stat(from)
@@ -158,6 +167,12 @@ func (d *Driver) prepareMove(from, to string, stays bool) (*step, error) {
 		return nil, err
 	case found.dir:
 		return nil, &fs.PathError{Op: "move", Path: from, Err: syscall.EISDIR}
+	}
+	if !w.at.IsZero() {
+		if err := d.files.setTime(from, w.at); err != nil {
+			return nil, err
+		}
+		found.modified = w.at
 	}
 	s := &step{source: from, failures: d.uploads.failures(from)}
 	r := record{kind: written, path: to, modified: found.modified}

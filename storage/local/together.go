@@ -23,6 +23,8 @@ type wanted struct {
 	content  []byte // of what is written
 	modified time.Time
 	fresh    bool // what is written is, also if it is there
+	// at is the time that what is written or moved gets, zero for now or its own.
+	at time.Time
 }
 
 type scopeKey struct{}

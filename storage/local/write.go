@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 )
@@ -34,6 +35,15 @@ func (d *Driver) Refresh(ctx context.Context, p string, content []byte) error {
 	return d.put(ctx, wanted{kind: written, path: name, content: content, fresh: true})
 }
 
+// PutContentAt is PutContent of a file that was modified at a time.
+func (d *Driver) PutContentAt(ctx context.Context, p string, content []byte, modified time.Time) error {
+	name, err := name(p)
+	if err != nil {
+		return err
+	}
+	return d.put(ctx, wanted{kind: written, path: name, content: content, at: modified})
+}
+
 func (d *Driver) put(ctx context.Context, w wanted) error {
 	if s := d.scopeOf(ctx); s != nil {
 		s.add(w)
@@ -44,6 +54,11 @@ func (d *Driver) put(ctx context.Context, w wanted) error {
 
 // Move implements storagedriver.StorageDriver. What was at to is replaced.
 func (d *Driver) Move(ctx context.Context, from, to string) error {
+	return d.MoveAt(ctx, from, to, time.Time{})
+}
+
+// MoveAt is Move of a file that was modified at a time, unless that is zero.
+func (d *Driver) MoveAt(ctx context.Context, from, to string, modified time.Time) error {
 	source, err := name(from)
 	if err != nil {
 		return err
@@ -52,7 +67,7 @@ func (d *Driver) Move(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	w := wanted{kind: placed, path: target, from: source}
+	w := wanted{kind: placed, path: target, from: source, at: modified}
 	if s := d.scopeOf(ctx); s != nil {
 		if _, err := d.Stat(ctx, from); err != nil {
 			return err

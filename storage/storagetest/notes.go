@@ -49,6 +49,7 @@ func testLinkNotes(t *testing.T, s *stored) {
 		t.Errorf("the file of a note is not used again: left are %v", found)
 	}
 	s.put("/berth/linking/readme.txt", "nobody's")
+	s.put("/berth/linking/.folder/file", "nobody's")
 	if err := s.EndLinks(ctx); err != nil {
 		t.Fatal(err)
 	}

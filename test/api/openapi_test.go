@@ -79,6 +79,8 @@ func described(t *testing.T) []exchange {
 	for _, query := range []string{"", "?since=" + begin, "?since=" + begin + "&type=push,tag&namespace=alice&limit=3&wait_s=1", "?since=1.1", "?since=0000000000000000.1"} {
 		ask(root.Client, "GET", "/v1/changes"+query, "")
 	}
+	ask(root.Client, "GET", "/v1/images/"+id+"/history?limit=5", "")
+	ask(root.Client, "GET", "/v1/images/"+harness.UUIDOf("a/b", digest)+"/history", "")
 	root.PutImage(t, "alice/gone", "v1", imageWithKernelArgs())
 	for _, reference := range []string{"v1", digest} {
 		if a, err := root.Do("DELETE", "/v2/alice/gone/manifests/"+reference, nil); err != nil || a.Status != http.StatusAccepted {
@@ -209,7 +211,7 @@ func at(mapping *yaml.Node, key string) *yaml.Node {
 }
 
 // optional are the fields that an answer may lack.
-var optional = []string{"owner", "users", "args", "env", "kernel", "initrd", "kernel_args", "labels", "image_storage_bytes", "images", "uuid", "tag", "digest", "A", "SALT", "PORT", "MODE", "detail", "tags", "by", "gone", "previous"}
+var optional = []string{"owner", "users", "args", "env", "kernel", "initrd", "kernel_args", "labels", "image_storage_bytes", "images", "uuid", "tag", "digest", "A", "SALT", "PORT", "MODE", "detail", "tags", "by", "gone", "previous", "push_time", "last_pull"}
 
 // lackingAnswers takes each field off each answer.
 func lackingAnswers(t *testing.T, d *harness.Description, all []exchange) {

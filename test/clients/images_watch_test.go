@@ -65,7 +65,7 @@ func (w *watching) interrupt() {
 	w.t.Helper()
 	_ = w.cmd.Process.Signal(os.Interrupt)
 	<-w.exited
-	if code := w.cmd.ProcessState.ExitCode(); code != done {
+	if code := w.cmd.ProcessState.ExitCode(); code != done || !strings.Contains(w.errs.String(), "To go on from here: --since ") {
 		w.t.Errorf("exited with %d and said %s", code, &w.errs)
 	}
 }

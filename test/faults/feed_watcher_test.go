@@ -32,7 +32,7 @@ type feedEvent struct {
 		Digest   string `json:"digest"`
 		Previous string `json:"previous"`
 	} `json:"tags"`
-	By     string              `json:"by"`
+	By     string                 `json:"by"`
 	Images []harness.EntryCurrent `json:"images"`
 	Gone   []struct {
 		UUID string `json:"uuid"`

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -35,7 +36,10 @@ type registerOutput struct {
 	unknown bool   // no answer came, or one that does not say what happened
 }
 
-var registerReads = []string{"lookup", "head", "list", "tags"}
+// registerReads are the ways to read a tag. What the feed says, which waits until a
+// change is durable, may be a moment behind what the others show: by itself it is a
+// register all the same.
+var registerReads = []string{"lookup", "head", "list", "tags", "feed"}
 
 var registerModel = porcupine.Model{
 	Init: func() any { return "" },
@@ -65,6 +69,9 @@ type register struct {
 
 	mu      sync.Mutex
 	history []porcupine.Operation // guarded by mu
+	// at is how far the feed has been read, and told what it has said of the tag up to
+	// there; both are guarded by mu.
+	at, told string
 }
 
 // operate does something to the tag and writes down when it began and ended.
@@ -101,6 +108,9 @@ func (r *register) request(in registerInput) (out registerOutput, err error) {
 			out.digest = "some"
 		}
 		return out, err
+	case "feed":
+		out.digest, err = r.feed()
+		return out, err
 	case "list":
 		list, err := r.c.Listed("?namespace="+r.repository, "")
 		return registerOutput{digest: r.in(list)}, err
@@ -108,6 +118,44 @@ func (r *register) request(in registerInput) (out registerOutput, err error) {
 		list, err := r.c.Listed("", fmt.Sprintf(`{"tag":"%s:%s"}`, r.repository, r.tag))
 		return registerOutput{digest: r.in(list)}, err
 	}
+}
+
+// feed is what the tag points to by what the feed says of it. Each change goes on
+// from the one before.
+func (r *register) feed() (string, error) {
+	r.mu.Lock()
+	at, told := r.at, r.told
+	r.mu.Unlock()
+	a, err := r.c.Want(http.StatusOK, http.MethodGet, "/v1/changes?repository="+r.repository+"&since="+at, nil)
+	if err != nil {
+		return "", err
+	}
+	var answer struct {
+		Data struct {
+			Changes []feedEvent `json:"changes"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(a.Body, &answer); err != nil {
+		return "", err
+	}
+	for _, e := range answer.Data.Changes {
+		at = e.Revision
+		for _, tag := range e.Tags {
+			if tag.Name != r.tag {
+				continue
+			}
+			if tag.Previous != told {
+				return "", fmt.Errorf("at %s the tag comes from %q, and was at %q", e.Revision, tag.Previous, told)
+			}
+			told = tag.Digest
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if number(at) > number(r.at) {
+		r.at, r.told = at, told
+	}
+	return told, nil
 }
 
 // in finds the tag in a list.
@@ -156,9 +204,10 @@ func shareTags(t *testing.T) {
 		bodies[d] = image.Index
 	}
 	digests := slices.Sorted(maps.Keys(bodies))
+	start := c.Must(t, http.StatusOK, http.MethodGet, "/v1/images", nil).Header.Get("Berth-Revision")
 	var registers []*register
 	for i := range 3 {
-		registers = append(registers, &register{c: c, repository: "shared/app", tag: fmt.Sprint("tag-", i), bodies: bodies})
+		registers = append(registers, &register{c: c, repository: "shared/app", tag: fmt.Sprint("tag-", i), bodies: bodies, at: start})
 	}
 	seed, begin := rand.Uint64(), time.Now()
 	t.Logf("seed %d", seed)
@@ -205,7 +254,7 @@ func shareTags(t *testing.T) {
 	close(done)
 	reading.Wait()
 	for _, r := range registers {
-		for _, reads := range [][]string{{"lookup"}, {"list"}, {"lookup", "list"}, {"head"}, {"tags"}, {"head", "tags"}, {"lookup", "head"}, {"lookup", "tags"}, registerReads} {
+		for _, reads := range [][]string{{"lookup"}, {"list"}, {"lookup", "list"}, {"head"}, {"tags"}, {"head", "tags"}, {"lookup", "head"}, {"lookup", "tags"}, {"feed"}, registerReads[:4]} {
 			if result := r.linearizable(reads...); result != porcupine.Ok {
 				t.Errorf("%s, read by %v: no order explains what was seen (%s, %d operations in all)", r.tag, reads, result, len(r.history))
 			}

@@ -178,7 +178,8 @@ func TestChangesKilled(t *testing.T) {
 	t.Parallel()
 	b := harness.Start(t)
 	c := newClient(t, b)
-	const pushes, kills = 30, 4
+	kills := harness.Rounds("crash", 4, 40)
+	pushes := 8 * kills
 	since, err := c.Revision(t.Context())
 	if err != nil {
 		t.Fatal(err)

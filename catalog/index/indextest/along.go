@@ -15,10 +15,10 @@ import (
 func checkAlong(t *testing.T, x index.Planner, repository string, s index.State) {
 	t.Helper()
 	ctx := t.Context()
-	manifests := walk(t, func(after digest.Digest, n int) ([]index.Manifest, error) {
+	manifests := walk(t, func(after digest.Digest, n int) ([]digest.Digest, error) {
 		return x.ManifestsAfter(ctx, repository, after, n)
-	}, func(m index.Manifest) digest.Digest { return m.Digest })
-	if want := slices.Sorted(maps.Keys(s.Manifests)); !slices.EqualFunc(manifests, want, func(m index.Manifest, d digest.Digest) bool { return m.Digest == d }) {
+	}, func(d digest.Digest) digest.Digest { return d })
+	if want := slices.Sorted(maps.Keys(s.Manifests)); !slices.Equal(manifests, want) {
 		t.Fatalf("along %s are the manifests %v, want %v", repository, manifests, want)
 	}
 	aliases := walk(t, func(after digest.Digest, n int) ([]index.Alias, error) {

@@ -135,6 +135,11 @@ func look(ctx context.Context, w *World, gone int64) (string, error) {
 			say(tag, brief(e), err)
 			c, err := w.Canonical(ctx, repository, d)
 			say(tag, c, err)
+			at, err := w.TagTime(ctx, repository, tag)
+			if stored, _ := w.Store.Repository(repository).TagTime(ctx, tag); err == nil && !at.Equal(stored) {
+				err = fmt.Errorf("tag %s was set at %v, and in storage at %v", tag, at, stored)
+			}
+			say(tag, at.IsZero(), err)
 			found, _, err := w.Referrers(ctx, repository, d, "", "", 9)
 			say(tag, len(found), err)
 			e, err = w.Entry(ctx, repository, d)
@@ -171,7 +176,8 @@ func readPast(ctx context.Context, w *World) error {
 		errPushed = nil
 	}
 	_, errListed := w.Index.Listed(ctx, "alice/app", []digest.Digest{digest.FromString("nobody's")})
-	return errors.Join(err, errHistory, errPushed, errListed)
+	_, errPulls := w.Index.Pulls(ctx, "alice/app", digest.FromString("nobody's"))
+	return errors.Join(err, errHistory, errPushed, errListed, errPulls)
 }
 
 func brief(entries ...index.Entry) string {
@@ -223,6 +229,7 @@ var asIs = map[string]string{
 	"Last":     "cannot fail",
 	"Grown":    "cannot fail",
 	"Trim":     "is called in the background, now and then",
+	"AddPulls": "is called in the background, now and then",
 }
 
 // testEveryCallFails lets every single call of a day fail, before it happened

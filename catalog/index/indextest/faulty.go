@@ -23,6 +23,9 @@ const (
 	Before When = iota
 	// After: it has happened, and is durable, and only the answer is lost.
 	After
+	// Late: Link has said that it is done, and then it could not be written. Other
+	// calls fail before.
+	Late
 )
 
 // ErrInjected is what calls fail with that a [Faulty] makes fail.
@@ -88,7 +91,7 @@ func (f *Faulty) Calls() map[string]int {
 // do calls fn, unless the call fails before.
 func (f *Faulty) do(method string, fn func() error) error {
 	when, fault := f.next(method)
-	if fault != nil && when == Before {
+	if fault != nil && when != After {
 		return fault
 	}
 	if err := fn(); err != nil || fault == nil {
@@ -197,8 +200,12 @@ func (f *Faulty) State(ctx context.Context, repository string) (index.State, err
 	return get(f, "State", func() (index.State, error) { return f.Index.State(ctx, repository) })
 }
 
-func (f *Faulty) ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]index.Manifest, error) {
-	return get(f, "ManifestsAfter", func() ([]index.Manifest, error) { return f.Index.ManifestsAfter(ctx, repository, after, n) })
+func (f *Faulty) ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]digest.Digest, error) {
+	return get(f, "ManifestsAfter", func() ([]digest.Digest, error) { return f.Index.ManifestsAfter(ctx, repository, after, n) })
+}
+
+func (f *Faulty) TagTime(ctx context.Context, repository, tag string) (time.Time, error) {
+	return get(f, "TagTime", func() (time.Time, error) { return f.Index.TagTime(ctx, repository, tag) })
 }
 
 func (f *Faulty) AliasesAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]index.Alias, error) {
@@ -292,6 +299,14 @@ func (f *Faulty) Pushed(ctx context.Context, repository, tag string) (index.Push
 	return get(f, "Pushed", func() (index.Push, error) { return f.Index.Pushed(ctx, repository, tag) })
 }
 
+func (f *Faulty) AddPulls(ctx context.Context, pulls []index.Pulls) error {
+	return f.do("AddPulls", func() error { return f.Index.AddPulls(ctx, pulls) })
+}
+
+func (f *Faulty) Pulls(ctx context.Context, repository string, d digest.Digest) (index.Pulls, error) {
+	return get(f, "Pulls", func() (index.Pulls, error) { return f.Index.Pulls(ctx, repository, d) })
+}
+
 func (f *Faulty) Trim(ctx context.Context, keep int64, before time.Time, n int) (bool, error) {
 	return get(f, "Trim", func() (bool, error) { return f.Index.Trim(ctx, keep, before, n) })
 }
@@ -302,8 +317,18 @@ func (f *Faulty) Release(ctx context.Context, l index.Lease) error {
 	return errors.Join(f.do("Release", func() error { return nil }), released)
 }
 
-func (f *Faulty) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string) error {
-	return f.do("Link", func() error { return f.Index.Link(ctx, repository, blobs, reservation) })
+func (f *Faulty) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string, written func(error)) error {
+	when, fault := f.next("Link")
+	switch {
+	case fault == nil:
+		return f.Index.Link(ctx, repository, blobs, reservation, written)
+	case when == Late && written != nil:
+		written(fault)
+		return nil
+	case when == After:
+		return errors.Join(fault, f.Index.Link(ctx, repository, blobs, reservation, nil))
+	}
+	return fault
 }
 
 func (f *Faulty) MarkDirty(ctx context.Context, repository string) error {

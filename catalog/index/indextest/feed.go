@@ -310,6 +310,36 @@ func testPushers(t *testing.T, o Options) {
 	}
 }
 
+// testPulls: they add up as long as the image is there, and of the time the day is
+// kept.
+func testPulls(t *testing.T, o Options) {
+	x, ctx := o.open(t), t.Context()
+	put := change{"a/b", index.Update{Put: []image.Description{{Digest: dgst("m")}}, Alias: map[digest.Digest]digest.Digest{digest.SHA512.FromString("m"): dgst("m")}}}
+	publish(t, x, put)
+	noon := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	for i := range 3 {
+		err := x.AddPulls(ctx, []index.Pulls{
+			{Repository: "a/b", Digest: dgst("m"), Count: 5, Last: noon.AddDate(0, 0, i)},
+			{Repository: "a/b", Digest: digest.SHA512.FromString("m"), Count: 1, Last: noon.AddDate(0, 0, i)},
+			{Repository: "a/b", Digest: dgst("never"), Count: 1, Last: noon}, {Repository: "never/pushed", Digest: dgst("m"), Count: 1, Last: noon},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := x.Pulls(ctx, "a/b", digest.SHA512.FromString("m"))
+	if err != nil || p.Count != 18 || !p.Last.Equal(time.Date(2026, 3, 6, 0, 0, 0, 0, time.UTC)) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	publish(t, x, change{"a/b", index.Update{Delete: []digest.Digest{dgst("m")}}})
+	publish(t, x, put)
+	for _, repository := range []string{"a/b", "never/pushed"} {
+		if p, err := x.Pulls(ctx, repository, dgst("m")); err != nil || p.Count != 0 {
+			t.Errorf("%s: %+v, %v", repository, p, err)
+		}
+	}
+}
+
 // testHistory reads what happened in one repository, back to front.
 func testHistory(t *testing.T, o Options) {
 	x, ctx := o.open(t), t.Context()

@@ -45,7 +45,7 @@ func (x *idling) link(repository string, names ...string) {
 	for _, name := range names {
 		blobs[dgst(name)] = blobSize
 	}
-	if err := x.Link(x.t.Context(), repository, blobs, ""); err != nil {
+	if err := x.Link(x.t.Context(), repository, blobs, "", nil); err != nil {
 		x.t.Fatal(err)
 	}
 }

@@ -131,7 +131,7 @@ func testPrepared(t *testing.T, o Options) {
 	if found := abandoned(t, x); len(found) != 0 {
 		t.Errorf("abandoned by who is there: %+v", found)
 	}
-	if err := x.Link(ctx, "a/b", map[digest.Digest]int64{dgst("x"): 1}, ""); err != nil {
+	if err := x.Link(ctx, "a/b", map[digest.Digest]int64{dgst("x"): 1}, "", nil); err != nil {
 		t.Fatal(err) // what happens to blobs meanwhile does not end it
 	}
 	release(t, x, l)
@@ -260,7 +260,7 @@ func testRevisions(t *testing.T, o Options) {
 func testLinks(t *testing.T, o Options) {
 	x, ctx := o.open(t), t.Context()
 	early, late := dgst("early"), dgst("late")
-	link := func(d digest.Digest) error { return x.Link(ctx, "a/b", map[digest.Digest]int64{d: 7}, "") }
+	link := func(d digest.Digest) error { return x.Link(ctx, "a/b", map[digest.Digest]int64{d: 7}, "", nil) }
 	if err := link(early); err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,7 @@ func testReservationsWhilePublishing(t *testing.T, o Options) {
 				c.Reservation = key(i)
 				_, err = tryPublish(x, c)
 			} else {
-				err = x.Link(ctx, repository, map[digest.Digest]int64{dgst(repository): bytes}, key(i))
+				err = x.Link(ctx, repository, map[digest.Digest]int64{dgst(repository): bytes}, key(i), nil)
 			}
 			if err != nil {
 				t.Error(err)

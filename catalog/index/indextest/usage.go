@@ -46,7 +46,7 @@ func testBlobStates(t *testing.T, o Options) {
 				t.Fatalf("a link into %s was to add %d: before %+v, after %+v, %v", repository, more, before, after, err)
 			}
 		}()
-		if err := x.Link(ctx, repository, map[digest.Digest]int64{blob: size}, ""); err != nil {
+		if err := x.Link(ctx, repository, map[digest.Digest]int64{blob: size}, "", nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -116,7 +116,7 @@ func testBlobStates(t *testing.T, o Options) {
 		t.Fatalf("linked by an update: %+v, %v", u, err)
 	}
 	empty := map[digest.Digest]int64{dgst(""): 0, digest.SHA512.FromString(""): 1 << 30}
-	if err := x.Link(ctx, "c/one", empty, ""); err != nil {
+	if err := x.Link(ctx, "c/one", empty, "", nil); err != nil {
 		t.Fatal(err)
 	}
 	if u, err := x.Usage(ctx, "c"); err != nil || u.Bytes != 2*least {

@@ -24,6 +24,8 @@ func TestAccountLimit(t *testing.T) {
 			Limits{Connections: 50, PerClient: 50, Requests: 9, Uploads: 9, AccountRequests: 2, AccountUploads: 9}},
 		{"uploads", uploadPath, "5", "uploads at a time", `{"errors":[{"code":"TOOMANYREQUESTS"`, "account_uploads",
 			Limits{Connections: 50, PerClient: 50, Requests: 9, Uploads: 9, AccountRequests: 9, AccountUploads: 2}},
+		{"streams", "/v1/changes", "5", "follows the changes", `{"status":"error"`, "account_streams",
+			Limits{Connections: 50, PerClient: 50, Requests: 1, Uploads: 1, AccountRequests: 1, AccountUploads: 1, Streams: 9, AccountStreams: 2}},
 	} {
 		t.Run(test.what, func(t *testing.T) {
 			o := testOptions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

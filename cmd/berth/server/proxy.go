@@ -40,7 +40,8 @@ func forwarded(r *http.Request) bool {
 // behindProxies lets only the trusted proxies say for whom they ask. For what
 // comes after it, r.RemoteAddr is the client's address, r.Host the host that it
 // asked for, and X-Forwarded-Proto, the only header of these that is left,
-// the scheme that a trusted proxy was asked by.
+// the scheme that a trusted proxy was asked by. That there is a proxy at all, which
+// may not be believed in anything else, is what Via says.
 func (s *Server) behindProxies(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var given map[string][]string // mostly nothing
@@ -62,6 +63,9 @@ func (s *Server) behindProxies(h http.Handler) http.Handler {
 			s.believe(r, peer, given)
 		}
 		if is {
+			if r.Header.Get("Via") == "" {
+				r.Header.Set("Via", "1.1 proxy") // for who is behind this, and asks
+			}
 			r = r.WithContext(context.WithValue(r.Context(), forwardedKey{}, true))
 		}
 		h.ServeHTTP(w, r)
