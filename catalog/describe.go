@@ -41,6 +41,17 @@ func (c content) Open(ctx context.Context, d digest.Digest) (io.ReadSeekCloser, 
 	return c.repository.Open(ctx, d)
 }
 
+// sizedContent is content whose sizes the Tx has asked for, or asks for.
+type sizedContent struct {
+	content
+	tx *Tx
+}
+
+// Size implements image.Content.
+func (c sizedContent) Size(ctx context.Context, d digest.Digest) (int64, error) {
+	return c.tx.Size(ctx, d)
+}
+
 // linkedContent is content where the index says already of every link what storage
 // says, so that it need not be asked again.
 type linkedContent struct{ tx *Tx }

@@ -87,7 +87,7 @@ func (p *publication) describePut(ctx context.Context, d digest.Digest) (image.D
 	}
 	m := p.pushed
 	m.Digest, m.Modified = d, info.Modified
-	return image.Describe(ctx, m, content{p.tx.stored()}, p.tx.catalog.index)
+	return image.Describe(ctx, m, sizedContent{content{p.tx.stored()}, p.tx}, p.tx.catalog.index)
 }
 
 func (p *publication) describe(ctx context.Context, d digest.Digest) (image.Description, error) {

@@ -18,6 +18,7 @@ import (
 type Tx struct {
 	catalog *Catalog
 	lease   index.Lease
+	sizes   map[digest.Digest]int64 // of blobs that were looked at, see Size
 }
 
 // Begin waits until the repository is free, and takes it; what an earlier change
@@ -77,6 +78,24 @@ func (t *Tx) move(ctx context.Context, intent *storage.Intent) error {
 		}
 	}
 	return nil
+}
+
+// Size is the size in bytes of a blob that the repository links, or
+// storage.ErrNotFound: what storage says. It is asked once, since no link goes
+// while the change is open.
+func (t *Tx) Size(ctx context.Context, d digest.Digest) (int64, error) {
+	if size, known := t.sizes[d]; known {
+		return size, nil
+	}
+	size, err := t.stored().Size(ctx, d)
+	if err != nil {
+		return 0, err
+	}
+	if t.sizes == nil {
+		t.sizes = make(map[digest.Digest]int64)
+	}
+	t.sizes[d] = size
+	return size, nil
 }
 
 // Put stores a manifest with its tags, as intent has them, and publishes it:

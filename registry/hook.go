@@ -70,7 +70,7 @@ func (h hookedManifests) Put(ctx context.Context, manifest distribution.Manifest
 	intent := storage.Intent{Put: digest.FromBytes(payload), As: in.as, Tags: in.tags}
 	pushing, stored := registry.store.BeginPush(ctx, storage.GuardPut)
 	defer stored.End()
-	if err := registry.verify(ctx, stored, name, manifest, in); err != nil {
+	if err := registry.verify(ctx, stored, manifest, in); err != nil {
 		return "", note(ctx, err)
 	}
 	if err := registry.quotas.admit(ctx, name, int64(len(payload)), intent.Put, in); err != nil {

@@ -32,6 +32,9 @@ type Tx interface {
 	// returned as it is. reservation is what was set aside for it, see Reserve; it
 	// ends with the change.
 	Put(ctx context.Context, intent storage.Intent, m image.Manifest, reservation string, write func(context.Context) error) error
+	// Size is the size in bytes of a blob that the repository links, or
+	// storage.ErrNotFound, as storage says.
+	Size(ctx context.Context, d digest.Digest) (int64, error)
 	// BringBack brings a blob back that was collected and is still in quarantine, and
 	// links it again, if the namespace had it last, and reports whether it did. The
 	// caller relies on the digest, see storage.Push.

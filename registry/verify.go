@@ -24,7 +24,7 @@ import (
 //
 // The push relies on the blobs from before they are looked for: they stay. One
 // that was collected a while ago, and that the namespace had last, is brought back.
-func (r *Registry) verify(ctx context.Context, stores *storage.Push, repository string, m distribution.Manifest, in *push) error {
+func (r *Registry) verify(ctx context.Context, stores *storage.Push, m distribution.Manifest, in *push) error {
 	document := in.document
 	switch m.(type) {
 	case *manifestlist.DeserializedManifestList, *ocischema.DeserializedImageIndex:
@@ -33,7 +33,6 @@ func (r *Registry) verify(ctx context.Context, stores *storage.Push, repository 
 	if err := stores.Rely(ctx, storage.GuardPut, digestsOf(document)...); err != nil {
 		return err
 	}
-	stored := r.store.Repository(repository)
 	checked := make(map[string]bool)
 	var missing []digest.Digest
 	for _, d := range document.Blobs() {
@@ -47,7 +46,7 @@ func (r *Registry) verify(ctx context.Context, stores *storage.Push, repository 
 		if r.sparse || strings.Contains(d.MediaType, "nondistributable") || strings.Contains(d.MediaType, ".foreign.") {
 			continue
 		}
-		_, err := stored.Size(ctx, d.Digest)
+		_, err := in.tx.Size(ctx, d.Digest)
 		if errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrDamaged) {
 			var back bool
 			if back, err = in.tx.BringBack(ctx, d.Digest); err == nil && !back {

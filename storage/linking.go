@@ -24,9 +24,18 @@ import (
 // A note is one of the changes of the push that it is about, so that it costs no
 // sync of its own where changes are made together. Its file is written over by
 // the next link: there are as many as links that were made at once, and each says
-// what it was about last, also when that has long been published. No other
-// registry looks into it.
-const linkingPath = "/berth/linking"
+// what it was about last, also when that has long been published. All have one
+// length, filled up with ends of lines, so that local files can write over them in
+// place. No other registry looks into it.
+const (
+	linkingPath = "/berth/linking"
+	noteLength  = 512 // in bytes; a name and a digest have 400 at most
+)
+
+// fill makes a note as long as all are.
+func fill(note string) []byte {
+	return []byte(note + strings.Repeat("\n", max(0, noteLength-len(note))))
+}
 
 // noteForm is how the files of notes are named; whatever else is there is foreign.
 var noteForm = regexp.MustCompile(`^[A-Z2-7]{26}-[0-9]+$`)
@@ -90,7 +99,7 @@ func (s *Store) NoteLink(ctx context.Context, repository string, d digest.Digest
 	if s.joint == nil && d != "" && d.Algorithm() != digest.Canonical {
 		named = ""
 	}
-	if err := s.driver.PutContent(ctx, n.path, []byte(repository+"@"+string(named))); err != nil {
+	if err := s.driver.PutContent(ctx, n.path, fill(repository+"@"+string(named))); err != nil {
 		n.Forget()
 		return nil, fmt.Errorf("note the link of %s in %s: %w", d, repository, err)
 	}
@@ -149,7 +158,7 @@ func (s *Store) LeftLinks(ctx context.Context) (left []*LinkNote, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the note of a link: %w", translate(err))
 		}
-		repository, named, ok := strings.Cut(string(content), "@")
+		repository, named, ok := strings.Cut(strings.TrimRight(string(content), "\n"), "@")
 		d := digest.Digest(named)
 		if !ok || !reference.IsName(repository) || d != "" && d.Validate() != nil {
 			continue // none of ours

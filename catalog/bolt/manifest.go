@@ -69,6 +69,20 @@ func (m *record) empty() record {
 	return r
 }
 
+// forget makes the record empty, and keeps no more room than most have use for.
+func (m *record) forget() {
+	const most = 64
+	if max(cap(m.raw), cap(m.platforms), cap(m.Children), cap(m.Members)) > most {
+		*m = record{}
+		return
+	}
+	clear(m.raw[:cap(m.raw)])
+	clear(m.platforms[:cap(m.platforms)])
+	clear(m.Children[:cap(m.Children)])
+	clear(m.Members[:cap(m.Members)])
+	*m = m.empty()
+}
+
 // newRecord is a description to be kept. One that is composed has its standing
 // still to be found.
 func newRecord(d image.Description) *record {

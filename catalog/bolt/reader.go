@@ -64,7 +64,8 @@ func (rd *reader) expect(n int) {
 	rd.piece = rd.many * pieceOfOne / 4
 }
 
-// done ends a session that only reads.
+// done ends a session that only reads. Nothing that is kept may point into the
+// file: it may be mapped elsewhere by the next one.
 func (s *session) done() {
 	rd := s.reader
 	if rd == nil {
@@ -72,10 +73,17 @@ func (s *session) done() {
 	}
 	s.reader = nil
 	const most = 16 // that are worth being kept
-	clear(rd.tags[:cap(rd.tags)])
+	const mostTags = 1024
+	if clear(rd.tags[:min(cap(rd.tags), mostTags)]); cap(rd.tags) > mostTags {
+		rd.tags = nil
+	}
 	*rd = reader{key: rd.key[:0], raw: rd.raw[:0], member: rd.member[:0], tags: rd.tags[:0], records: rd.records[:min(len(rd.records), most)], nears: rd.nears, compose: image.Composer{Find: rd.compose.Find}}
 	for _, m := range rd.records {
-		*m = m.empty()
+		m.forget()
+	}
+	for _, n := range rd.nears {
+		clear(n.manifests[:cap(n.manifests)])
+		clear(n.tags[:cap(n.tags)])
 	}
 	readers.Put(rd)
 }

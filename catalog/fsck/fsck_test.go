@@ -176,6 +176,9 @@ var damages = []struct {
 	{name: "a tag points elsewhere in the index", do: func(r *registry) {
 		r.publish(index.Update{Tag: map[string]digest.Digest{"latest": r.kept}})
 	}, want: []Kind{IndexTag}},
+	{name: "a tag was set at another time in the index", do: func(r *registry) {
+		r.publish(index.Update{Tag: map[string]digest.Digest{"latest": r.parent}, Moved: map[string]time.Time{"latest": time.Unix(1, 0)}})
+	}, want: []Kind{IndexTag}},
 	{name: "a tag is not stored", do: func(r *registry) {
 		r.publish(index.Update{Tag: map[string]digest.Digest{"never": r.kept}})
 	}, want: []Kind{IndexTag}},

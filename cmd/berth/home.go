@@ -14,7 +14,8 @@ import (
 // folder that is moved away, unmounted or replaced is another one than that from
 // then on, and what is written by its path would go where nobody looks for it.
 type home struct {
-	folders []*os.File // by the path that they are configured as
+	folders []*os.File    // by the path that they are configured as
+	begun   []fs.FileInfo // which those are
 }
 
 // enter opens the folders of a configuration, which are there.
@@ -46,13 +47,17 @@ func (h *home) add(path string) error {
 	if err != nil {
 		return fmt.Errorf("open the folder: %w", err)
 	}
-	h.folders = append(h.folders, f)
+	begun, err := f.Stat()
+	if err != nil {
+		return errors.Join(fmt.Errorf("look at the folder: %w", err), f.Close())
+	}
+	h.folders, h.begun = append(h.folders, f), append(h.begun, begun)
 	return nil
 }
 
 // there returns an error while one of the folders is not where it was.
 func (h *home) there() error {
-	for _, f := range h.folders {
+	for i, f := range h.folders {
 		now, err := os.Stat(f.Name())
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("%s is gone: it was there at the start; nothing is written until it is back", f.Name())
@@ -60,11 +65,7 @@ func (h *home) there() error {
 		if err != nil {
 			return fmt.Errorf("%s cannot be looked at: %w", f.Name(), err)
 		}
-		begin, err := f.Stat()
-		if err != nil {
-			return fmt.Errorf("%s of the start cannot be looked at: %w", f.Name(), err)
-		}
-		if !os.SameFile(begin, now) {
+		if begin := h.begun[i]; !os.SameFile(begin, now) {
 			return fmt.Errorf("%s is another %s than at the start: nothing is written until that one is back, or berth is started again", f.Name(), kindOf(begin))
 		}
 	}

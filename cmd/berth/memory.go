@@ -14,11 +14,19 @@ import (
 	"github.com/berth-oci/berth/registry/budget"
 )
 
+// gcPercent has the garbage collector run half as often as by itself: what berth
+// holds is little beside what it may take, and most of what a push leaves is
+// garbage.
+const gcPercent = 200
+
 // newMemory tells the Go runtime how much memory there is, unless its own
-// variable does, and returns the budget for what clients make berth hold.
+// variables do, and returns the budget for what clients make berth hold.
 func newMemory(c *config.Config, metrics *prometheus.Registry, shed *server.Shed) *budget.Memory {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(c.Limits.Memory))
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	m := budget.New(budget.Options{
 		Limit: int64(c.Limits.Memory), PerAccount: int64(c.Limits.MemoryPerAccount),

@@ -132,7 +132,7 @@ func (b *berth) openAccess(c *config.Config, secret string, log *slog.Logger) (e
 }
 
 func (b *berth) openCatalog(ctx context.Context, c *config.Config, metrics *prometheus.Registry, log *slog.Logger, stderr io.Writer) error {
-	index, err := openIndex(ctx, c.Catalog.Path, b.store, log, stderr)
+	index, err := openIndex(ctx, c, b.store, log, stderr)
 	if err != nil {
 		return err
 	}
@@ -210,10 +210,10 @@ func (b *berth) lock(ctx context.Context, c *config.Config) error {
 
 // openIndex opens the index, or makes it from storage if there is none, or one that
 // is damaged or of an older form.
-func openIndex(ctx context.Context, path string, store *storage.Store, log *slog.Logger, stderr io.Writer) (*bolt.Index, error) {
-	index, err := bolt.Open(path, store.Identity())
+func openIndex(ctx context.Context, c *config.Config, store *storage.Store, log *slog.Logger, stderr io.Writer) (*bolt.Index, error) {
+	index, err := bolt.Open(c.Catalog.Path, store.Identity())
 	if err == nil {
-		if err = catalog.Claim(ctx, index, store, false, log); err == nil {
+		if err = claim(ctx, c, index, store, false, log); err == nil {
 			return index, nil
 		}
 		if closed := index.Close(); !errors.Is(err, catalog.ErrOtherIndex) || closed != nil {
@@ -230,22 +230,31 @@ func openIndex(ctx context.Context, path string, store *storage.Store, log *slog
 	case err != bolt.ErrNoIndex: //nolint:errorlint // it says more than that
 		log.Info("the index is built anew from storage", "cause", err)
 	}
-	return buildIndex(ctx, path, store, log, stderr)
+	return buildIndex(ctx, c, store, log, stderr)
+}
+
+// claim makes an index that of its storage. A berth that changes nothing has none to
+// itself: another one may write to the same storage.
+func claim(ctx context.Context, c *config.Config, x *bolt.Index, store *storage.Store, made bool, log *slog.Logger) error {
+	if c.ReadOnly() {
+		return nil
+	}
+	return catalog.Claim(ctx, x, store, made, log)
 }
 
 // buildIndex makes the index from storage, beside the one that is there, which it
 // replaces.
-func buildIndex(ctx context.Context, path string, store *storage.Store, log *slog.Logger, stderr io.Writer) (*bolt.Index, error) {
+func buildIndex(ctx context.Context, c *config.Config, store *storage.Store, log *slog.Logger, stderr io.Writer) (*bolt.Index, error) {
 	begin := time.Now()
 	p := newBuildProgress(log, stderr)
-	index, err := bolt.Build(path, store.Identity(), func(x *bolt.Index) error {
-		c := catalog.New(x, store, log)
-		return errors.Join(c.Rebuild(ctx, p.tell), c.Close())
+	index, err := bolt.Build(c.Catalog.Path, store.Identity(), func(x *bolt.Index) error {
+		all := catalog.New(x, store, log)
+		return errors.Join(all.Rebuild(ctx, p.tell), all.Close())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build the index from storage: %w", err)
 	}
-	if err := catalog.Claim(ctx, index, store, true, log); err != nil {
+	if err := claim(ctx, c, index, store, true, log); err != nil {
 		return nil, errors.Join(err, index.Close())
 	}
 	if done := p.end(); done.Found > 0 {

@@ -55,7 +55,7 @@ func rebuildIndex(ctx context.Context, c *config.Config, log *slog.Logger, stder
 		return err
 	}
 	b.closers = append(b.closers, b.store.Close)
-	index, err := buildIndex(ctx, c.Catalog.Path, b.store, log, stderr)
+	index, err := buildIndex(ctx, c, b.store, log, stderr)
 	if err != nil {
 		return err
 	}

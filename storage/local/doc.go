@@ -35,7 +35,8 @@
 // # Order
 //
 // All that can fail is done before the record is written: a temporary file beside
-// the target, the folders above it. What is left is a rename or a removal. One
+// the target, the folders above it. What is left is a rename or a removal, or a
+// write over a note of what is under way, which only a start reads. One
 // change of a path is made at a time, and what is above and below it waits, so
 // that the file tree sees changes in the journal's order. If the rename fails all
 // the same, the change is done from its record; and if that fails, all that the

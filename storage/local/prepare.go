@@ -33,6 +33,9 @@ func (d *Driver) prepare(w wanted, stays bool) (*step, error) {
 
 func (d *Driver) preparePut(w wanted, stays bool) (*step, error) {
 	name, content := w.path, w.content
+	if stays && d.isNote(name, content) {
+		return &step{records: []record{{kind: written, path: name, modified: time.Now(), content: content}}, inPlace: true}, nil
+	}
 	same, modified, err := holds(d.files, name, content)
 	if err != nil {
 		return nil, err
@@ -58,7 +61,9 @@ func (d *Driver) preparePut(w wanted, stays bool) (*step, error) {
 		}
 		modified = w.at
 	}
-	if len(made) > 0 { // before, nobody could tell whether the name can be
+	// Before its folder was made, nobody could tell whether the name can be; one
+	// that is no longer than that of the temporary file can.
+	if len(made) > 0 && len(path.Base(name)) > len(path.Base(temporary)) {
 		if err := d.isFile(name); err != nil {
 			d.undo([]step{*s}, false)
 			return nil, err

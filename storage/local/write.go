@@ -139,6 +139,8 @@ type step struct {
 	failures uint64
 	// draft is the path of an upload that is moved from memory, "" for nothing.
 	draft string
+	// inPlace says that the content is written over the one that is there.
+	inPlace bool
 }
 
 // change does what is wanted, all at once, and returns when it is durable.
@@ -277,6 +279,9 @@ func (d *Driver) applyStep(s step) error {
 		err := d.files.remove(s.source)
 		d.uploads.forget(s.source)
 		return err
+	}
+	if s.inPlace {
+		return d.writeOver(&s.records[0])
 	}
 	if r := &s.records[0]; r.kind != deleted && s.source != "" {
 		if err := d.files.rename(s.source, r.path, true); err != nil {

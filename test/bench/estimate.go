@@ -86,7 +86,7 @@ func takesQuery(b *bench) (all time.Duration) {
 		all += seconds(float64(images), indexRate) + 3*startTakes + rounds*b.pushing()
 		for _, q := range questions {
 			if q.found >= 0 {
-				all += rounds * time.Duration(len(b.connections)) * (b.time + settleTakes)
+				all += rounds * time.Duration(len(b.connectionsOfQueries())) * (b.time + settleTakes)
 			}
 		}
 		everything := seconds(float64(images)*answerBytes, answerRate)

@@ -191,6 +191,15 @@ func (o *options) connectionsOver(scheme string) []int {
 	return o.connections
 }
 
+// connectionsOfQueries are those that questions are asked over: a document shows
+// first what one takes that waits for no other.
+func (o *options) connectionsOfQueries() []int {
+	if o.readme != "" && o.connections[0] != 1 {
+		return []int{1, o.connections[0]}
+	}
+	return o.connections
+}
+
 // wants reports whether a group is to be measured.
 func (o *options) wants(name string) bool {
 	return len(o.only) == 0 || slices.Contains(o.only, name)

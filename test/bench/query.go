@@ -46,7 +46,7 @@ func runQuery(ctx context.Context, b *bench) error {
 	if err := idle(ctx, b, "memory of a store that was opened", sides); err != nil {
 		return err
 	}
-	for i, connections := range b.connections {
+	for i, connections := range b.connectionsOfQueries() {
 		for _, q := range questions {
 			if q.found < 0 {
 				if i > 0 {

@@ -295,7 +295,8 @@ func (w *feedWatcher) touched(revision string) (map[string]bool, error) {
 }
 
 // compare compares the state with the list, while others write: what has changed
-// between the two does not count.
+// between the two does not count. A list may show a change a moment before that is
+// durable, and so before it has a revision.
 func (w *feedWatcher) compare() error {
 	if w.state == nil || w.query.Has("type") {
 		return nil
@@ -304,13 +305,27 @@ func (w *feedWatcher) compare() error {
 	if err != nil {
 		return err
 	}
+	for patience := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		different, err := w.differs(list)
+		if different == "" || err != nil {
+			return err
+		}
+		if time.Now().After(patience) {
+			return errors.New(different)
+		}
+	}
+}
+
+// differs says how the state differs from the list in what has not changed between
+// the two, as far as there are revisions by now; "" for nothing.
+func (w *feedWatcher) differs(list map[string]string) (string, error) {
 	_, after, err := w.list()
 	if err != nil {
-		return err
+		return "", err
 	}
 	touched, err := w.touched(after)
 	if err != nil {
-		return err
+		return "", err
 	}
 	settled := func(state map[string]string) map[string]string {
 		state = maps.Clone(state)
@@ -321,10 +336,10 @@ func (w *feedWatcher) compare() error {
 		return state
 	}
 	if a, b := settled(list), settled(w.state); !maps.Equal(a, b) {
-		return fmt.Errorf("%s at %s: the list has\n%v\nand what was followed is\n%v", w.name, w.since, a, b)
+		return fmt.Sprintf("%s at %s: the list has\n%v\nand what was followed is\n%v", w.name, w.since, a, b), nil
 	}
 	w.compared++
-	return nil
+	return "", nil
 }
 
 // catchUp follows up to a revision, so far that a bookmark says so.

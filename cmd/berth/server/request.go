@@ -102,6 +102,9 @@ func (s *Server) rescued(w *recorder, r *http.Request, h http.Handler) {
 				return
 			}
 		}
+		if w.code == 0 {
+			w.code = http.StatusServiceUnavailable // for log and metrics: there was no answer
+		}
 		panic(http.ErrAbortHandler) // the answer must not look complete
 	}()
 	h.ServeHTTP(w, r)

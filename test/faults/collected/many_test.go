@@ -42,7 +42,7 @@ func TestMany(t *testing.T) {
 			}
 			return nil
 		}))
-		w.must(w.index.Link(ctx, one, blobs, ""))
+		w.must(w.index.Link(ctx, one, blobs, "", nil))
 	}
 	w.push(two, layer)
 	transactions := 0
