@@ -50,9 +50,13 @@ func (c *Catalog) Link(ctx context.Context, repository string, named digest.Dige
 	case linked == "":
 		linked = named
 	}
-	// What has happened in storage is published also if the client is gone.
+	// What has happened in storage is published also if the client is gone; with an
+	// error it may be about to happen.
 	w := c.awaitWritten(note, linked)
-	failure := c.relinkAll(context.WithoutCancel(ctx), repository, linked, named, reservation, w.one)
+	failure := c.store.DoOwed()
+	if failure == nil {
+		failure = c.relinkAll(context.WithoutCancel(ctx), repository, linked, named, reservation, w.one)
+	}
 	if w.done(failure); failure != nil {
 		return cmp.Or(err, failed("index blob "+linked.String()+" of", repository, failure))
 	}

@@ -105,7 +105,10 @@ func (t *Tx) settle(ctx context.Context) error {
 	if u == nil {
 		u = &unsettled{}
 	}
-	err := t.settleLeft(ctx, u.refused)
+	err := c.store.DoOwed()
+	if err == nil {
+		err = t.settleLeft(ctx, u.refused)
+	}
 	if err == nil {
 		err = t.settleBlobs(ctx, u)
 	}

@@ -29,6 +29,7 @@ type Store struct {
 	timed    timed     // nil for a driver that cannot choose times
 	lister   lister    // nil for a driver that lists a folder only as a whole
 	fresh    refresher // nil for a driver whose every write sets the time
+	ower     ower      // nil for a driver of which an error says that nothing more happens
 
 	room  func() (free, size int64, err error) // nil where nobody knows
 	floor int64                                // see KeepFree
@@ -65,6 +66,7 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 	s.timed, _ = driver.(timed)
 	s.lister, _ = driver.(lister)
 	s.fresh, _ = driver.(refresher)
+	s.ower, _ = driver.(ower)
 	_, local := driver.(localFiles)
 	s.content = driverContent{s.driver, local}
 	return s, nil

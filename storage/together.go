@@ -1,6 +1,9 @@
 package storage
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // joint is a driver that can have several changes be durable at once.
 type joint interface {
@@ -8,6 +11,22 @@ type joint interface {
 	// durable and seen at once, when it returns without an error; with an error
 	// of do, none of it happens.
 	Together(ctx context.Context, do func(context.Context) error) error
+}
+
+// ower is a driver that may do later what it has answered with an error.
+type ower interface{ DoOwed() error }
+
+// DoOwed has everything be done that was answered with an error and happens all the
+// same; an error says that it cannot be at the moment. Who looks at what has become
+// of such a change looks after it.
+func (s *Store) DoOwed() error {
+	if s.ower == nil {
+		return nil
+	}
+	if err := s.ower.DoOwed(); err != nil {
+		return fmt.Errorf("complete what storage has begun: %w", translate(err))
+	}
+	return nil
 }
 
 type togetherKey struct{}

@@ -44,6 +44,10 @@ func (d *Driver) PutContentAt(ctx context.Context, p string, content []byte, mod
 	return d.put(ctx, wanted{kind: written, path: name, content: content, at: modified})
 }
 
+// DoOwed does what was answered with an error although the journal has it: from then
+// on all that is to happen of it is seen.
+func (d *Driver) DoOwed() error { return wrapWrite(d.settleOwed()) }
+
 func (d *Driver) put(ctx context.Context, w wanted) error {
 	if s := d.scopeOf(ctx); s != nil {
 		s.add(w)
@@ -261,7 +265,7 @@ func (d *Driver) applyAgain(s step) error {
 		}
 		return nil
 	})
-	if err == nil && s.source != "" {
+	if s.source != "" && (err == nil || s.temporary) { // what is owed is in the journal
 		_ = d.files.remove(s.source) // else a start or the purger does
 		d.uploads.forget(s.source)
 	}

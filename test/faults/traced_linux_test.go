@@ -18,9 +18,18 @@ import (
 // traced runs op while a berth is traced, and returns the trace.
 func traced(t *testing.T, b *harness.Berth, calls string, op func()) string {
 	t.Helper()
+	return attached(t, b, func(to string) *exec.Cmd {
+		return exec.Command("strace", "-f", "-y", "-s", "200000", "-o", to, "-e", "trace="+calls, "-p", strconv.Itoa(b.Cmd.Process.Pid))
+	}, op)
+}
+
+// attached runs op while strace is attached to a berth, by a command that writes
+// to a file, and returns what it has written.
+func attached(t *testing.T, b *harness.Berth, command func(to string) *exec.Cmd, op func()) string {
+	t.Helper()
 	harness.Require(t, "strace")
 	to := filepath.Join(t.TempDir(), "trace")
-	cmd := exec.Command("strace", "-f", "-y", "-s", "200000", "-o", to, "-e", "trace="+calls, "-p", strconv.Itoa(b.Cmd.Process.Pid))
+	cmd := command(to)
 	said, err := cmd.StderrPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -28,17 +37,17 @@ func traced(t *testing.T, b *harness.Berth, calls string, op func()) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	attached := make(chan string, 1)
+	first := make(chan string, 1)
 	go func() {
 		lines := bufio.NewScanner(said)
-		for first := true; lines.Scan(); first = false {
-			if first {
-				attached <- lines.Text()
+		for begun := true; lines.Scan(); begun = false {
+			if begun {
+				first <- lines.Text()
 			}
 		}
-		close(attached)
+		close(first)
 	}()
-	if line := <-attached; !strings.Contains(line, "attached") {
+	if line := <-first; !strings.Contains(line, "attached") {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		if harness.Required("strace") {

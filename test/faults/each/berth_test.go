@@ -193,6 +193,7 @@ func (b *berth) end() place {
 	if err := os.Remove(b.file); err != nil {
 		b.t.Fatal(err)
 	}
+	_ = os.Remove(b.file + ".collect")
 	return place{b.disk, content}
 }
 

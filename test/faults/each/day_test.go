@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/berth-oci/berth/catalog/rules"
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/collect"
 )
 
 // quota is alice's, in bytes.
@@ -70,6 +72,8 @@ type step struct {
 	unwell bool
 	// parts says that a part of it may have happened.
 	parts bool
+	// exact says that after it exactly what is needed is stored.
+	exact bool
 }
 
 // wants returns the error of an answer that has none of the statuses.
@@ -212,6 +216,7 @@ func day() (all []step) {
 		remove("delete the index", "/v2/"+app+"/manifests/"+dg(multi), http.StatusAccepted),
 		remove("delete a subject", "/v2/"+bobs+"/manifests/"+dg(a), http.StatusAccepted),
 		remove("delete a blob", "/v2/"+bobs+"/blobs/"+dg(blobsOfA[1]), http.StatusAccepted),
+		collection("collect"),
 	)
 	all = append(all, blobs(carols, "a")...)
 	all = append(all, blobs(carols, "c")...)
@@ -255,9 +260,27 @@ func repairs(blob, manifest string) []step {
 			return err
 		}},
 		remove("delete everything", "/api/v2.0/projects/alice/repositories/other", http.StatusOK),
+		collection("collect again"),
 		{name: "restart", do: func(b *berth, again bool) error { return b.restart() }},
 		put("push after all", app, "last", manifestType, manifest),
 	}
+}
+
+// collection is one that takes away all that nothing needs, at once and for good.
+func collection(name string) step {
+	return step{name: name, parts: true, exact: true, do: func(b *berth, _ bool) error {
+		c := collect.New(collect.Options{
+			Catalog: b.catalog, Store: b.store, Lease: 1, Interval: time.Hour, Search: 1, Abandoned: time.Hour,
+			Rate: 1 << 40, Operations: 1 << 40, State: b.file + ".collect", Log: slog.New(slog.DiscardHandler),
+		})
+		const sweeps = 5 // what one has taken away, others needed
+		for range sweeps {
+			if _, err := c.Sweep(context.Background(), nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
 }
 
 // rules applies the rules, in some days.
