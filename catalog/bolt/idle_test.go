@@ -99,3 +99,40 @@ func TestRenewWritesLittle(t *testing.T) {
 	now += index.Uptime(time.Hour)
 	ask(0)
 }
+
+// TestArrivalsAreHeld: bytes that a repository was just given are not loose, although
+// nobody has waited for that to be written.
+func TestArrivalsAreHeld(t *testing.T) {
+	x, ctx := build(t, empty), t.Context()
+	now := index.Uptime(time.Hour)
+	x.SetIdle(0, func() index.Uptime { return now })
+	blob := map[digest.Digest]int64{dgst("blob"): 1}
+	if err := x.Link(ctx, "a/one", blob, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	now += index.Uptime(time.Hour)
+	l, err := x.Acquire(ctx, "a/one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gone, err := x.UnlinkIdle(ctx, l, []digest.Digest{dgst("blob")}, now); err != nil || len(gone) != 1 {
+		t.Fatalf("%v went, %v", gone, err)
+	}
+	want := func(loose, held int) {
+		t.Helper()
+		a, b, err := x.Loose(ctx, []digest.Digest{dgst("blob")}, now, false)
+		if err != nil || len(a) != loose || len(b) != held {
+			t.Fatalf("loose are %v, held %v, %v; want %d and %d", a, b, err, loose, held)
+		}
+	}
+	want(1, 0)
+	written := make(chan error, 1)
+	if err := x.Link(ctx, "b/two", blob, "", func(err error) { written <- err }); err != nil {
+		t.Fatal(err)
+	}
+	want(0, 1)
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	want(0, 1)
+}

@@ -19,7 +19,7 @@ const renewals = 10
 func (b *berth) newCollector(c *config.Config, log *slog.Logger) *collect.Collector {
 	g := &c.Collect
 	return collect.New(collect.Options{
-		Catalog: b.catalog, Store: b.store, Uploads: b.registry.Abandoned,
+		Catalog: b.catalog, Store: b.store, Ready: b.ready, Uploads: b.registry.Abandoned,
 		Lease: g.Lease, Quarantine: g.Quarantine, Abandoned: g.Uploads, Interval: g.Interval, Search: g.Search,
 		Rate: int64(g.Rate), Operations: int64(g.Operations), State: filepath.Join(c.Data, "collect.json"), Log: log,
 	})

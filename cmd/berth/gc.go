@@ -152,9 +152,6 @@ func (b *berth) gc(ctx context.Context, c *config.Config, dry bool, going func(c
 	if c.ReadOnly() {
 		return collect.Freed{}, errors.New("the registry is read-only at the moment: storage.maintenance.readonly.enabled")
 	}
-	if err := b.home.there(); err != nil {
-		return collect.Freed{}, err
-	}
 	return b.collector.Sweep(ctx, nil)
 }
 

@@ -40,6 +40,9 @@ type Catalog interface {
 type Options struct {
 	Catalog Catalog
 	Store   *storage.Store
+	// Ready returns an error if storage is not what it was, so that nothing may be taken
+	// away; it may be nil.
+	Ready func(ctx context.Context) error
 	// Uploads removes uploads of which nothing was heard for a time, and returns how
 	// many there were and their bytes; with dry it only counts. It may be nil.
 	Uploads func(ctx context.Context, idle time.Duration, dry bool) (n int, bytes int64, err error)

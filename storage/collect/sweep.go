@@ -74,6 +74,11 @@ func (c *Collector) Sweep(ctx context.Context, dry func(Going)) (Freed, error) {
 
 func (p *pass) run(ctx context.Context) error {
 	o := &p.options
+	if o.Ready != nil {
+		if err := o.Ready(ctx); err != nil {
+			return err
+		}
+	}
 	// What a crash loses of the time makes things stay longer, so that to write it
 	// down now and then is enough.
 	const tenth = 10

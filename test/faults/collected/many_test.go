@@ -48,7 +48,7 @@ func TestMany(t *testing.T) {
 	transactions := 0
 	w.index.Observe(func(operation string, _ time.Duration, _ error) {
 		switch operation {
-		case "unlink_idle", "dispose", "emptied", "tick":
+		case "unlink_idle", "dispose", "emptied":
 			transactions++
 		}
 	})

@@ -281,8 +281,14 @@ func (w *world) newCollector() *collect.Collector {
 	})
 }
 
-// pass lets time go by.
-func (w *world) pass(d time.Duration) { w.uptime.Add(int64(d)) }
+// pass lets time go by; what has come before is written before.
+func (w *world) pass(d time.Duration) {
+	w.t.Helper()
+	if err := w.index.Tick(context.Background()); err != nil {
+		w.t.Error(err)
+	}
+	w.uptime.Add(int64(d))
+}
 
 // settled waits until nothing is left to be completed.
 func (w *world) settled() {
