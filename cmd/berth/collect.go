@@ -28,10 +28,13 @@ func (b *berth) newCollector(c *config.Config, log *slog.Logger) *collect.Collec
 // startCollect begins to collect, if that is to be done in the background.
 func (b *berth) startCollect(c *config.Config, metrics *prometheus.Registry) {
 	countCollected(metrics, b.collector, b.catalog)
-	if c.Collect.Enabled && !c.ReadOnly() {
-		b.collector.Start()
-		b.closers = append(b.closers, b.collector.Close)
+	if c.ReadOnly() {
+		return
 	}
+	if c.Collect.Enabled {
+		b.collector.Start()
+	}
+	b.closers = append(b.closers, b.collector.Close)
 }
 
 // countCollected registers what was collected, and what waits for it.

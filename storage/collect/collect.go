@@ -158,13 +158,13 @@ func (c *Collector) Start() {
 	go c.run(ctx)
 }
 
-// Close ends the sweep in the background, and writes down how far the time has come.
+// Close ends the sweep in the background, if there is one, and writes down how far
+// the time has come: it goes on also where only commands collect.
 func (c *Collector) Close() error {
-	if c.stop == nil {
-		return nil
+	if c.stop != nil {
+		c.stop()
+		<-c.done
 	}
-	c.stop()
-	<-c.done
 	return c.options.Catalog.Tick(context.Background())
 }
 

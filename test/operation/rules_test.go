@@ -99,6 +99,10 @@ func TestRules(t *testing.T) {
 				age(t, b, "alice/app", "tags/"+tag+"/current", 99)
 			}
 			age(t, b, "bob/app", "tags/pr-1/current", 99)
+			// The index has the times as they were: it is built anew.
+			if err := os.Remove(filepath.Join(b.Data, "catalog.db")); err != nil {
+				t.Fatal(err)
+			}
 			b.Restart()
 			// Also an old image counts as fresh that is pushed again.
 			b.PutManifest(t, "alice/app", digests["again"], harness.OCIIndex, harness.NewImage("k", "again").Index)
