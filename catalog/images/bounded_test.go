@@ -2,6 +2,7 @@ package images
 
 import (
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -12,6 +13,9 @@ import (
 // again, and after that it is answered.
 func TestBusy(t *testing.T) {
 	t.Parallel()
+	if !strings.Contains(os.Getenv("TEST_REQUIRE"), "stalling") {
+		t.Skip("skipped: it waits until berth gives up; TEST_REQUIRE=stalling runs it")
+	}
 	const limit = 64 << 20
 	m := budget.New(budget.Options{Limit: limit})
 	server := serve(t, shop(), Options{Memory: m})

@@ -225,7 +225,7 @@ func TestListClientGone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	// The client goes during a call, which sees that it has: no other may follow.
-	const last = 20
+	const last = 200
 	c.during = func(ctx context.Context, before int64) {
 		if before == last {
 			cancel()

@@ -15,6 +15,7 @@ import (
 // say the same.
 func TestTooManyFailures(t *testing.T) {
 	t.Parallel()
+	harness.Long(t, "stalling", "it waits as long as who guesses has to")
 	b := harness.Start(t)
 	wrong := harness.AddAccount(t, b, "alice").Wrong()
 	// More failures at a time than are let through in the longest wait.

@@ -35,7 +35,7 @@ func write(c *harness.Client, repository string, fails func(begun time.Time, err
 			switch {
 			case err == nil:
 				w.pushed.Add(1)
-				time.Sleep(5 * time.Millisecond) // other tests want the processors too
+				time.Sleep(20 * time.Millisecond) // other tests want the processors too
 			case !fails(begun, err):
 				return
 			}

@@ -78,7 +78,7 @@ func TestIndexThatCannotBeWritten(t *testing.T) {
 // a restart.
 func TestDiskThatFailsNowAndThen(t *testing.T) {
 	t.Parallel()
-	rounds := harness.Rounds("crash", 15, 60)
+	rounds := harness.Rounds("crash", 6, 60)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))

@@ -114,7 +114,7 @@ func feedWatchers(t *testing.T, b *harness.Berth, accounts map[string]harness.Ac
 // TestFeedOrderedUniqueAtomicReliableResumableBookmarkablePrivate is all of it.
 func TestFeedOrderedUniqueAtomicReliableResumableBookmarkablePrivate(t *testing.T) {
 	t.Parallel()
-	kills, seed := harness.Rounds("crash", 3, 20), rand.Uint64()
+	kills, seed := harness.Rounds("crash", 1, 20), rand.Uint64()
 	t.Logf("seed %d", seed)
 	b := harness.Start(t, harness.WithArgs("--log-level", "warn"))
 	accounts := map[string]harness.Account{"root": harness.AddAccount(t, b, "root", "--admin")}

@@ -17,7 +17,7 @@ import (
 func TestEveryChangeIsInTheNextAnswer(t *testing.T) {
 	t.Parallel()
 	b := harness.Start(t, harness.WithArgs("--log-level", "warn"))
-	steps, seed := harness.Rounds("linear", 400, 1000), rand.Uint64()
+	steps, seed := harness.Rounds("linear", 200, 1000), rand.Uint64()
 	t.Logf("seed %d", seed)
 	const hands = 5
 	var wg sync.WaitGroup

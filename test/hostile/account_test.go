@@ -17,6 +17,7 @@ import (
 // memory. It is refused what is too much as its own fault, while another one
 // pushes, lists, pulls, and polls as fast as it can, and is never refused.
 func TestAccountAtItsLimit(t *testing.T) {
+	harness.Long(t, "stalling", "it waits for what stalls")
 	b := harness.Start(t, harness.WithEnv("BERTH_LOG_ACCESS=false", "BERTH_LIMITS_MEMORY=64MiB",
 		"BERTH_HTTP_LIMITS_REQUESTS=60", "BERTH_HTTP_LIMITS_UPLOADS=30", "BERTH_HTTP_LIMITS_UPLOADS_PER_ACCOUNT=1"))
 	mallory, alice := harness.AddAccount(t, b, "mallory"), harness.AddAccount(t, b, "alice")

@@ -19,6 +19,7 @@ import (
 // are those of an index that was made in one go.
 func TestRebuildKilled(t *testing.T) {
 	t.Parallel()
+	harness.Long(t, "crash", "it makes a store to build an index of")
 	s := newStore(t, 600)
 	begun := make(chan struct{})
 	go func() {

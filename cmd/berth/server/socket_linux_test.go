@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -13,6 +15,9 @@ import (
 // for long that the reader gets on.
 func TestSlowReaderTCP(t *testing.T) {
 	t.Parallel()
+	if !strings.Contains(os.Getenv("TEST_REQUIRE"), "stalling") {
+		t.Skip("skipped: it reads slowly for long; TEST_REQUIRE=stalling runs it")
+	}
 	failed := make(chan error, 1)
 	o := testOptions(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, err := io.Copy(w, io.LimitReader(zeros{}, 64<<20))
