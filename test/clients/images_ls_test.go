@@ -115,8 +115,8 @@ func TestImagesListPages(t *testing.T) {
 	b := harness.Start(t)
 	want := map[string]bool{}
 	for n := range 230 {
-		image := harness.NewImage("pages", fmt.Sprint(n))
-		want[b.PutImage(t, fmt.Sprint("alice/app", n%7), fmt.Sprint("v", n), image)] = true
+		image := harness.PushSmall(t, b, fmt.Sprint("alice/app", n%7), fmt.Sprint(n), "2026-01-01T00:00:00Z", fmt.Sprint("v", n))
+		want[image.Digest] = true
 	}
 	var list struct{ Images []struct{ URL string } }
 	if err := json.Unmarshal([]byte(wantImages(t, []string{"BERTH_HOST=" + b.Host}, done, "", "ls", "alice", "-o", "json")), &list); err != nil {
