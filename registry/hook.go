@@ -298,6 +298,10 @@ var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 // ReadFrom implements io.ReaderFrom, which distribution looks for. What has come
 // before r fails is written.
 func (h hookedWriter) ReadFrom(r io.Reader) (written int64, err error) {
+	if !h.blobs.registry.store.WritesAtOnce() {
+		written, err = h.BlobWriter.ReadFrom(r)
+		return written, note(h.ctx, err)
+	}
 	piece := pieces.Get().(*[pieceSize]byte)
 	defer pieces.Put(piece)
 	for {

@@ -79,3 +79,9 @@ func byItself(ctx context.Context) context.Context {
 	}
 	return ctx
 }
+
+// WritesAtOnce reports whether the size of an upload is, at every moment, that of all
+// which was written to it. Elsewhere distribution's writer, which looks for the
+// digest of that size before each write, must be given the whole of a request in
+// one: what a bucket's driver holds back would look like another upload.
+func (s *Store) WritesAtOnce() bool { return s.joint != nil }
