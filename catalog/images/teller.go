@@ -82,7 +82,7 @@ func (t *Teller) After(ctx context.Context, since index.Revision, n int) (all []
 }
 
 func (t *Teller) tell(ctx context.Context, change *index.Change) (Told, error) {
-	c, err := t.call.tell(ctx, change, t.call.variantOf(formJSON, &event{Change: *change}))
+	c, err := t.call.tell(ctx, change)
 	if err != nil {
 		return Told{}, err
 	}
