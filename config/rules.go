@@ -13,6 +13,7 @@ import (
 
 	"github.com/berth-oci/berth/config/nearest"
 	"github.com/berth-oci/berth/config/node"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // Rules say which images are removed by themselves.
@@ -234,7 +235,7 @@ func (r *RuleSets) read(n *yaml.Node, wrong wrong) {
 		key, name := n.Content[i], shorten(n.Content[i].Value)
 		_, twice := (*r)[name]
 		switch {
-		case key.Kind != yaml.ScalarNode || !namespaceName.MatchString(key.Value):
+		case key.Kind != yaml.ScalarNode || !reference.IsComponent(key.Value):
 			wrong(key, "", "%q is no namespace: it is the first part of a repository's name, like alice of alice/app", name)
 		case twice:
 			wrong(key, "."+name, "is set twice")
@@ -250,9 +251,6 @@ func (r *RuleSets) read(n *yaml.Node, wrong wrong) {
 		}
 	}
 }
-
-// namespaceName is the first part of a repository's name.
-var namespaceName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$`)
 
 // node is what is printed of it.
 func (r *RuleSet) node() any {
