@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -118,11 +119,7 @@ func fields(n *yaml.Node, at string, wrong wrong, known map[string]func(*yaml.No
 		read, ok := known[name]
 		switch {
 		case !ok || key.Kind != yaml.ScalarNode:
-			names := make([]string, 0, len(known))
-			for k := range known {
-				names = append(names, k)
-			}
-			slices.Sort(names)
+			names := slices.Sorted(maps.Keys(known))
 			hint := "there are " + strings.Join(names, ", ")
 			if best, near := nearest.Of(name, names); near {
 				hint = "did you mean " + best + "?"
