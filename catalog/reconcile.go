@@ -79,10 +79,11 @@ type (
 func (t *Tx) readLinks(ctx context.Context, page []foundLink) error {
 	last := index.Update{Link: make(map[digest.Digest]int64)}
 	for _, f := range page {
-		size, err := t.stored().Size(ctx, f.name)
-		if err == nil && f.known != nil && f.known.Size != size {
-			size, err = t.catalog.resized(ctx, t.lease.Repository, f.name)
+		var was int64
+		if f.known != nil {
+			was = f.known.Size
 		}
+		size, err := t.catalog.linkedSize(ctx, t.lease.Repository, f.name, was, f.known != nil)
 		switch {
 		case notFound(err) && f.known != nil:
 			last.Unlink = append(last.Unlink, f.name)
