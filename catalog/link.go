@@ -182,7 +182,7 @@ func (t *Tx) relink(ctx context.Context, dgst digest.Digest, reservation string)
 	if err != nil || known {
 		return err
 	}
-	referring, err := t.catalog.index.Referring(ctx, t.lease.Repository, dgst)
+	referring, err := t.referring(ctx, change)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -108,20 +110,12 @@ func (t *Tx) readLinks(ctx context.Context, page []foundLink) error {
 // referring are the manifests that refer to blobs which an update links or
 // unlinks.
 func (t *Tx) referring(ctx context.Context, u index.Update) (all []digest.Digest, err error) {
-	add := func(d digest.Digest) error {
+	for _, d := range slices.AppendSeq(slices.Clone(u.Unlink), maps.Keys(u.Link)) {
 		referring, err := t.catalog.index.Referring(ctx, t.lease.Repository, d)
+		if err != nil {
+			return nil, err
+		}
 		all = append(all, referring...)
-		return err
-	}
-	for d := range u.Link {
-		if err := add(d); err != nil {
-			return nil, err
-		}
-	}
-	for _, d := range u.Unlink {
-		if err := add(d); err != nil {
-			return nil, err
-		}
 	}
 	return all, nil
 }
