@@ -89,10 +89,17 @@ func (c *Catalog) settleDigest(ctx context.Context, d digest.Digest) error {
 	return c.store.NoteHealed(ctx, d)
 }
 
-// resized looks at a blob that has another size than the index knows: bytes of a
-// digest do not change by themselves. It returns storage.ErrDamaged if they did.
-func (c *Catalog) resized(ctx context.Context, repository string, d digest.Digest) (size int64, err error) {
-	canonical, err := c.store.Repository(repository).Canonical(ctx, d)
+// linkedSize is the size of a blob that a repository links in storage, given what
+// the index has, or storage.ErrNotFound. One that has another size than the index
+// knows is looked at, since bytes of a digest do not change by themselves: the error
+// is storage.ErrDamaged if they did.
+func (c *Catalog) linkedSize(ctx context.Context, repository string, d digest.Digest, was int64, linked bool) (size int64, err error) {
+	stored := c.store.Repository(repository)
+	size, err = stored.Size(ctx, d)
+	if err != nil || !linked || was == size {
+		return size, err
+	}
+	canonical, err := stored.Canonical(ctx, d)
 	if err != nil {
 		return 0, err
 	}

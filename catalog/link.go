@@ -182,7 +182,7 @@ func (t *Tx) relink(ctx context.Context, dgst digest.Digest, reservation string)
 	if err != nil || known {
 		return err
 	}
-	referring, err := t.catalog.index.Referring(ctx, t.lease.Repository, dgst)
+	referring, err := t.referring(ctx, change)
 	if err != nil {
 		return err
 	}
@@ -198,10 +198,7 @@ func (c *Catalog) linkChange(ctx context.Context, repository string, dgst digest
 	if err != nil {
 		return change, false, err
 	}
-	size, err := c.store.Repository(repository).Size(ctx, dgst)
-	if err == nil && linked && was != size {
-		size, err = c.resized(ctx, repository, dgst)
-	}
+	size, err := c.linkedSize(ctx, repository, dgst, was, linked)
 	switch {
 	case notFound(err) && linked:
 		change.Unlink = []digest.Digest{dgst}

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -64,32 +65,17 @@ func (c *Catalog) Contents(ctx context.Context, repository string) (Contents, er
 			return Contents{}, err
 		}
 		all.Manifests = append(all.Manifests, Manifest{Digest: d, Children: children})
-		if err := c.referrersOf(ctx, repository, d, subjects); err != nil {
-			return Contents{}, err
+		for r, err := range index.ReferrersOf(ctx, c, repository, d) {
+			if err != nil {
+				return Contents{}, err
+			}
+			subjects[r.Digest] = d
 		}
 	}
 	for i := range all.Manifests {
 		all.Manifests[i].Subject = subjects[all.Manifests[i].Digest]
 	}
 	return all, c.times(ctx, repository, &all, tagged)
-}
-
-// referrersOf notes whose subject a manifest is.
-func (c *Catalog) referrersOf(ctx context.Context, repository string, subject digest.Digest, subjects map[digest.Digest]digest.Digest) error {
-	const batch = 1000
-	for after := digest.Digest(""); ; {
-		referrers, next, err := c.Referrers(ctx, repository, subject, "", after, batch)
-		if err != nil {
-			return err
-		}
-		for _, r := range referrers {
-			subjects[r.Digest] = subject
-		}
-		if next == "" {
-			return nil
-		}
-		after = next
-	}
 }
 
 // timesAtOnce is how many times are asked for at once: what takes time is waiting

@@ -51,14 +51,11 @@ func (p *publication) run(ctx context.Context, intent storage.Intent) error {
 		}
 		added = append(added, intent.Put)
 	}
-	for _, d := range intent.Unlink {
-		referring, err := p.tx.catalog.index.Referring(ctx, p.tx.lease.Repository, d)
-		if err != nil {
-			return err
-		}
-		added = append(added, referring...)
+	referring, err := p.tx.referring(ctx, index.Update{Unlink: intent.Unlink})
+	if err != nil {
+		return err
 	}
-	return p.describeAll(ctx, added, intent.Put)
+	return p.describeAll(ctx, append(added, referring...), intent.Put)
 }
 
 // timeTags says when the tags of the update were set: what storage says, so that an

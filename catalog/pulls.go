@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,22 +50,14 @@ func (c *Catalog) writePulls(ctx context.Context, now time.Time) error {
 	c.pulls.count = make(map[pulled]int64)
 	c.pulls.mu.Unlock()
 	c.pulls.last = now
-	var some []index.Pulls
-	write := func() error {
-		err := c.index.AddPulls(ctx, some)
-		some = some[:0]
-		return err
-	}
+	all := make([]index.Pulls, 0, len(count))
 	for p, n := range count {
-		some = append(some, index.Pulls{Repository: p.repository, Digest: p.digest, Count: n, Last: now})
-		if len(some) == pullsStep {
-			if err := write(); err != nil {
-				return err
-			}
+		all = append(all, index.Pulls{Repository: p.repository, Digest: p.digest, Count: n, Last: now})
+	}
+	for some := range slices.Chunk(all, pullsStep) {
+		if err := c.index.AddPulls(ctx, some); err != nil {
+			return err
 		}
 	}
-	if len(some) == 0 {
-		return nil
-	}
-	return write()
+	return nil
 }

@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -79,10 +81,11 @@ type (
 func (t *Tx) readLinks(ctx context.Context, page []foundLink) error {
 	last := index.Update{Link: make(map[digest.Digest]int64)}
 	for _, f := range page {
-		size, err := t.stored().Size(ctx, f.name)
-		if err == nil && f.known != nil && f.known.Size != size {
-			size, err = t.catalog.resized(ctx, t.lease.Repository, f.name)
+		var was int64
+		if f.known != nil {
+			was = f.known.Size
 		}
+		size, err := t.catalog.linkedSize(ctx, t.lease.Repository, f.name, was, f.known != nil)
 		switch {
 		case notFound(err) && f.known != nil:
 			last.Unlink = append(last.Unlink, f.name)
@@ -107,20 +110,12 @@ func (t *Tx) readLinks(ctx context.Context, page []foundLink) error {
 // referring are the manifests that refer to blobs which an update links or
 // unlinks.
 func (t *Tx) referring(ctx context.Context, u index.Update) (all []digest.Digest, err error) {
-	add := func(d digest.Digest) error {
+	for _, d := range slices.AppendSeq(slices.Clone(u.Unlink), maps.Keys(u.Link)) {
 		referring, err := t.catalog.index.Referring(ctx, t.lease.Repository, d)
+		if err != nil {
+			return nil, err
+		}
 		all = append(all, referring...)
-		return err
-	}
-	for d := range u.Link {
-		if err := add(d); err != nil {
-			return nil, err
-		}
-	}
-	for _, d := range u.Unlink {
-		if err := add(d); err != nil {
-			return nil, err
-		}
 	}
 	return all, nil
 }

@@ -132,19 +132,12 @@ const orphanKeys = 2
 // orphansOf are the manifests that have one of those as their subject which are
 // about to go: they live as long as it does.
 func (t *Tx) orphansOf(ctx context.Context, going []digest.Digest) (orphans []digest.Digest, err error) {
-	const batch = 1000
 	for _, d := range going {
-		for after := digest.Digest(""); ; {
-			referrers, next, err := t.catalog.Referrers(ctx, t.lease.Repository, d, "", after, batch)
+		for r, err := range index.ReferrersOf(ctx, t.catalog, t.lease.Repository, d) {
 			if err != nil {
 				return nil, err
 			}
-			for _, r := range referrers {
-				orphans = append(orphans, r.Digest)
-			}
-			if after = next; next == "" {
-				break
-			}
+			orphans = append(orphans, r.Digest)
 		}
 	}
 	return orphans, nil

@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/opencontainers/go-digest"
@@ -14,14 +13,11 @@ import (
 func along[T any](ctx context.Context, i *Index, operation, repository string, k kind, after []byte, n int, read func(rest, value []byte) (T, error)) (some []T, err error) {
 	err = i.read(ctx, operation, repository, func(r *repoTx) error {
 		some = nil
-		start := r.key(k)
-		from := append(bytes.Clone(start), after...)
-		c := r.data().Cursor()
-		for key, value := c.Seek(from); bytes.HasPrefix(key, start) && len(some) < n; key, value = c.Next() {
-			if len(after) > 0 && bytes.Equal(key, from) {
-				continue
+		for rest, value := range behind(r.data(), r.key(k), after) {
+			if len(some) >= n {
+				break
 			}
-			one, err := read(key[len(start):], value)
+			one, err := read(rest, value)
 			if err != nil {
 				return err
 			}
@@ -32,8 +28,8 @@ func along[T any](ctx context.Context, i *Index, operation, repository string, k
 	return some, err
 }
 
-// behind is where to go on after a digest, nil for the beginning.
-func behind(d digest.Digest) []byte {
+// placeOf is where to go on after a digest, nil for the beginning.
+func placeOf(d digest.Digest) []byte {
 	if d == "" {
 		return nil
 	}
@@ -42,14 +38,14 @@ func behind(d digest.Digest) []byte {
 
 // ManifestsAfter implements index.Planner.
 func (i *Index) ManifestsAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]digest.Digest, error) {
-	return along(ctx, i, "manifests_after", repository, kindManifest, behind(after), n, func(rest, _ []byte) (digest.Digest, error) {
+	return along(ctx, i, "manifests_after", repository, kindManifest, placeOf(after), n, func(rest, _ []byte) (digest.Digest, error) {
 		return restDigest(rest)
 	})
 }
 
 // AliasesAfter implements index.Planner.
 func (i *Index) AliasesAfter(ctx context.Context, repository string, after digest.Digest, n int) ([]index.Alias, error) {
-	return along(ctx, i, "aliases_after", repository, kindAlias, behind(after), n, func(rest, value []byte) (index.Alias, error) {
+	return along(ctx, i, "aliases_after", repository, kindAlias, placeOf(after), n, func(rest, value []byte) (index.Alias, error) {
 		d, err := restDigest(rest)
 		if err != nil {
 			return index.Alias{}, err
@@ -64,7 +60,7 @@ func (i *Index) LinksAfter(ctx context.Context, repository string, after digest.
 	if err := i.flush(); err != nil {
 		return nil, err
 	}
-	return along(ctx, i, "links_after", repository, kindLink, behind(after), n, func(rest, value []byte) (image.Blob, error) {
+	return along(ctx, i, "links_after", repository, kindLink, placeOf(after), n, func(rest, value []byte) (image.Blob, error) {
 		d, err := restDigest(rest)
 		if err != nil {
 			return image.Blob{}, err

@@ -181,16 +181,11 @@ func (i *Index) check(identity string) error {
 
 func (i *Index) prepare(identity string) error {
 	return i.db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range tableNamesInFile {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		meta := tx.Bucket(tableNamesInFile[tableMeta])
-		if err := meta.Put(keySchema, []byte(schema)); err != nil {
+		meta, err := makeTables(tx)
+		if err != nil {
 			return err
 		}
-		if err := meta.Put(keyStart, newStart()); err != nil {
+		if err := meta.Put(keySchema, []byte(schema)); err != nil {
 			return err
 		}
 		if err := meta.Put(keyBoot, []byte(bootID())); err != nil {

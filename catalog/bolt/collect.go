@@ -15,21 +15,18 @@ import (
 // IdleBefore implements index.Idler.
 func (i *Index) IdleBefore(ctx context.Context, kind index.IdleKind, before index.Uptime, after string, n int) (all []index.Idle, err error) {
 	err = i.viewAll(ctx, "idle_before", func(s *session) error {
-		prefix := []byte{byte(idleKinds[kind])}
-		c := s.at(tableIdle).Cursor()
-		for k, _ := c.Seek(append(bytes.Clone(prefix), after...)); bytes.HasPrefix(k, prefix) && len(all) < n; k, _ = c.Next() {
-			position := string(k[len(prefix):])
-			if position <= after {
-				continue
+		for k := range behind(s.at(tableIdle), []byte{byte(idleKinds[kind])}, []byte(after)) {
+			if len(all) >= n {
+				break
 			}
-			found, err := s.idle(kind, k[len(prefix):])
+			found, err := s.idle(kind, k)
 			if err != nil {
 				return err
 			}
 			if found.Since >= before {
-				return nil
+				break
 			}
-			found.Position = position
+			found.Position = string(k)
 			all = append(all, found)
 		}
 		return nil

@@ -65,18 +65,26 @@ func (i *Index) beginFeed() error {
 		return nil
 	}
 	err := i.w.do(func(tx *bbolt.Tx) error {
-		for _, name := range tableNamesInFile {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		return tx.Bucket(tableNamesInFile[tableMeta]).Put(keyStart, newStart())
+		_, err := makeTables(tx)
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	complete = true
 	return i.guarded(func() error { return i.db.View(see) })
+}
+
+// makeTables makes the buckets that the file has not, and a start, and returns that
+// of meta.
+func makeTables(tx *bbolt.Tx) (meta *bbolt.Bucket, err error) {
+	for _, name := range tableNamesInFile {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return nil, err
+		}
+	}
+	meta = tx.Bucket(tableNamesInFile[tableMeta])
+	return meta, meta.Put(keyStart, newStart())
 }
 
 // give gives out what has been committed up to n.

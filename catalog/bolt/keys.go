@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"iter"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -82,6 +84,23 @@ func below(b *bbolt.Bucket, prefix []byte, fn func(rest, value []byte) error) er
 		}
 	}
 	return nil
+}
+
+// behind goes through the keys that start with prefix and follow on one that goes on
+// with after, and the values, in order: what follows the prefix, as below does.
+// Without after it begins with the first.
+func behind(b *bbolt.Bucket, prefix, after []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(rest, value []byte) bool) {
+		from := slices.Concat(prefix, after)
+		c := b.Cursor()
+		k, v := c.Seek(from)
+		if len(after) > 0 && bytes.Equal(k, from) {
+			k, v = c.Next()
+		}
+		for bytes.HasPrefix(k, prefix) && yield(k[len(prefix):], v) {
+			k, v = c.Next()
+		}
+	}
 }
 
 // digestsBelow are the digests that keys with a prefix end with; only those that

@@ -14,7 +14,13 @@ import (
 func (i *Index) Link(ctx context.Context, repository string, blobs map[digest.Digest]int64, reservation string, written func(error)) error {
 	namespace := reference.Namespace(repository)
 	turn, quiet := i.arrivals.turn(repository)
-	there, err := i.counts(ctx, repository, blobs)
+	mayArrive, there := written != nil && quiet, false
+	err := i.read(ctx, "linked", repository, func(r *repoTx) (err error) {
+		if there, err = i.counts(r, blobs); err != nil || there || !mayArrive {
+			return err
+		}
+		return r.unreferred(blobs)
+	})
 	if err != nil {
 		return err
 	}
@@ -25,9 +31,9 @@ func (i *Index) Link(ctx context.Context, repository string, blobs map[digest.Di
 		}
 		return nil
 	}
-	if written != nil && quiet {
+	if mayArrive {
 		n := &arrival{repository, namespace, maps.Clone(blobs), written}
-		if arrived, err := i.arrive(ctx, n, reservation, turn); arrived || err != nil {
+		if arrived, err := i.arrive(n, reservation, turn); arrived || err != nil {
 			return err
 		}
 	}
@@ -39,13 +45,10 @@ func (i *Index) Link(ctx context.Context, repository string, blobs map[digest.Di
 }
 
 // arrive shows what is linked, and has it be written later; false if it has to be
-// written now. Both the end of the reservation and what it was for are seen in
-// one instant: who counts has the lock.
-func (i *Index) arrive(ctx context.Context, n *arrival, reservation string, turn int) (arrived bool, err error) {
-	err = i.read(ctx, "link", n.repository, func(r *repoTx) error { return r.unreferred(n.blobs) })
-	if err != nil {
-		return false, err
-	}
+// written now. That no manifest refers to it was seen in that turn. Both the end of
+// the reservation and what it was for are seen in one instant: who counts has the
+// lock.
+func (i *Index) arrive(n *arrival, reservation string, turn int) (arrived bool, err error) {
 	if err := i.health.error(); err != nil {
 		return false, err
 	}

@@ -1,6 +1,8 @@
 package bolt
 
 import (
+	"slices"
+
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/catalog/image"
@@ -32,7 +34,7 @@ func (m *record) encodeImage(e *encoder) {
 		for _, rom := range p.ROMs {
 			m.encodePart(e, &rom)
 		}
-		same := equal(p.Args, i.Args) && equal(p.KernelArgs, i.KernelArgs)
+		same := slices.Equal(p.Args, i.Args) && slices.Equal(p.KernelArgs, i.KernelArgs)
 		if same {
 			e.uint(1)
 			continue
@@ -41,18 +43,6 @@ func (m *record) encodeImage(e *encoder) {
 		e.strings(p.Args)
 		e.strings(p.KernelArgs)
 	}
-}
-
-func equal(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // How a part names its layer; from partBlob on, by the place among the blobs.

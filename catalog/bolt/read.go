@@ -249,11 +249,11 @@ func (i *Index) TagNames(ctx context.Context, repository, after string, n int) (
 		if r.known.manifests == 0 && r.known.links == 0 && !slices.ContainsFunc(come, isOf) {
 			return index.ErrNotFound
 		}
-		c, start := r.data().Cursor(), r.key(kindTag)
-		for k, _ := c.Seek(append(bytes.Clone(start), after...)); bytes.HasPrefix(k, start) && len(tags) < n; k, _ = c.Next() {
-			if tag := string(k[len(start):]); tag != after {
-				tags = append(tags, tag)
+		for tag := range behind(r.data(), r.key(kindTag), []byte(after)) {
+			if len(tags) >= n {
+				break
 			}
+			tags = append(tags, string(tag))
 		}
 		return nil
 	})

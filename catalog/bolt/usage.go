@@ -195,30 +195,26 @@ func (r *repoTx) refresh(blobs map[digest.Digest]int64) error {
 	return nil
 }
 
-// counts reports whether a repository links the blobs already, and each of them
+// counts reports whether the repository links the blobs already, and each of them
 // counts: then there is nothing to write down when they come again.
-func (i *Index) counts(ctx context.Context, repository string, blobs map[digest.Digest]int64) (all bool, err error) {
-	err = i.read(ctx, "linked", repository, func(r *repoTx) error {
-		known, err := r.spaceOf(r.namespace())
+func (i *Index) counts(r *repoTx, blobs map[digest.Digest]int64) (all bool, err error) {
+	known, err := r.spaceOf(r.namespace())
+	if err != nil {
+		return false, err
+	}
+	for d, size := range blobs {
+		if l, found, err := r.link(d); err != nil || !found || l.size != size || l.idle && i.isOld(l.since) {
+			return false, err
+		}
+		u, err := r.useOf(known.number, d)
 		if err != nil {
-			return err
+			return false, err
 		}
-		for d, size := range blobs {
-			if l, found, err := r.link(d); err != nil || !found || l.size != size || l.idle && i.isOld(l.since) {
-				return err
-			}
-			u, err := r.useOf(known.number, d)
-			if err != nil {
-				return err
-			}
-			if _, idle := u.amounts(d); idle > 0 {
-				return nil
-			}
+		if _, idle := u.amounts(d); idle > 0 {
+			return false, nil
 		}
-		all = true
-		return nil
-	})
-	return all, err
+	}
+	return true, nil
 }
 
 // Idle implements index.Reader.

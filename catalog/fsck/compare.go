@@ -214,25 +214,18 @@ func (c *comparison) referrers(subject digest.Digest) error {
 
 // referrersOf are the manifests that have a subject, with what is said of them.
 func referrersOf(ctx context.Context, x index.Reader, repository string, subject digest.Digest) (map[digest.Digest]string, error) {
-	const batch = 1000
 	all := map[digest.Digest]string{}
-	for after := digest.Digest(""); ; {
-		some, next, err := x.Referrers(ctx, repository, subject, "", after, batch)
+	for r, err := range index.ReferrersOf(ctx, x, repository, subject) {
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range some {
-			text, err := json.Marshal(r)
-			if err != nil {
-				return nil, err
-			}
-			all[r.Digest] = string(text)
+		text, err := json.Marshal(r)
+		if err != nil {
+			return nil, err
 		}
-		if next == "" {
-			return all, nil
-		}
-		after = next
+		all[r.Digest] = string(text)
 	}
+	return all, nil
 }
 
 // listed are the images of a list, by UUID, with the number of times that it has

@@ -203,8 +203,8 @@ type Index interface {
 	Reserve(ctx context.Context, namespace string, r storage.Reservation) (others Usage, err error)
 
 	// Abandoned returns what was prepared by owners that are gone, never by one
-	// that holds its lease, and, with an empty intent, the repositories that such
-	// owners marked dirty.
+	// that holds its lease, and, as intents that say nothing but Reread, the
+	// repositories that an earlier process marked dirty.
 	Abandoned(ctx context.Context) iter.Seq2[storage.Intent, error]
 
 	// Close waits for what is under way. Nothing is called after it.
