@@ -245,15 +245,7 @@ func (q *quotas) admit(ctx context.Context, repository string, bytes int64, dgst
 // adds is how many bytes a manifest of so many would add to its namespace: its
 // own, its names, and the blobs that do not count at the moment.
 func (q *quotas) adds(ctx context.Context, repository string, bytes int64, dgst digest.Digest, in *push) (int64, error) {
-	var blobs []digest.Digest
-	seen := map[digest.Digest]bool{}
-	for _, b := range in.document.Blobs() {
-		if !seen[b.Digest] && b.Digest.Validate() == nil {
-			seen[b.Digest] = true
-			blobs = append(blobs, b.Digest)
-		}
-	}
-	needed, err := q.catalog.Idle(ctx, reference.Namespace(repository), blobs)
+	needed, err := q.catalog.Idle(ctx, reference.Namespace(repository), in.document.BlobDigests())
 	if err != nil {
 		return 0, err
 	}
