@@ -249,7 +249,7 @@ func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 	}
 	pushing, stored := h.blobs.registry.store.BeginPush(ctx, storage.GuardCommit)
 	defer stored.End()
-	if err := stored.Rely(ctx, storage.GuardCommit, named); err != nil {
+	if err := stored.Rely(ctx, named); err != nil {
 		return canonical, note(ctx, err)
 	}
 	err = h.blobs.registry.catalog.Link(pushing, h.blobs.repository, named, h.ID(), func(ctx context.Context) (_ digest.Digest, err error) {

@@ -29,7 +29,7 @@ func (r *Registry) verify(ctx context.Context, stores *storage.Push, m distribut
 	case *manifestlist.DeserializedManifestList, *ocischema.DeserializedImageIndex:
 		return nil
 	}
-	if err := stores.Rely(ctx, storage.GuardPut, document.BlobDigests()...); err != nil {
+	if err := stores.Rely(ctx, document.BlobDigests()...); err != nil {
 		return err
 	}
 	checked := make(map[string]bool)
