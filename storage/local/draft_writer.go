@@ -12,7 +12,6 @@ type draftWriter struct {
 	driver *Driver
 	draft  *draft
 	name   string
-	err    error // why it could not be opened
 
 	mu     sync.Mutex
 	size   int64
