@@ -164,8 +164,13 @@ func (q *quotas) resumed(ctx context.Context, repository, id string, bytes int64
 	has, _ := q.open.bytes(repository, id)
 	bytes = max(bytes, has)
 	q.open.note(repository, id, bytes)
-	_, err := q.catalog.Reserve(context.WithoutCancel(ctx), reference.Namespace(repository), storage.Reservation{
-		Key: id, Bytes: storage.Counted(bytes), Limit: -1, Until: time.Now().Add(holdFor),
+	return q.counts(ctx, storage.Upload{Repository: repository, ID: id}, bytes)
+}
+
+// counts sets aside what an upload has received, whatever there is room for.
+func (q *quotas) counts(ctx context.Context, u storage.Upload, bytes int64) error {
+	_, err := q.catalog.Reserve(context.WithoutCancel(ctx), reference.Namespace(u.Repository), storage.Reservation{
+		Key: u.ID, Bytes: storage.Counted(bytes), Limit: -1, Until: time.Now().Add(holdFor),
 	})
 	return err
 }
