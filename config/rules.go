@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/berth-oci/berth/config/nearest"
 	"github.com/berth-oci/berth/config/node"
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // Rules say which images are removed by themselves.
@@ -117,11 +119,7 @@ func fields(n *yaml.Node, at string, wrong wrong, known map[string]func(*yaml.No
 		read, ok := known[name]
 		switch {
 		case !ok || key.Kind != yaml.ScalarNode:
-			names := make([]string, 0, len(known))
-			for k := range known {
-				names = append(names, k)
-			}
-			slices.Sort(names)
+			names := slices.Sorted(maps.Keys(known))
 			hint := "there are " + strings.Join(names, ", ")
 			if best, near := nearest.Of(name, names); near {
 				hint = "did you mean " + best + "?"
@@ -234,7 +232,7 @@ func (r *RuleSets) read(n *yaml.Node, wrong wrong) {
 		key, name := n.Content[i], shorten(n.Content[i].Value)
 		_, twice := (*r)[name]
 		switch {
-		case key.Kind != yaml.ScalarNode || !namespaceName.MatchString(key.Value):
+		case key.Kind != yaml.ScalarNode || !reference.IsComponent(key.Value):
 			wrong(key, "", "%q is no namespace: it is the first part of a repository's name, like alice of alice/app", name)
 		case twice:
 			wrong(key, "."+name, "is set twice")
@@ -250,9 +248,6 @@ func (r *RuleSets) read(n *yaml.Node, wrong wrong) {
 		}
 	}
 }
-
-// namespaceName is the first part of a repository's name.
-var namespaceName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$`)
 
 // node is what is printed of it.
 func (r *RuleSet) node() any {

@@ -266,11 +266,9 @@ func (c *Config) insideRefused(host string) bool {
 	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") || strings.HasSuffix(strings.ToLower(host), ".localhost") {
 		addresses = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
 	} else if address, err := netip.ParseAddr(host); err == nil {
-		addresses = []netip.Addr{address.Unmap().WithZone("")}
+		addresses = []netip.Addr{address}
 	} else {
 		return false
 	}
-	return !slices.ContainsFunc(addresses, func(a netip.Addr) bool {
-		return !network.Inside(a) || slices.ContainsFunc(c.Events.InternalNetworks, func(n netip.Prefix) bool { return n.Contains(a) })
-	})
+	return !slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !network.Refused(a, c.Events.InternalNetworks) })
 }

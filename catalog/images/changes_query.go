@@ -191,20 +191,25 @@ func (q *changesQuery) readInitial(values []string) (err error) {
 	return err
 }
 
-func (q *changesQuery) readRepositories(values []string) error {
-	for _, value := range values {
-		if !reference.IsName(value) {
-			return malformed("query parameter repository: %s is not a repository; want one by its name, like user/app; %s", shown(value), wantName)
-		}
-		q.repositories = append(q.repositories, value)
-		if !strings.HasPrefix(value, reference.Official+"/") {
-			q.repositories = append(q.repositories, reference.Official+"/"+value) // by its short name
-		}
-	}
-	if len(values) > maxNamespaces {
+func (q *changesQuery) readRepositories(values []string) (err error) {
+	if q.repositories, err = byEitherName(values); err == nil && len(values) > maxNamespaces {
 		return malformed("query parameter repository: more than %d are given; want at most that many at once", maxNamespaces)
 	}
-	return nil
+	return err
+}
+
+// byEitherName are repositories, of which official ones may have their short name.
+func byEitherName(values []string) (all []string, err error) {
+	for _, value := range values {
+		if !reference.IsName(value) {
+			return nil, malformed("query parameter repository: %s is not a repository; want one by its name, like user/app; %s", shown(value), wantName)
+		}
+		all = append(all, value)
+		if !strings.HasPrefix(value, reference.Official+"/") {
+			all = append(all, reference.Official+"/"+value)
+		}
+	}
+	return all, nil
 }
 
 func (q *changesQuery) readTypes(values []string) error {

@@ -51,10 +51,12 @@ func renderCurrent(c *call, b []byte, e *index.Entry) []byte {
 }
 
 // readers are the accounts that may read a repository. They are worked out once
-// for the images of one that follow each other.
+// for the images of one that follow each other, while the same accounts are in
+// force: a stream may go on for days.
 func (c *call) readers(repository string) []string {
-	if c.readersOf != repository {
-		c.readersOf, c.readerNames = repository, c.opts.Accounts.Current().Readers(repository)
+	now := c.opts.Accounts.Current()
+	if c.readersIn != now || c.readersOf != repository {
+		c.readersIn, c.readersOf, c.readerNames = now, repository, now.Readers(repository)
 	}
 	return c.readerNames
 }

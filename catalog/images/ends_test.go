@@ -187,6 +187,30 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// TestReadersOfNow: an administrator's stream outlives the rights of others, and says of
+// each image who may pull it when it is told.
+func TestReadersOfNow(t *testing.T) {
+	w := newClosedWorld(t, Options{}, "alice", "bob", "root")
+	w.account("bob", func(a *access.Account) { a.Read = []string{"alice/app"} })
+	root := w.stream("root", "")
+	root.want("bookmark  0/0")
+	for _, want := range []string{"[alice bob root]", "[alice root]"} {
+		w.push("alice/app", want, "v1", "alice")
+		e, more := root.next()
+		for more && e.Type == typeBookmark {
+			e, more = root.next()
+		}
+		if !more {
+			t.Fatal("it has ended")
+		}
+		if fmt.Sprint(e.Images[0].Users) != want {
+			t.Errorf("users %v of %v, want %s", e.Images[0].Users, e, want)
+		}
+		w.account("bob", func(a *access.Account) { a.Read = nil })
+		w.stream("alice", "").want("bookmark  0/0") // by then it is in force
+	}
+}
+
 // TestEndsWithTheFeed: a stream whose reader is so slow that what comes next is kept
 // no longer ends and says so; so does one of an index that cannot be read.
 func TestEndsWithTheFeed(t *testing.T) {

@@ -94,7 +94,15 @@ func (f form) frame(t told) ([]byte, error) {
 
 // variantOf is the form in which the caller gets a change.
 func (c *call) variantOf(f form, e *event) variant {
-	return variant{f, c.host(), c.caller.Admin(), e.By != "" && c.caller.MayRead(e.By)}
+	return variant{f, c.host(), c.caller.Admin(), c.by(e.By) != ""}
+}
+
+// by is an account that has done something, "" if the caller is not to know.
+func (c *call) by(account string) string {
+	if account != "" && c.caller.MayRead(account) {
+		return account
+	}
+	return ""
 }
 
 // frameOf is a change in the form in which the caller gets it. The images in it are
@@ -107,7 +115,7 @@ func (c *call) frameOf(ctx context.Context, w *watcher, f form, e *event) ([]byt
 	if frame := e.frames[v]; frame != nil {
 		return frame, nil
 	}
-	t, err := c.tell(ctx, &e.Change, v)
+	t, err := c.tell(ctx, &e.Change)
 	if err != nil {
 		return nil, err
 	}
@@ -124,23 +132,20 @@ func (c *call) frameOf(ctx context.Context, w *watcher, f form, e *event) ([]byt
 }
 
 // bare makes of a change what clients get, but for its images.
-func (c *call) bare(change *index.Change, by bool) told {
+func (c *call) bare(change *index.Change) told {
 	t := told{
 		Type: string(change.Type), Revision: change.Revision.String(), Time: change.Time.Format(time.RFC3339Nano),
-		Repository: change.Repository, Digest: change.Digest,
+		Repository: change.Repository, Digest: change.Digest, By: c.by(change.By),
 	}
 	for _, tag := range change.Tags {
 		t.Tags = append(t.Tags, toldTag(tag))
-	}
-	if by {
-		t.By = change.By
 	}
 	return t
 }
 
 // tell makes of a change what clients get, with its images as they are now.
-func (c *call) tell(ctx context.Context, change *index.Change, v variant) (told, error) {
-	t := c.bare(change, v.by)
+func (c *call) tell(ctx context.Context, change *index.Change) (told, error) {
+	t := c.bare(change)
 	if len(change.Entries) == 0 {
 		return t, nil
 	}

@@ -211,7 +211,9 @@ type call struct {
 	within *selectors
 	// seen, if there are several items, is what is known of images by now.
 	seen *seen
-	// readerNames are those of the repository readersOf: see readers.
+	// readerNames are those of the repository readersOf by the accounts readersIn: see
+	// readers.
+	readersIn   *access.Snapshot
 	readersOf   string
 	readerNames []string
 	// out is what an answer is written to once it has begun; nil before.

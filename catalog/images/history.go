@@ -104,10 +104,7 @@ func (c *call) whoAndWhen(ctx context.Context, e index.Entry, h *imageHistory) e
 		p, err := c.catalog.Pushed(ctx, e.Repository, tag)
 		switch {
 		case err == nil:
-			t.PushTime = timestamp(p.Time)
-			if p.By != "" && c.caller.MayRead(p.By) {
-				t.By = p.By
-			}
+			t.PushTime, t.By = timestamp(p.Time), c.by(p.By)
 		case !errors.Is(err, index.ErrNotFound):
 			return err
 		}
@@ -131,7 +128,7 @@ func (c *call) past(ctx context.Context, e index.Entry, h *imageHistory, before 
 			before = changes[i].Revision
 			looked++
 			if concerns(&changes[i], e) {
-				h.Changes = append(h.Changes, c.bare(&changes[i], changes[i].By != "" && c.caller.MayRead(changes[i].By)))
+				h.Changes = append(h.Changes, c.bare(&changes[i]))
 			}
 			if len(h.Changes) == limit && (i+1 < len(changes) || next != (index.Revision{})) {
 				return before, nil

@@ -37,17 +37,16 @@ const (
 
 // NewTeller returns one; of the options it takes those that say by which name the
 // registry is known, above all PublicHost. Namespaces and repositories are as in the
-// query of [GET /v1/changes], well-formed; none limit nothing, nor do no types.
+// query of [GET /v1/changes], but as many as there are; none limit nothing, nor do no
+// types. The error is of a repository that is none.
 func NewTeller(c Catalog, opts Options, namespaces, repositories []string, types []index.ChangeType) (*Teller, error) {
-	q := changesQuery{namespaces: namespaces, types: types}
-	if len(repositories) > 0 {
-		if err := q.readRepositories(repositories); err != nil {
-			return nil, err
-		}
+	named, err := byEitherName(repositories)
+	if err != nil {
+		return nil, err
 	}
 	return &Teller{
 		call:   &call{handler: &handler{catalog: c, opts: opts}, r: &http.Request{Host: opts.PublicHost}, caller: access.Everyone()},
-		filter: newFilter(nil, q),
+		filter: newFilter(nil, changesQuery{namespaces: namespaces, repositories: named, types: types}),
 	}, nil
 }
 
@@ -82,7 +81,7 @@ func (t *Teller) After(ctx context.Context, since index.Revision, n int) (all []
 }
 
 func (t *Teller) tell(ctx context.Context, change *index.Change) (Told, error) {
-	c, err := t.call.tell(ctx, change, t.call.variantOf(formJSON, &event{Change: *change}))
+	c, err := t.call.tell(ctx, change)
 	if err != nil {
 		return Told{}, err
 	}

@@ -3,6 +3,7 @@ package images
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -76,6 +77,25 @@ func TestTeller(t *testing.T) {
 	}
 	if _, err := NewTeller(c, opts, nil, []string{"Alice"}, nil); err == nil {
 		t.Error("what is no repository is taken")
+	}
+}
+
+// TestTellerOfMany: what an operator configures may name more repositories than a
+// query may.
+func TestTellerOfMany(t *testing.T) {
+	c := newReal(t)
+	begin := c.Last()
+	c.push("alice/app", "app", "v1", "alice")
+	many := []string{"alice/app"}
+	for i := range maxNamespaces {
+		many = append(many, fmt.Sprintf("bob/app%d", i))
+	}
+	teller, err := NewTeller(c, Options{}, nil, many, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if told, _, err := teller.After(t.Context(), begin, 10); err != nil || len(told) != 1 {
+		t.Errorf("%d are told, %v", len(told), err)
 	}
 }
 

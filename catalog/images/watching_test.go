@@ -57,9 +57,10 @@ type seenEvent struct {
 	told
 	id, event string // of a stream of events
 	Images    []struct {
-		UUID string   `json:"uuid"`
-		URL  string   `json:"url"`
-		Tags []string `json:"tags"`
+		UUID  string   `json:"uuid"`
+		URL   string   `json:"url"`
+		Tags  []string `json:"tags"`
+		Users []string `json:"users"`
 	} `json:"images"`
 }
 

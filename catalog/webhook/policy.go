@@ -25,16 +25,10 @@ func (e *RefusedError) Error() string {
 
 // Check returns a *RefusedError for an address that may not be sent to.
 func (p Policy) Check(address netip.Addr) error {
-	if !network.Inside(address) {
-		return nil
+	if network.Refused(address, p.Inside) {
+		return &RefusedError{address.Unmap().WithZone("")}
 	}
-	address = address.Unmap().WithZone("")
-	for _, allowed := range p.Inside {
-		if allowed.Contains(address) {
-			return nil
-		}
-	}
-	return &RefusedError{address}
+	return nil
 }
 
 // control is called by a dialer with each address that it is about to connect to,

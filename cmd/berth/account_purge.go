@@ -4,18 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/berth-oci/berth/config"
-	"github.com/berth-oci/berth/registry"
 	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
 )
@@ -46,9 +41,7 @@ func contentsOf(ctx context.Context, c *config.Config, name string) (contents, e
 	if where == registryRunning || where == registryOther {
 		return nil, fmt.Errorf("a berth runs with the data folder %s, and cannot be asked what %s holds: %w", c.Data, name, errors.Join(askErr, errNotAsked(l)))
 	}
-	quiet := slog.New(slog.DiscardHandler)
-	registry.LogTo(quiet)
-	b, err := open(ctx, c, prometheus.NewRegistry(), quiet, io.Discard)
+	b, err := openQuietly(ctx, c)
 	if err != nil {
 		return nil, err
 	}

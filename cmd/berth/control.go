@@ -63,12 +63,10 @@ func (b *berth) listenControl(c *config.Config, rules *rulesWork, log *slog.Logg
 		return
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /fsck", func(w http.ResponseWriter, r *http.Request) {
-		b.serveFsck(w, r, c, log)
-	})
-	mux.HandleFunc("POST /gc", func(w http.ResponseWriter, r *http.Request) { b.serveGC(w, r, c, log) })
-	mux.HandleFunc("POST /gc/status", func(w http.ResponseWriter, r *http.Request) { b.serveGCStatus(w, r, c) })
-	mux.HandleFunc("POST /rules", rules.serve)
+	mux.HandleFunc("POST /fsck", b.serveFsck(c, log))
+	mux.HandleFunc("POST /gc", b.serveGC(c, log))
+	mux.HandleFunc("POST /gc/status", b.serveGCStatus(c))
+	mux.HandleFunc("POST /rules", rules.serve())
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	done := make(chan struct{})
 	go func() {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,17 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/berth-oci/berth/catalog/bolt"
 	"github.com/berth-oci/berth/catalog/fsck"
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/config"
-	"github.com/berth-oci/berth/registry"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -69,10 +65,12 @@ are shown, and are no fault.`,
 			if err != nil {
 				return err
 			}
-			if output != "text" && output != "json" {
-				return fmt.Errorf("--output is text or json, not %q", output)
+			json, err := wantsJSON(output)
+			if err != nil {
+				return err
 			}
-			p := &fsckPrinter{out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr(), json: output == "json"}
+			out := cmd.OutOrStdout()
+			p := &fsckPrinter{out: out, progress: cmd.ErrOrStderr(), json: json, list: jsonList{out: out, name: "findings"}}
 			summary, err := runFsck(cmd.Context(), c, deep, repair, p)
 			if err != nil {
 				return err
@@ -83,62 +81,34 @@ are shown, and are no fault.`,
 	s.flags(cmd)
 	cmd.Flags().BoolVar(&deep, "deep", false, "read every blob")
 	cmd.Flags().BoolVar(&repair, "repair", false, "mend what can be mended, and move into quarantine what cannot")
-	cmd.Flags().StringVar(&output, "output", "text", "text or json")
+	outputFlag(cmd, &output)
 	return cmd
 }
 
 // runFsck has the berth that runs do it, or does it.
 func runFsck(ctx context.Context, c *config.Config, deep, repair bool, p *fsckPrinter) (fsck.Summary, error) {
-	switch where, _ := concerned(c); where {
-	case registryRunning, registryOther:
-		return askFsck(ctx, c, deep, repair, p)
-	case registryNone:
-		if neverStored(c) {
-			return fsck.Summary{}, fmt.Errorf("there is no registry in %s", c.Data)
-		}
-	}
-	quiet := slog.New(slog.DiscardHandler)
-	registry.LogTo(quiet)
-	b, err := open(ctx, c, prometheus.NewRegistry(), quiet, io.Discard)
-	if err != nil {
-		return fsck.Summary{}, err
-	}
-	summary, err := b.fsck(ctx, c, deep, repair, p.found, p.tell)
-	if err = errors.Join(err, b.close()); err != nil || !repair || summary.Index == 0 {
+	stopped := false
+	summary, err := withRegistry(ctx, c, func() (fsck.Summary, error) {
+		return ask(ctx, c.Data, fmt.Sprintf("/fsck?deep=%v&repair=%v", deep, repair), p.found, p.tell)
+	}, func(b *berth) (fsck.Summary, error) {
+		stopped = true
+		return b.fsck(ctx, c, deep, repair, p.found, p.tell)
+	})
+	if err != nil || !stopped || !repair || summary.Index == 0 {
 		return summary, err
 	}
 	// What the index counts, only another one has right.
-	if err := rebuildIndex(ctx, c, quiet, io.Discard); err != nil {
+	if err := rebuildIndex(ctx, c, slog.New(slog.DiscardHandler), io.Discard); err != nil {
 		return summary, err
 	}
 	summary.Index = 0
 	return summary, nil
 }
 
-func askFsck(ctx context.Context, c *config.Config, deep, repair bool, p *fsckPrinter) (summary fsck.Summary, err error) {
-	target := fmt.Sprintf("/fsck?deep=%v&repair=%v", deep, repair)
-	err = askControl(ctx, c.Data, target, func(m message) error {
-		if m.Finding != nil {
-			var f fsck.Finding
-			if err := json.Unmarshal(m.Finding, &f); err != nil {
-				return err
-			}
-			p.found(f)
-			return nil
-		}
-		if err := json.Unmarshal(m.Summary, &summary); err != nil {
-			return err
-		}
-		p.tell(summary)
-		return nil
-	})
-	return summary, err
-}
-
 // fsck checks what the berth has open.
 func (b *berth) fsck(ctx context.Context, c *config.Config, deep, repair bool, found func(fsck.Finding), progress func(fsck.Summary)) (fsck.Summary, error) {
 	if repair && c.ReadOnly() {
-		return fsck.Summary{}, errors.New("the registry is read-only at the moment: storage.maintenance.readonly.enabled")
+		return fsck.Summary{}, errReadOnly
 	}
 	return fsck.Run(ctx, fsck.Options{
 		Store: b.store, Index: b.index, Catalog: b.catalog, Deep: deep, Repair: repair, Found: found, Progress: progress,
@@ -167,58 +137,38 @@ func anotherIndex(c *config.Config, store *storage.Store, fn func(index.Index) e
 }
 
 // serveFsck does it for a command.
-func (b *berth) serveFsck(w http.ResponseWriter, r *http.Request, c *config.Config, log *slog.Logger) {
-	b.working.Add(1)
-	defer b.working.Done()
-	var mu sync.Mutex
-	encoder, last := json.NewEncoder(w), time.Now()
-	send := func(m message) {
-		mu.Lock()
-		defer mu.Unlock()
-		_ = encoder.Encode(m) // who does not read any more has ended the request
-		_ = http.NewResponseController(w).Flush()
-	}
-	text := func(v any) json.RawMessage {
-		text, _ := json.Marshal(v) // of strings and numbers
-		return text
-	}
-	query := r.URL.Query()
-	repair := query.Get("repair") == "true"
-	summary, err := b.fsck(r.Context(), c, query.Get("deep") == "true", repair, func(f fsck.Finding) {
-		log.Warn("fsck has found something", "kind", string(f.Kind), "repository", f.Repository, "digest", f.Digest, "tag", f.Tag, "done", f.Done)
-		send(message{Finding: text(f)})
-	}, func(s fsck.Summary) {
-		const every = 200 * time.Millisecond
-		if time.Since(last) > every {
-			last = time.Now()
-			send(message{Summary: text(s)})
+func (b *berth) serveFsck(c *config.Config, log *slog.Logger) http.HandlerFunc {
+	return answering(b, func(r *http.Request, send func(message)) (fsck.Summary, error) {
+		last, query := time.Now(), r.URL.Query()
+		repair := query.Get("repair") == "true"
+		summary, err := b.fsck(r.Context(), c, query.Get("deep") == "true", repair, func(f fsck.Finding) {
+			log.Warn("fsck has found something", "kind", string(f.Kind), "repository", f.Repository, "digest", f.Digest, "tag", f.Tag, "done", f.Done)
+			send(message{Finding: asJSON(f)})
+		}, func(s fsck.Summary) {
+			const every = 200 * time.Millisecond
+			if time.Since(last) > every {
+				last = time.Now()
+				send(message{Summary: asJSON(s)})
+			}
+		})
+		if err == nil {
+			log.Info("fsck has ended", "repair", repair, "repositories", summary.Repositories, "blobs", summary.Blobs,
+				"left_in_index", summary.Index, "left_in_storage", summary.Storage)
 		}
+		return summary, err
 	})
-	if err != nil {
-		send(message{Error: err.Error()})
-		return
-	}
-	log.Info("fsck has ended", "repair", repair, "repositories", summary.Repositories, "blobs", summary.Blobs,
-		"left_in_index", summary.Index, "left_in_storage", summary.Storage)
-	send(message{Summary: text(summary), Final: true})
 }
 
 // fsckPrinter shows what comes of it.
 type fsckPrinter struct {
 	out, progress io.Writer
 	json          bool
-	some          bool
+	list          jsonList
 }
 
 func (p *fsckPrinter) found(f fsck.Finding) {
 	if p.json {
-		text, _ := json.Marshal(f) // of strings
-		begin := ",\n"
-		if !p.some {
-			begin = "{\"findings\":[\n"
-		}
-		p.some = true
-		fmt.Fprintf(p.out, "%s%s", begin, text)
+		p.list.add(f)
 		return
 	}
 	what := f.Repository
@@ -247,14 +197,7 @@ func (p *fsckPrinter) tell(s fsck.Summary) {
 // end shows the summary, and returns the exit status.
 func (p *fsckPrinter) end(s fsck.Summary) error {
 	if p.json {
-		if !p.some {
-			fmt.Fprint(p.out, "{\"findings\":[")
-		}
-		text, err := json.Marshal(s)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(p.out, "],\n\"summary\":%s}\n", text)
+		_ = p.list.end("\"summary\":%s", asJSON(s))
 	} else {
 		if interactive(p.progress) {
 			fmt.Fprintln(p.progress)

@@ -2,21 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/berth-oci/berth/config"
 	"github.com/berth-oci/berth/config/size"
-	"github.com/berth-oci/berth/registry"
 	"github.com/berth-oci/berth/storage/collect"
 )
 
@@ -65,7 +60,7 @@ go is shown, and stays.`,
 	}
 	s.flags(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "show what would go, and remove nothing")
-	cmd.Flags().StringVar(&output, "output", "text", "text or json")
+	outputFlag(cmd, &output)
 	cmd.AddCommand(newGCStatus())
 	return cmd
 }
@@ -88,7 +83,7 @@ func newGCStatus() *cobra.Command {
 		},
 	}
 	s.flags(cmd)
-	cmd.Flags().StringVar(&output, "output", "text", "text or json")
+	outputFlag(cmd, &output)
 	return cmd
 }
 
@@ -97,51 +92,19 @@ func withGC(cmd *cobra.Command, s *settings, output string, do func(context.Cont
 	if err != nil {
 		return err
 	}
-	if output != "text" && output != "json" {
-		return fmt.Errorf("--output is text or json, not %q", output)
-	}
-	return do(cmd.Context(), c, &gcPrinter{out: cmd.OutOrStdout(), json: output == "json"})
-}
-
-// whereGC calls live if a berth runs with the data folder, else stopped with one that
-// is opened for it.
-func whereGC(ctx context.Context, c *config.Config, live func() error, stopped func(*berth) error) error {
-	switch where, _ := concerned(c); where {
-	case registryRunning, registryOther:
-		return live()
-	case registryNone:
-		if neverStored(c) {
-			return fmt.Errorf("there is no registry in %s", c.Data)
-		}
-	}
-	quiet := slog.New(slog.DiscardHandler)
-	registry.LogTo(quiet)
-	b, err := open(ctx, c, prometheus.NewRegistry(), quiet, io.Discard)
+	json, err := wantsJSON(output)
 	if err != nil {
 		return err
 	}
-	return errors.Join(stopped(b), b.close())
+	out := cmd.OutOrStdout()
+	return do(cmd.Context(), c, &gcPrinter{out: out, json: json, list: jsonList{out: out, name: "going"}})
 }
 
 // runGC has the berth that runs do it, or does it.
-func runGC(ctx context.Context, c *config.Config, dry bool, going func(collect.Going)) (freed collect.Freed, err error) {
-	err = whereGC(ctx, c, func() error {
-		return askControl(ctx, c.Data, fmt.Sprintf("/gc?dry_run=%v", dry), func(m message) error {
-			if m.Finding == nil {
-				return json.Unmarshal(m.Summary, &freed)
-			}
-			var one collect.Going
-			if err := json.Unmarshal(m.Finding, &one); err != nil {
-				return err
-			}
-			going(one)
-			return nil
-		})
-	}, func(b *berth) (err error) {
-		freed, err = b.gc(ctx, c, dry, going)
-		return err
-	})
-	return freed, err
+func runGC(ctx context.Context, c *config.Config, dry bool, going func(collect.Going)) (collect.Freed, error) {
+	return withRegistry(ctx, c, func() (collect.Freed, error) {
+		return ask[collect.Going, collect.Freed](ctx, c.Data, fmt.Sprintf("/gc?dry_run=%v", dry), going, nil)
+	}, func(b *berth) (collect.Freed, error) { return b.gc(ctx, c, dry, going) })
 }
 
 // gc sweeps now, or shows what a sweep would take.
@@ -150,19 +113,15 @@ func (b *berth) gc(ctx context.Context, c *config.Config, dry bool, going func(c
 		return b.collector.Sweep(ctx, going)
 	}
 	if c.ReadOnly() {
-		return collect.Freed{}, errors.New("the registry is read-only at the moment: storage.maintenance.readonly.enabled")
+		return collect.Freed{}, errReadOnly
 	}
 	return b.collector.Sweep(ctx, nil)
 }
 
-func askGCStatus(ctx context.Context, c *config.Config) (status gcStatus, err error) {
-	err = whereGC(ctx, c, func() error {
-		return askControl(ctx, c.Data, "/gc/status", func(m message) error { return json.Unmarshal(m.Summary, &status) })
-	}, func(b *berth) (err error) {
-		status, err = b.gcStatus(ctx)
-		return err
-	})
-	return status, err
+func askGCStatus(ctx context.Context, c *config.Config) (gcStatus, error) {
+	return withRegistry(ctx, c, func() (gcStatus, error) {
+		return ask[struct{}, gcStatus](ctx, c.Data, "/gc/status", nil, nil)
+	}, func(b *berth) (gcStatus, error) { return b.gcStatus(ctx) })
 }
 
 func (b *berth) gcStatus(ctx context.Context) (gcStatus, error) {
@@ -176,56 +135,31 @@ func (b *berth) gcStatus(ctx context.Context) (gcStatus, error) {
 }
 
 // serveGC does it for a command.
-func (b *berth) serveGC(w http.ResponseWriter, r *http.Request, c *config.Config, log *slog.Logger) {
-	b.working.Add(1)
-	defer b.working.Done()
-	send := sender(w)
-	dry := r.URL.Query().Get("dry_run") == "true"
-	freed, err := b.gc(r.Context(), c, dry, func(g collect.Going) { send(message{Finding: asJSON(g)}) })
-	if err != nil {
-		send(message{Error: err.Error()})
-		return
-	}
-	log.Info("a command had it collect", "dry_run", dry)
-	send(message{Summary: asJSON(freed), Final: true})
+func (b *berth) serveGC(c *config.Config, log *slog.Logger) http.HandlerFunc {
+	return answering(b, func(r *http.Request, send func(message)) (collect.Freed, error) {
+		dry := r.URL.Query().Get("dry_run") == "true"
+		freed, err := b.gc(r.Context(), c, dry, func(g collect.Going) { send(message{Finding: asJSON(g)}) })
+		if err == nil {
+			log.Info("a command had it collect", "dry_run", dry)
+		}
+		return freed, err
+	})
 }
 
 // serveGCStatus answers a command.
-func (b *berth) serveGCStatus(w http.ResponseWriter, r *http.Request, c *config.Config) {
-	b.working.Add(1)
-	defer b.working.Done()
-	status, err := b.gcStatus(r.Context())
-	status.Running, status.Background = true, c.Collect.Enabled && !c.ReadOnly()
-	send := sender(w)
-	if err != nil {
-		send(message{Error: err.Error()})
-		return
-	}
-	send(message{Summary: asJSON(status), Final: true})
-}
-
-// sender sends lines of an answer, one at a time.
-func sender(w http.ResponseWriter) func(message) {
-	var mu sync.Mutex
-	encoder := json.NewEncoder(w)
-	return func(m message) {
-		mu.Lock()
-		defer mu.Unlock()
-		_ = encoder.Encode(m) // who does not read any more has ended the request
-		_ = http.NewResponseController(w).Flush()
-	}
-}
-
-func asJSON(v any) json.RawMessage {
-	text, _ := json.Marshal(v) // of strings, numbers and times
-	return text
+func (b *berth) serveGCStatus(c *config.Config) http.HandlerFunc {
+	return answering(b, func(r *http.Request, _ func(message)) (gcStatus, error) {
+		status, err := b.gcStatus(r.Context())
+		status.Running, status.Background = true, c.Collect.Enabled && !c.ReadOnly()
+		return status, err
+	})
 }
 
 // gcPrinter shows what comes of it.
 type gcPrinter struct {
 	out   io.Writer
 	json  bool
-	some  bool
+	list  jsonList
 	bytes int64
 }
 
@@ -234,12 +168,7 @@ func (p *gcPrinter) going(g collect.Going) {
 		p.bytes += g.Bytes
 	}
 	if p.json {
-		begin := ",\n"
-		if !p.some {
-			begin = "{\"going\":[\n"
-		}
-		p.some = true
-		fmt.Fprintf(p.out, "%s%s", begin, asJSON(g))
+		p.list.add(g)
 		return
 	}
 	if g.What == "uploads" {
@@ -258,11 +187,7 @@ func (p *gcPrinter) going(g collect.Going) {
 
 func (p *gcPrinter) freed(f collect.Freed, dry bool) error {
 	if p.json {
-		if !p.some {
-			fmt.Fprint(p.out, "{\"going\":[")
-		}
-		_, err := fmt.Fprintf(p.out, "],\n\"dry_run\":%v,\"freed\":%s}\n", dry, asJSON(f))
-		return err
+		return p.list.end("\"dry_run\":%v,\"freed\":%s", dry, asJSON(f))
 	}
 	if dry {
 		_, err := fmt.Fprintf(p.out, "%s would go. Of links, the bytes follow if no other repository links them.\n", size.Text(p.bytes))

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/berth-oci/berth/catalog/rules"
 	"github.com/berth-oci/berth/config"
-	"github.com/berth-oci/berth/registry"
 	"github.com/berth-oci/berth/storage/reference"
 )
 
@@ -44,13 +42,14 @@ The exit status is 0 if all was done, 1 if a repository could not be.`,
 			if err != nil {
 				return err
 			}
-			if output != "text" && output != "json" {
-				return fmt.Errorf("--output is text or json, not %q", output)
+			json, err := wantsJSON(output)
+			if err != nil {
+				return err
 			}
 			if namespace != "" && !reference.IsComponent(namespace) {
 				return fmt.Errorf("--namespace is the first part of a repository's name, not %q", namespace)
 			}
-			p := &rulesPrinter{out: cmd.OutOrStdout(), errors: cmd.ErrOrStderr(), json: output == "json"}
+			p := &rulesPrinter{out: cmd.OutOrStdout(), errors: cmd.ErrOrStderr(), json: json}
 			summary, err := runRules(cmd.Context(), c, namespace, dryRun, p)
 			if err != nil {
 				return err
@@ -61,7 +60,7 @@ The exit status is 0 if all was done, 1 if a repository could not be.`,
 	s.flags(run)
 	run.Flags().BoolVar(&dryRun, "dry-run", false, "only show what would be removed")
 	run.Flags().StringVar(&namespace, "namespace", "", "only this one")
-	run.Flags().StringVar(&output, "output", "text", "text or json")
+	outputFlag(run, &output)
 	cmd.AddCommand(run)
 	return cmd
 }
@@ -83,35 +82,14 @@ func policyOf(c *config.Config) rules.Policy {
 }
 
 // runRules has the berth that runs do it, or does it.
-func runRules(ctx context.Context, c *config.Config, namespace string, dryRun bool, p *rulesPrinter) (summary rules.Summary, err error) {
-	switch where, _ := concerned(c); where {
-	case registryRunning, registryOther:
+func runRules(ctx context.Context, c *config.Config, namespace string, dryRun bool, p *rulesPrinter) (rules.Summary, error) {
+	return withRegistry(ctx, c, func() (rules.Summary, error) {
 		target := fmt.Sprintf("/rules?namespace=%s&dry_run=%v", url.QueryEscape(namespace), dryRun)
-		err = askControl(ctx, c.Data, target, func(m message) error {
-			if m.Finding != nil {
-				var one ruleLine
-				err := json.Unmarshal(m.Finding, &one)
-				p.show(one)
-				return err
-			}
-			return json.Unmarshal(m.Summary, &summary)
-		})
-		return summary, err
-	case registryNone:
-		if neverStored(c) {
-			return summary, fmt.Errorf("there is no registry in %s", c.Data)
-		}
-	}
-	quiet := slog.New(slog.DiscardHandler)
-	registry.LogTo(quiet)
-	metrics := prometheus.NewRegistry()
-	b, err := open(ctx, c, metrics, quiet, io.Discard)
-	if err != nil {
-		return summary, err
-	}
-	w := newRulesWork(b, c, metrics, quiet)
-	summary, err = w.run(ctx, namespace, dryRun, p.show)
-	return summary, errors.Join(err, b.close())
+		return ask[ruleLine, rules.Summary](ctx, c.Data, target, p.show, nil)
+	}, func(b *berth) (rules.Summary, error) {
+		w := newRulesWork(b, c, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		return w.run(ctx, namespace, dryRun, p.show)
+	})
 }
 
 // ruleLine is one line of what a run says: a tag or manifest that goes, or a
@@ -122,25 +100,13 @@ type ruleLine struct {
 }
 
 // serve does it for a command.
-func (w *rulesWork) serve(out http.ResponseWriter, r *http.Request) {
-	w.b.working.Add(1)
-	defer w.b.working.Done()
-	encoder := json.NewEncoder(out)
-	send := func(m message) {
-		_ = encoder.Encode(m) // who does not read any more has ended the request
-		_ = http.NewResponseController(out).Flush()
-	}
-	query := r.URL.Query()
-	summary, err := w.run(r.Context(), query.Get("namespace"), query.Get("dry_run") == "true", func(one ruleLine) {
-		text, _ := json.Marshal(one) // of strings
-		send(message{Finding: text})
+func (w *rulesWork) serve() http.HandlerFunc {
+	return answering(w.b, func(r *http.Request, send func(message)) (rules.Summary, error) {
+		query := r.URL.Query()
+		return w.run(r.Context(), query.Get("namespace"), query.Get("dry_run") == "true", func(one ruleLine) {
+			send(message{Finding: asJSON(one)})
+		})
 	})
-	if err != nil {
-		send(message{Error: err.Error()})
-		return
-	}
-	text, _ := json.Marshal(summary) // of numbers
-	send(message{Summary: text, Final: true})
 }
 
 // rulesPrinter shows what comes of it.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -49,7 +48,7 @@ func newRulesWork(b *berth, c *config.Config, metrics *prometheus.Registry, log 
 // run applies the rules once, and calls show with each line of what comes of it.
 func (w *rulesWork) run(ctx context.Context, namespace string, dryRun bool, show func(ruleLine)) (rules.Summary, error) {
 	if w.readOnly && !dryRun {
-		return rules.Summary{}, errors.New("the registry is read-only at the moment: storage.maintenance.readonly.enabled")
+		return rules.Summary{}, errReadOnly
 	}
 	summary, err := rules.Run(ctx, rules.Options{
 		Catalog: w.b.catalog, Policy: w.policy, Namespace: namespace, DryRun: dryRun,

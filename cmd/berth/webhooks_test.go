@@ -54,6 +54,18 @@ func (x indexOnly) push(t *testing.T, repository, tag string) index.Revision {
 	return revision
 }
 
+// TestChangeTypes: the configuration knows nothing of the index, and names its types
+// of changes all the same.
+func TestChangeTypes(t *testing.T) {
+	var all []string
+	for _, one := range index.ChangeTypes {
+		all = append(all, string(one))
+	}
+	if !slices.Equal(config.ChangeTypes, all) {
+		t.Errorf("the configuration has %v, the index %v", config.ChangeTypes, all)
+	}
+}
+
 // TestWebhookBehindRetention: a receiver that was away for longer than changes are kept
 // is told to list again, and gets all that comes after the revision that it is told;
 // meanwhile the metrics say that it has fallen behind.

@@ -2,7 +2,10 @@
 // somebody configures or asks for must not send berth unless it is allowed.
 package network
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // special are addresses that no host of the internet has, by IANA's registries of
 // special-purpose addresses, or that lead to what is inside.
@@ -68,4 +71,14 @@ func Inside(address netip.Addr) bool {
 		return Inside(netip.AddrFrom4([4]byte(bytes[2:6])))
 	}
 	return false
+}
+
+// Refused reports whether an address is inside the network, and in none of those that
+// are allowed.
+func Refused(address netip.Addr, allowed []netip.Prefix) bool {
+	if !Inside(address) {
+		return false
+	}
+	address = address.Unmap().WithZone("")
+	return !slices.ContainsFunc(allowed, func(p netip.Prefix) bool { return p.Contains(address) })
 }

@@ -28,3 +28,17 @@ func TestInside(t *testing.T) {
 		t.Error("what is no address is said to be outside")
 	}
 }
+
+func TestRefused(t *testing.T) {
+	allowed := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}
+	for text, want := range map[string]bool{
+		"8.8.8.8": false, "10.1.2.3": false, "::ffff:10.1.2.3": false, "fe80::1%eth0": false, "127.0.0.1": true, "::1": true, "::ffff:127.0.0.1": true,
+	} {
+		if Refused(netip.MustParseAddr(text), allowed) != want {
+			t.Errorf("%s is refused: %v", text, !want)
+		}
+	}
+	if !Refused(netip.Addr{}, allowed) {
+		t.Error("what is no address is not refused")
+	}
+}

@@ -62,16 +62,8 @@ func (f *follower) run(ctx context.Context) error {
 		if f.received {
 			tries = 0
 		}
-		wait := f.client.pause(tries, err)
-		if f.options.OnRetry != nil {
-			if err := f.options.OnRetry(err, wait); err != nil {
-				return err
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
+		if err := f.client.rest(ctx, tries, err, f.options.OnRetry); err != nil {
+			return err
 		}
 	}
 }
@@ -92,6 +84,23 @@ func (f *follower) passes(err error) bool {
 		return true
 	}
 	return e.Status >= 500 && e.Status != http.StatusNotImplemented
+}
+
+// rest waits for the next try, after a number of tries in vain of which the last had
+// the error why. An error of its own ends everything.
+func (c *Client) rest(ctx context.Context, tries int, why error, onRetry func(error, time.Duration) error) error {
+	wait := c.pause(tries, why)
+	if onRetry != nil {
+		if err := onRetry(why, wait); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(wait):
+		return nil
+	}
 }
 
 // pause is how long to wait after a number of tries in vain.

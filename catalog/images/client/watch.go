@@ -53,7 +53,6 @@ func (c *Client) Watch(o WatchOptions) *Watcher {
 // again, and handlers are told the difference alone. What is shown stays when Run
 // ends. It is called once.
 func (w *Watcher) Run(ctx context.Context) error {
-	c := w.client
 	for tries := 0; ; tries++ {
 		begun := false
 		err := w.follow(ctx, &begun)
@@ -63,16 +62,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 		if begun {
 			tries = 0
 		}
-		wait := c.pause(tries, err)
-		if w.options.OnRetry != nil {
-			if err := w.options.OnRetry(err, wait); err != nil {
-				return err
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
+		if err := w.client.rest(ctx, tries, err, w.options.OnRetry); err != nil {
+			return err
 		}
 	}
 }
