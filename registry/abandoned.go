@@ -13,7 +13,7 @@ import (
 // of this process, since when an upload is known to it: a clock that is set, or a
 // restart, makes none look older.
 func (r *Registry) Abandoned(ctx context.Context, idle time.Duration, dry bool) (n int, bytes int64, err error) {
-	for _, u := range r.quotas.open.abandoned(time.Now().Add(-idle)) {
+	for _, u := range r.quotas.open.resting(time.Now().Add(-idle)) {
 		if ctx.Err() != nil {
 			return n, bytes, ctx.Err()
 		}

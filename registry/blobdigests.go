@@ -5,8 +5,6 @@ import (
 
 	"github.com/distribution/distribution/v3"
 	"github.com/opencontainers/go-digest"
-
-	"github.com/berth-oci/berth/storage"
 )
 
 // Blobs under other digests than the canonical one ("Digests" in the image
@@ -20,16 +18,4 @@ func (h hookedBlobs) Stat(ctx context.Context, dgst digest.Digest) (distribution
 	desc, err := h.BlobStore.Stat(ctx, dgst)
 	desc.Digest = dgst
 	return desc, err
-}
-
-// alias links a blob under another digest of its bytes.
-func (h hookedBlobs) alias(ctx context.Context, alias, canonical digest.Digest) error {
-	key, err := h.holdLink(ctx, alias, storage.MinCounted)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = h.registry.quotas.released(ctx, h.namespace(), key) }()
-	return h.registry.catalog.Link(ctx, h.repository, alias, key, func(ctx context.Context) (digest.Digest, error) {
-		return alias, h.registry.store.LinkBlob(ctx, h.repository, alias, canonical)
-	})
 }

@@ -176,7 +176,13 @@ func (h hookedBlobs) mount(ctx context.Context, from distributionreference.Canon
 	if err != nil {
 		return false, err
 	}
-	err = h.registry.catalog.Link(ctx, h.repository, canonical, key, func(ctx context.Context) (digest.Digest, error) {
+	defer func() { _ = h.registry.quotas.released(ctx, h.namespace(), key) }()
+	alias, err := h.holdAlias(ctx, named)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = h.registry.quotas.released(ctx, h.namespace(), alias) }()
+	err = h.registry.catalog.Link(ctx, h.repository, named, key, func(ctx context.Context) (digest.Digest, error) {
 		_, err := source.Size(ctx, canonical)
 		if errors.Is(err, storage.ErrNotFound) {
 			return "", nil
@@ -185,12 +191,11 @@ func (h hookedBlobs) mount(ctx context.Context, from distributionreference.Canon
 			mounted = true
 			err = h.registry.store.LinkBlob(ctx, h.repository, canonical, canonical)
 		}
+		if err == nil && named != canonical {
+			err = h.registry.store.LinkBlob(ctx, h.repository, named, canonical)
+		}
 		return canonical, err
 	})
-	_ = h.registry.quotas.released(ctx, h.namespace(), key)
-	if err == nil && mounted && named != canonical {
-		err = h.alias(ctx, named, canonical)
-	}
 	return mounted, err
 }
 
@@ -201,6 +206,14 @@ func (h hookedBlobs) holdLink(ctx context.Context, dgst digest.Digest, size int6
 		return "", err
 	}
 	return h.registry.quotas.hold(ctx, h.namespace(), adds)
+}
+
+// holdAlias sets aside what a link by another digest than the canonical one adds.
+func (h hookedBlobs) holdAlias(ctx context.Context, named digest.Digest) (key string, err error) {
+	if named.Algorithm() == digest.Canonical {
+		return "", nil
+	}
+	return h.holdLink(ctx, named, storage.MinCounted)
 }
 
 // Resume goes on with an upload.
@@ -243,13 +256,13 @@ type hookedWriter struct {
 func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descriptor) (canonical distribution.Descriptor, err error) {
 	storage.Finishing(h.ctx) // under which it was opened
 	named := provisional.Digest
-	alias, err := h.holdAlias(ctx, named)
+	alias, err := h.blobs.holdAlias(ctx, named)
 	if err != nil {
 		return canonical, note(ctx, err)
 	}
 	pushing, stored := h.blobs.registry.store.BeginPush(ctx, storage.GuardCommit)
 	defer stored.End()
-	if err := stored.Rely(ctx, storage.GuardCommit, named); err != nil {
+	if err := stored.Rely(ctx, named); err != nil {
 		return canonical, note(ctx, err)
 	}
 	err = h.blobs.registry.catalog.Link(pushing, h.blobs.repository, named, h.ID(), func(ctx context.Context) (_ digest.Digest, err error) {
@@ -271,14 +284,6 @@ func (h hookedWriter) Commit(ctx context.Context, provisional distribution.Descr
 	// It was linked under both; the client knows the one it named.
 	canonical.Digest = named
 	return canonical, note(ctx, err)
-}
-
-// holdAlias sets aside what a link by another digest than the canonical one adds.
-func (h hookedWriter) holdAlias(ctx context.Context, named digest.Digest) (key string, err error) {
-	if named.Algorithm() == digest.Canonical {
-		return "", nil
-	}
-	return h.blobs.holdLink(ctx, named, storage.MinCounted)
 }
 
 // Write implements io.Writer. A full disk is noted: distribution would call it

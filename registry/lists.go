@@ -109,15 +109,21 @@ func readNames(req *http.Request, held *budget.Hold, n int, read func(after stri
 }
 
 // writeNames answers with the beginning of a JSON object and names, which are its
-// last value, without putting them together first. Neither tags nor repositories
-// have characters that JSON escapes.
+// last value. Neither tags nor repositories have characters that JSON escapes.
 func writeNames(w http.ResponseWriter, req *http.Request, head string, names []string) {
+	writeList(w, req, "application/json", head, `"`, names)
+}
+
+// writeList answers with the beginning of a JSON object and a list, which is its last
+// value, without putting it together first. Each of the list has the quote before
+// and after it.
+func writeList(w http.ResponseWriter, req *http.Request, mediaType, head, quote string, list []string) {
 	const tail = "]}\n"
-	size := len(head) + len(tail) + max(len(names)-1, 0)
-	for _, name := range names {
-		size += len(name) + len(`""`)
+	size := len(head) + len(tail) + max(len(list)-1, 0) + 2*len(quote)*len(list)
+	for _, one := range list {
+		size += len(one)
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Content-Length", strconv.Itoa(size))
 	w.WriteHeader(http.StatusOK)
 	if req.Method == http.MethodHead {
@@ -125,13 +131,13 @@ func writeNames(w http.ResponseWriter, req *http.Request, head string, names []s
 	}
 	out := bufio.NewWriterSize(w, min(size, listBuffer)) // it keeps the first error: the client is gone
 	_, _ = out.WriteString(head)
-	for i, name := range names {
+	for i, one := range list {
 		if i > 0 {
 			_ = out.WriteByte(',')
 		}
-		_ = out.WriteByte('"')
-		_, _ = out.WriteString(name)
-		_ = out.WriteByte('"')
+		_, _ = out.WriteString(quote)
+		_, _ = out.WriteString(one)
+		_, _ = out.WriteString(quote)
 	}
 	_, _ = out.WriteString(tail)
 	_ = out.Flush()

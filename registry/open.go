@@ -19,22 +19,34 @@ type openUploads struct {
 	all map[storage.Upload]progress // guarded by mu
 }
 
-// progress is how far an upload has come, when that was, and when something was last
-// heard of it.
+// progress is how far an upload has come, and when a client last asked for it.
 type progress struct {
 	bytes  int64
-	at     time.Time
 	client time.Time
 }
 
+// note notes how far an upload has come that a client asks for.
 func (o *openUploads) note(repository, id string, bytes int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.all == nil {
 		o.all = make(map[storage.Upload]progress)
 	}
-	now := time.Now()
-	o.all[storage.Upload{Repository: repository, ID: id}] = progress{bytes, now, now}
+	o.all[storage.Upload{Repository: repository, ID: id}] = progress{bytes, time.Now()}
+}
+
+// found takes up how far an upload has come in storage, if that is further than was
+// known, and returns how far that is. No client has asked for it.
+func (o *openUploads) found(u storage.Upload, bytes int64) int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p, known := o.all[u]
+	if !known { // it has ended meanwhile: the next sweep sees that
+		p.client = time.Now()
+	}
+	p.bytes = max(p.bytes, bytes)
+	o.all[u] = p
+	return p.bytes
 }
 
 // rests reports whether no client has asked for an upload since before.
@@ -43,21 +55,6 @@ func (o *openUploads) rests(u storage.Upload, before time.Time) bool {
 	defer o.mu.Unlock()
 	p, known := o.all[u]
 	return known && p.client.Before(before)
-}
-
-// untouched has count note how far an upload has come, which no client asked for.
-func (o *openUploads) untouched(u storage.Upload, count func() error) error {
-	o.mu.Lock()
-	client := o.all[u].client
-	o.mu.Unlock()
-	err := count()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if p, known := o.all[u]; known {
-		p.client = client
-		o.all[u] = p
-	}
-	return err
 }
 
 func (o *openUploads) forget(repository, id string) {
@@ -80,24 +77,12 @@ func (o *openUploads) count() int {
 	return len(o.all)
 }
 
-// abandoned are those that no client has asked for since before.
-func (o *openUploads) abandoned(before time.Time) (all []storage.Upload) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for u, p := range o.all {
-		if p.client.Before(before) {
-			all = append(all, u)
-		}
-	}
-	return all
-}
-
-// resting are those of which nothing was heard since before.
+// resting are those that no client has asked for since before.
 func (o *openUploads) resting(before time.Time) (resting []storage.Upload) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for u, p := range o.all {
-		if p.at.Before(before) {
+		if p.client.Before(before) {
 			resting = append(resting, u)
 		}
 	}
@@ -139,7 +124,7 @@ func (r *Registry) countUpload(ctx context.Context, u storage.OpenUpload) error 
 	return err
 }
 
-// sweepUploads goes through the uploads of which nothing was heard since before.
+// sweepUploads goes through the uploads that no client has asked for since before.
 // One that was removed, by distribution's purger or whoever, counts no longer;
 // any other goes on counting.
 func (r *Registry) sweepUploads(ctx context.Context, before time.Time) {
@@ -156,7 +141,7 @@ func (r *Registry) sweepUploads(ctx context.Context, before time.Time) {
 		case errors.Is(err, storage.ErrNotFound):
 			err = r.quotas.ended(ctx, u.Repository, u.ID)
 		case err == nil:
-			err = r.quotas.open.untouched(u, func() error { return r.quotas.resumed(ctx, u.Repository, u.ID, found.Bytes) })
+			err = r.quotas.counts(ctx, u, r.quotas.open.found(u, found.Bytes))
 		}
 		release()
 		if err != nil {

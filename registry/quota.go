@@ -164,8 +164,13 @@ func (q *quotas) resumed(ctx context.Context, repository, id string, bytes int64
 	has, _ := q.open.bytes(repository, id)
 	bytes = max(bytes, has)
 	q.open.note(repository, id, bytes)
-	_, err := q.catalog.Reserve(context.WithoutCancel(ctx), reference.Namespace(repository), storage.Reservation{
-		Key: id, Bytes: storage.Counted(bytes), Limit: -1, Until: time.Now().Add(holdFor),
+	return q.counts(ctx, storage.Upload{Repository: repository, ID: id}, bytes)
+}
+
+// counts sets aside what an upload has received, whatever there is room for.
+func (q *quotas) counts(ctx context.Context, u storage.Upload, bytes int64) error {
+	_, err := q.catalog.Reserve(context.WithoutCancel(ctx), reference.Namespace(u.Repository), storage.Reservation{
+		Key: u.ID, Bytes: storage.Counted(bytes), Limit: -1, Until: time.Now().Add(holdFor),
 	})
 	return err
 }
@@ -245,15 +250,7 @@ func (q *quotas) admit(ctx context.Context, repository string, bytes int64, dgst
 // adds is how many bytes a manifest of so many would add to its namespace: its
 // own, its names, and the blobs that do not count at the moment.
 func (q *quotas) adds(ctx context.Context, repository string, bytes int64, dgst digest.Digest, in *push) (int64, error) {
-	var blobs []digest.Digest
-	seen := map[digest.Digest]bool{}
-	for _, b := range in.document.Blobs() {
-		if !seen[b.Digest] && b.Digest.Validate() == nil {
-			seen[b.Digest] = true
-			blobs = append(blobs, b.Digest)
-		}
-	}
-	needed, err := q.catalog.Idle(ctx, reference.Namespace(repository), blobs)
+	needed, err := q.catalog.Idle(ctx, reference.Namespace(repository), in.document.BlobDigests())
 	if err != nil {
 		return 0, err
 	}

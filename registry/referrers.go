@@ -1,16 +1,14 @@
 package registry
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"strconv"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -71,7 +69,8 @@ func (r *Registry) listReferrers(w http.ResponseWriter, req *http.Request, a *re
 	if filter != "" {
 		w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
-	list.write(w, req)
+	const head = `{"schemaVersion":2,"mediaType":"` + v1.MediaTypeImageIndex + `","manifests":[`
+	writeList(w, req, v1.MediaTypeImageIndex, head, "", list.all)
 }
 
 // beforeAll sorts before every digest: with it, a list goes on after what was
@@ -94,7 +93,7 @@ type referrerList struct {
 	held   *budget.Hold // room for all
 	filter string
 	seen   map[digest.Digest]bool
-	all    [][]byte // JSON
+	all    []string // JSON
 	bytes  int
 	limit  int // of bytes, 0 for none
 }
@@ -109,7 +108,7 @@ func (r *referrerList) add(d digest.Digest, artifactType string, descriptor any)
 	if r.skips(d, artifactType) {
 		return true, nil
 	}
-	var data bytes.Buffer
+	var data strings.Builder
 	enc := json.NewEncoder(&data)
 	enc.SetEscapeHTML(false) // which may make six bytes of one
 	if enc.Encode(descriptor) != nil {
@@ -122,7 +121,7 @@ func (r *referrerList) add(d digest.Digest, artifactType string, descriptor any)
 		return false, err
 	}
 	r.seen[d] = true
-	r.all = append(r.all, bytes.TrimSpace(data.Bytes()))
+	r.all = append(r.all, strings.TrimSpace(data.String()))
 	r.bytes += data.Len()
 	return true, nil
 }
@@ -130,31 +129,6 @@ func (r *referrerList) add(d digest.Digest, artifactType string, descriptor any)
 // skips reports whether a descriptor is not to be in the list, or is already.
 func (r *referrerList) skips(d digest.Digest, artifactType string) bool {
 	return r.seen[d] || r.filter != "" && r.filter != artifactType
-}
-
-// write answers with the page, without putting it together in memory first.
-func (r *referrerList) write(w http.ResponseWriter, req *http.Request) {
-	const head, tail = `{"schemaVersion":2,"mediaType":"` + v1.MediaTypeImageIndex + `","manifests":[`, "]}\n"
-	size := len(head) + len(tail) + max(len(r.all)-1, 0)
-	for _, one := range r.all {
-		size += len(one)
-	}
-	w.Header().Set("Content-Type", v1.MediaTypeImageIndex)
-	w.Header().Set("Content-Length", strconv.Itoa(size))
-	w.WriteHeader(http.StatusOK)
-	if req.Method == http.MethodHead {
-		return
-	}
-	_, _ = io.WriteString(w, head)
-	for i, one := range r.all {
-		if i > 0 {
-			_, _ = io.WriteString(w, ",")
-		}
-		if _, err := w.Write(one); err != nil {
-			return // the client has gone
-		}
-	}
-	_, _ = io.WriteString(w, tail)
 }
 
 // addFallback adds what the index under the fallback tag lists ("Referrers Tag

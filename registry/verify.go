@@ -11,7 +11,6 @@ import (
 	"github.com/distribution/distribution/v3/manifest/ocischema"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/storage"
 )
 
@@ -30,7 +29,7 @@ func (r *Registry) verify(ctx context.Context, stores *storage.Push, m distribut
 	case *manifestlist.DeserializedManifestList, *ocischema.DeserializedImageIndex:
 		return nil
 	}
-	if err := stores.Rely(ctx, storage.GuardPut, digestsOf(document)...); err != nil {
+	if err := stores.Rely(ctx, document.BlobDigests()...); err != nil {
 		return err
 	}
 	checked := make(map[string]bool)
@@ -65,14 +64,4 @@ func (r *Registry) verify(ctx context.Context, stores *storage.Push, m distribut
 		return &problems{problem{http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN", "the manifest refers to a blob that the repository does not have"}, missing}
 	}
 	return nil
-}
-
-// digestsOf are those of the blobs that a manifest refers to.
-func digestsOf(document image.Document) (digests []digest.Digest) {
-	for _, d := range document.Blobs() {
-		if d.Digest.Validate() == nil {
-			digests = append(digests, d.Digest)
-		}
-	}
-	return digests
 }

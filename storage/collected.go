@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -40,21 +42,11 @@ func (s *Store) AtOnce() int {
 // caller has the digests alone. It may be repeated, also after a crash in the
 // middle.
 func (s *Store) Sweep(ctx context.Context, digests []digest.Digest, keep bool) (sizes map[digest.Digest]int64, err error) {
-	sizes = make(map[digest.Digest]int64, len(digests))
-	var there []digest.Digest
-	for _, d := range digests {
-		info, err := s.content.Stat(ctx, d)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("look at %s: %w", d, err)
-		}
-		sizes[d] = info.Size
-		there = append(there, d)
+	if sizes, err = s.SizesOf(ctx, digests, false); err != nil {
+		return nil, err
 	}
 	if keep {
-		err = s.each(ctx, there, func(ctx context.Context, d digest.Digest) error {
+		err = s.each(ctx, slices.Sorted(maps.Keys(sizes)), func(ctx context.Context, d digest.Digest) error {
 			return s.driver.Move(ctx, blobPath(d), collectedOf(d))
 		})
 		if err != nil {
@@ -98,19 +90,10 @@ func (s *Store) each(ctx context.Context, digests []digest.Digest, fn func(conte
 // EmptyCollected removes for good what the collector has in quarantine of some
 // digests, and returns the sizes in bytes. The caller has the digests alone.
 func (s *Store) EmptyCollected(ctx context.Context, digests []digest.Digest) (sizes map[digest.Digest]int64, err error) {
-	sizes = make(map[digest.Digest]int64, len(digests))
-	var there []digest.Digest
-	for _, d := range digests {
-		size, found, err := s.collected(ctx, d)
-		if err != nil {
-			return nil, err
-		}
-		if found {
-			sizes[d] = size
-			there = append(there, d)
-		}
+	if sizes, err = s.SizesOf(ctx, digests, true); err != nil {
+		return nil, err
 	}
-	err = s.each(ctx, there, func(ctx context.Context, d digest.Digest) error { return s.remove(ctx, collectedOf(d)) })
+	err = s.each(ctx, slices.Sorted(maps.Keys(sizes)), func(ctx context.Context, d digest.Digest) error { return s.remove(ctx, collectedOf(d)) })
 	if err != nil {
 		return nil, fmt.Errorf("empty the quarantine: %w", translate(err))
 	}
@@ -204,9 +187,7 @@ type settler interface{ Settle() }
 
 // Settle has the driver give back the room of what was removed. It does not wait.
 func (s *Store) Settle() {
-	if driver, ok := s.driver.(onlyGets); ok {
-		if driver, ok := driver.StorageDriver.(settler); ok {
-			driver.Settle()
-		}
+	if s.settler != nil {
+		s.settler.Settle()
 	}
 }

@@ -22,6 +22,31 @@ type guard struct {
 // take waits for the guard of a digest, or until ctx ends.
 func (g *guards) take(ctx context.Context, d digest.Digest) (release func(), err error) {
 	g.mu.Lock()
+	own := g.use(d)
+	g.mu.Unlock()
+	select {
+	case <-own.free:
+		return func() { g.release(d, own) }, nil
+	case <-ctx.Done():
+		g.leave(d, own)
+		return nil, ctx.Err()
+	}
+}
+
+// tryTake takes the guard of a digest if nobody has it or waits for it.
+func (g *guards) tryTake(d digest.Digest) (release func(), ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.held[d] != nil {
+		return nil, false
+	}
+	own := g.use(d)
+	<-own.free
+	return func() { g.release(d, own) }, true
+}
+
+// use is the guard of a digest, which has one more user. The caller holds mu.
+func (g *guards) use(d digest.Digest) *guard {
 	if g.held == nil {
 		g.held = make(map[digest.Digest]*guard)
 	}
@@ -32,35 +57,12 @@ func (g *guards) take(ctx context.Context, d digest.Digest) (release func(), err
 		g.held[d] = own
 	}
 	own.users++
-	g.mu.Unlock()
-	select {
-	case <-own.free:
-	case <-ctx.Done():
-		g.leave(d, own)
-		return nil, ctx.Err()
-	}
-	return func() {
-		own.free <- struct{}{}
-		g.leave(d, own)
-	}, nil
+	return own
 }
 
-// tryTake takes the guard of a digest if nobody has it or waits for it.
-func (g *guards) tryTake(d digest.Digest) (release func(), ok bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.held[d] != nil {
-		return nil, false
-	}
-	if g.held == nil {
-		g.held = make(map[digest.Digest]*guard)
-	}
-	own := &guard{free: make(chan struct{}, 1), users: 1}
-	g.held[d] = own
-	return func() {
-		own.free <- struct{}{}
-		g.leave(d, own)
-	}, true
+func (g *guards) release(d digest.Digest, own *guard) {
+	own.free <- struct{}{}
+	g.leave(d, own)
 }
 
 func (g *guards) leave(d digest.Digest, own *guard) {

@@ -128,8 +128,8 @@ func (r Repository) tagFlaws(ctx context.Context) ([]Flaw, error) {
 }
 
 // Mend mends a flaw, and moves into quarantine what nobody can mend; bytes that
-// are missing only a push brings, or the collector's quarantine. It returns which of it was done. The caller has
-// the repository for itself.
+// are missing only a push brings, or the collector's quarantine. It returns which of
+// it was done. The caller has the repository for itself.
 func (s *Store) Mend(ctx context.Context, f Flaw) (mended, moved bool, err error) {
 	switch {
 	case f.Kind == FlawMissing:

@@ -9,8 +9,8 @@ import (
 )
 
 // Intent is one change of one repository: what a single request does to its
-// manifests and tags, and the links that it takes away. It is written down before storage is touched, so that a
-// change that a crash cut in two can be completed.
+// manifests and tags, and the links that it takes away. It is written down before
+// storage is touched, so that a change that a crash cut in two can be completed.
 type Intent struct {
 	Repository string `json:"repository"`
 	// Put is the manifest that is stored, by its canonical digest. As is another
@@ -36,8 +36,8 @@ type Intent struct {
 }
 
 // Complete does whatever of the change is not done yet: a manifest that is
-// stored gets its tags, and what should be gone is removed. A
-// manifest that never arrived is left out, so the change then did not happen.
+// stored gets its tags, and what should be gone is removed. A manifest that never
+// arrived is left out, so the change then did not happen.
 // Complete may be repeated. It is also how deletions are done in the first
 // place.
 func (s *Store) Complete(ctx context.Context, i Intent) error {
@@ -141,11 +141,11 @@ func (s *Store) touch(ctx context.Context, path string, d digest.Digest) error {
 	return s.refresh(ctx, path, d)
 }
 
-// LinkBlob gives a blob that the repository links another digest of the same
-// bytes.
-func (s *Store) LinkBlob(ctx context.Context, repository string, alias, canonical digest.Digest) error {
-	if err := s.driver.PutContent(ctx, layerLink(repository, alias), []byte(canonical)); err != nil {
-		return fmt.Errorf("link blob %s@%s: %w", repository, alias, err)
+// LinkBlob links in a repository, by any digest of its bytes, a blob that is stored
+// under the canonical one.
+func (s *Store) LinkBlob(ctx context.Context, repository string, named, canonical digest.Digest) error {
+	if err := s.driver.PutContent(ctx, layerLink(repository, named), []byte(canonical)); err != nil {
+		return fmt.Errorf("link blob %s@%s: %w", repository, named, err)
 	}
 	return nil
 }

@@ -85,9 +85,9 @@ type LinkNote struct {
 }
 
 // NoteLink notes that a blob is about to be linked in a repository; "" stands for
-// any. What is changed
-// after it with the same context is not durable before the note is. The caller
-// calls Forget once the index knows what has become of the link.
+// any. What is changed after it with the same context is not durable before the
+// note is. The caller calls Forget once the index knows what has become of the
+// link.
 //
 // By another digest than the canonical one a blob gets two links. Where they are
 // made one after the other, a crash may leave the one that the note does not

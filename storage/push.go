@@ -36,20 +36,20 @@ func pushOf(ctx context.Context) *Push {
 }
 
 // Rely has the push rely on what is stored under some digests, see [Store.Rely].
-func (p *Push) Rely(ctx context.Context, as Guard, digests ...digest.Digest) error {
-	for _, d := range slices.Compact(slices.Sorted(slices.Values(digests))) {
-		if err := p.rely(ctx, as, d); err != nil {
+func (p *Push) Rely(ctx context.Context, digests ...digest.Digest) error {
+	for _, d := range digests {
+		if err := p.rely(ctx, d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *Push) rely(ctx context.Context, as Guard, d digest.Digest) error {
+func (p *Push) rely(ctx context.Context, d digest.Digest) error {
 	p.mu.Lock()
 	_, already := p.seen[d]
 	p.mu.Unlock()
-	if already || slices.Contains(p.store.reliance.off, as) {
+	if already || slices.Contains(p.store.reliance.off, p.as) {
 		return nil
 	}
 	if err := p.store.reliance.take(ctx, d); err != nil {

@@ -44,7 +44,7 @@ type pushDriver struct {
 func (p pushDriver) Stat(ctx context.Context, at string) (storagedriver.FileInfo, error) {
 	d, ok := blobAt(at)
 	if push := pushOf(ctx); ok && push != nil {
-		if err := push.rely(ctx, push.as, d); err != nil {
+		if err := push.rely(ctx, d); err != nil {
 			return nil, err
 		}
 		if _, err := p.store.Examine(byItself(ctx), d, ByPush); err != nil && CodeOf(err) != NotFound && CodeOf(err) != Damaged {

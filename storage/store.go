@@ -30,6 +30,7 @@ type Store struct {
 	lister   lister    // nil for a driver that lists a folder only as a whole
 	fresh    refresher // nil for a driver whose every write sets the time
 	ower     ower      // nil for a driver of which an error says that nothing more happens
+	settler  settler   // nil for a driver that gives back room at once
 
 	room  func() (free, size int64, err error) // nil where nobody knows
 	floor int64                                // see KeepFree
@@ -67,6 +68,7 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 	s.lister, _ = driver.(lister)
 	s.fresh, _ = driver.(refresher)
 	s.ower, _ = driver.(ower)
+	s.settler, _ = driver.(settler)
 	_, local := driver.(localFiles)
 	s.content = driverContent{s.driver, local}
 	return s, nil

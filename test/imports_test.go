@@ -50,8 +50,9 @@ var mayImport = map[string][]string{
 	"storage/fsync":     {},
 	"storage/local":     {},
 	"storage/reference": {},
-	"storage/collect":   {"storage", "storage/fsync"},
-	"storage/scrub":     {"storage", "storage/fsync"},
+	"storage/pace":      {},
+	"storage/collect":   {"storage", "storage/fsync", "storage/pace"},
+	"storage/scrub":     {"storage", "storage/fsync", "storage/pace"},
 	// What other programs build on.
 	"catalog/images/client": {},
 	// The suites.

@@ -107,7 +107,7 @@ func (d *describer) describe(ctx context.Context, m Manifest, doc Document, desc
 // blobs lists the config and the layers, each once.
 func (d *describer) blobs(ctx context.Context, doc Document) ([]Blob, error) {
 	var blobs []Blob
-	for _, dgst := range digests(doc.Blobs()) {
+	for _, dgst := range doc.BlobDigests() {
 		size, err := d.size(ctx, dgst)
 		if err != nil {
 			return nil, err

@@ -140,6 +140,9 @@ func (d Document) Blobs() []Descriptor {
 	return append(append(blobs, d.Config), d.Layers...)
 }
 
+// BlobDigests are the valid digests of the Blobs, each once, in order.
+func (d Document) BlobDigests() []digest.Digest { return digests(d.Blobs()) }
+
 // Referrer is what the list of referrers shows of a manifest that has a
 // subject. An artifact without a type has that of its config ("Listing
 // Referrers" in the distribution specification). Annotations beyond

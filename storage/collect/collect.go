@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/storage/pace"
 )
 
 // Catalog takes away what is idle, in index and storage together. See
@@ -61,10 +62,6 @@ type Options struct {
 	// last sweep.
 	State string
 	Log   *slog.Logger
-
-	// sleep waits, or returns an error once ctx has ended; nil means that of the
-	// clock.
-	sleep func(ctx context.Context, d time.Duration) error
 }
 
 // Status is what the collector has done.
@@ -127,7 +124,7 @@ func (f Freed) Bytes() int64 { return f.Unreferenced.Bytes + f.Strays.Bytes + f.
 type Collector struct {
 	options Options
 	turn    chan struct{} // full while nobody sweeps
-	pace    pace
+	pace    pace.Pace
 	// Of who sweeps: searched says that the quarantine was looked through, ticked when
 	// the time was written down, and saved what is written down of Status.Searched.
 	searched      bool
@@ -141,12 +138,8 @@ type Collector struct {
 
 // New returns a collector that sweeps when it is told to.
 func New(o Options) *Collector {
-	if o.sleep == nil {
-		o.sleep = sleep
-	}
-	c := &Collector{options: o, turn: make(chan struct{}, 1)}
+	c := &Collector{options: o, turn: make(chan struct{}, 1), pace: pace.Pace{Sleep: pace.Sleep, Now: time.Now}}
 	c.turn <- struct{}{}
-	c.pace = pace{rate: o.Rate, operations: o.Operations, sleep: o.sleep}
 	c.load()
 	return c
 }
@@ -193,42 +186,16 @@ func (c *Collector) run(ctx context.Context) {
 			c.options.Log.Warn("a sweep did not come to its end; the next one goes on", "error", err)
 		}
 		failing = err != nil
-		if c.options.sleep(ctx, c.options.Interval) != nil {
+		if pace.Sleep(ctx, c.options.Interval) != nil {
 			return
 		}
 	}
 }
 
-// pace spends the time that something takes at the rates that are allowed. Time in
-// which nothing happened is not made up for.
-type pace struct {
-	rate, operations int64
-	sleep            func(context.Context, time.Duration) error
-	next             time.Time
-}
-
-func (p *pace) wait(ctx context.Context, operations int, bytes int64) error {
-	const credit = 100 * time.Millisecond
-	second := float64(time.Second)
-	cost := time.Duration(max(second*float64(operations)/float64(p.operations), second*float64(bytes)/float64(p.rate)))
-	now := time.Now()
-	if p.next.Before(now.Add(-credit)) {
-		p.next = now.Add(-credit)
-	}
-	p.next = p.next.Add(cost)
-	if ahead := p.next.Sub(now); ahead > 0 {
-		return p.sleep(ctx, ahead)
-	}
-	return ctx.Err()
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+// wait spends the time that so many operations, or so many bytes, take at the rates
+// that are allowed.
+func (c *Collector) wait(ctx context.Context, operations int, bytes int64) error {
+	o, second := &c.options, float64(time.Second)
+	cost := max(second*float64(operations)/float64(o.Operations), second*float64(bytes)/float64(o.Rate))
+	return c.pace.Wait(ctx, time.Duration(cost))
 }

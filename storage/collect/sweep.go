@@ -149,7 +149,7 @@ func (p *pass) manifests(ctx context.Context, before storage.Uptime) error {
 				p.tell(i, 0)
 				continue
 			}
-			if err := p.pace.wait(ctx, 1, 0); err != nil {
+			if err := p.wait(ctx, 1, 0); err != nil {
 				return err
 			}
 			gone, err := p.options.Catalog.DeleteIdle(ctx, i.Repository, i.Digest, before)
@@ -178,7 +178,7 @@ func (p *pass) links(ctx context.Context, before storage.Uptime) error {
 			of[i.Repository] = append(of[i.Repository], i)
 		}
 		for repository, links := range of {
-			if err := p.pace.wait(ctx, len(links), 0); err != nil {
+			if err := p.wait(ctx, len(links), 0); err != nil {
 				return err
 			}
 			gone, err := p.options.Catalog.UnlinkIdle(ctx, repository, links, before)
@@ -199,7 +199,7 @@ func (p *pass) bytes(ctx context.Context, before storage.Uptime) error {
 		if p.dry != nil {
 			return p.wouldGo(ctx, some, digests, before)
 		}
-		if err := p.pace.wait(ctx, len(digests), sum(some)); err != nil {
+		if err := p.wait(ctx, len(digests), sum(some)); err != nil {
 			return err
 		}
 		sizes, err := p.options.Catalog.Sweep(ctx, digests, before, keep)
@@ -243,7 +243,7 @@ func (p *pass) kept(ctx context.Context, before storage.Uptime) error {
 			}
 			return nil
 		}
-		if err := p.pace.wait(ctx, len(digests), sum(some)); err != nil {
+		if err := p.wait(ctx, len(digests), sum(some)); err != nil {
 			return err
 		}
 		sizes, err := p.options.Catalog.Empty(ctx, digests, before)
@@ -343,7 +343,7 @@ func (p *pass) adopt(ctx context.Context, kept bool, all func(context.Context, f
 		}
 		some = some[:0]
 		if err == nil {
-			err = p.pace.wait(ctx, n, 0)
+			err = p.wait(ctx, n, 0)
 		}
 		return err
 	}

@@ -3,9 +3,7 @@ package local
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -14,7 +12,7 @@ import (
 // memory then. An upload that was there before is not.
 func (d *Driver) draftUpload(name string, content []byte) bool {
 	folder, below, ok := cutUpload(name)
-	if !ok || d.drafts == nil || len(content) > d.small {
+	if !ok || len(content) > d.small {
 		return false
 	}
 	n, _ := d.drafts.of(name)
@@ -51,9 +49,6 @@ func (d *Driver) draftUpload(name string, content []byte) bool {
 // there was anything; onFiles says that there may be something in the file system
 // too.
 func (d *Driver) deleteDrafts(name string) (any, onFiles bool) {
-	if d.drafts == nil {
-		return false, true
-	}
 	for _, n := range d.drafts.below(name) {
 		n.mu.Lock()
 		any, onFiles = true, onFiles || n.spilled || n.begun
@@ -96,18 +91,15 @@ func (d *Driver) moved(name string) {
 }
 
 // openDraft returns a writer of the data of a draft, nil if it is not in memory.
-func (d *Driver) openDraft(name string, again bool) *draftWriter {
-	if d.drafts == nil {
-		return nil
-	}
+func (d *Driver) openDraft(name string, again bool) (w *draftWriter, err error) {
 	n, below := d.drafts.of(name)
 	if n == nil || below != draftData {
-		return nil
+		return nil, nil
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ended {
-		return nil
+		return nil, nil
 	}
 	if f := n.files[draftData]; f != nil && !again && !n.spilled {
 		d.dropFile(n, draftData)
@@ -115,15 +107,16 @@ func (d *Driver) openDraft(name string, again bool) *draftWriter {
 	if n.files[draftData] == nil && !n.spilled {
 		n.files[draftData] = &draftFile{modified: time.Now()}
 	}
-	w := &draftWriter{driver: d, draft: n, name: name}
-	if n.spilled {
-		if w.file, w.err = d.openWriter(name, again); w.err == nil {
-			w.size = w.file.Size()
-		}
-		return w
+	w = &draftWriter{driver: d, draft: n, name: name}
+	if !n.spilled {
+		w.size = int64(len(n.files[draftData].content))
+		return w, nil
 	}
-	w.size = int64(len(n.files[draftData].content))
-	return w
+	if w.file, err = d.openWriter(name, again); err != nil {
+		return nil, err
+	}
+	w.size = w.file.Size()
+	return w, nil
 }
 
 // spill has the data of a draft be a file. The caller holds the draft's mu.
@@ -168,21 +161,20 @@ func (d *Driver) settleDraft(n *draft) error {
 
 // endDrafts makes files of all drafts.
 func (d *Driver) endDrafts() error {
-	if d.drafts == nil {
-		return nil
-	}
 	var errs []error
 	for _, n := range d.drafts.close() {
-		n.mu.Lock()
-		if !n.ended {
-			errs = append(errs, d.endDraft(n))
-		}
-		n.mu.Unlock()
+		errs = append(errs, d.endDraft(n))
 	}
 	return errors.Join(errs...)
 }
 
+// endDraft makes files of a draft, unless it has ended.
 func (d *Driver) endDraft(n *draft) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended {
+		return nil
+	}
 	err := d.settleDraft(n)
 	for file, f := range n.files {
 		if err == nil && file != draftStart {
@@ -197,46 +189,26 @@ func (d *Driver) endDraft(n *draft) error {
 
 // asFiles has an upload be in the file system alone.
 func (d *Driver) asFiles(name string) error {
-	if d.drafts == nil {
-		return nil
-	}
 	all := d.drafts.below(name)
 	if n, _ := d.drafts.of(name); n != nil {
 		all = []*draft{n}
 	}
 	for _, n := range all {
-		n.mu.Lock()
-		err := error(nil)
-		if !n.ended {
-			err = d.endDraft(n)
-		}
-		n.mu.Unlock()
-		if err != nil {
+		if err := d.endDraft(n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// hashedBytes is of how many bytes a name below an upload has the hash's state.
-func hashedBytes(state string) (int64, error) { return strconv.ParseInt(path.Base(state), 10, 64) }
-
-// flagsOf are those with which the data of an upload is opened.
-func flagsOf(again bool) int {
-	if again {
-		return os.O_WRONLY | os.O_CREATE
-	}
-	return os.O_WRONLY | os.O_CREATE | os.O_TRUNC
-}
-
 // prepareDraft moves what is in memory.
 func (d *Driver) prepareDraft(w wanted, content []byte, stays bool) (*step, error) {
 	s, err := d.preparePut(wanted{kind: written, path: w.path, content: content, at: w.at}, stays)
-	if s == nil && err == nil {
-		s = &step{}
-	}
 	if err != nil {
 		return nil, err
+	}
+	if s == nil { // it is there already
+		s = &step{}
 	}
 	s.draft = w.from
 	return s, nil
@@ -259,29 +231,15 @@ func (d *Driver) deleteUpload(name string) error {
 	return err
 }
 
-// draftFile is what is in memory of a path, nil for nothing.
-func (d *Driver) draftFile(p string) *draftFile {
-	if d.drafts == nil {
-		return nil
-	}
-	name, err := folder(p)
-	if err != nil {
-		return nil
-	}
-	return d.drafts.file(name)
-}
-
 // statFile says what there is of a name, in memory or in the file system.
 func (d *Driver) statFile(name string) (info, error) {
-	if d.drafts != nil {
-		if n, _ := d.drafts.of(name); n != nil {
-			if found, ok := d.drafts.stat(name); ok {
-				return found, nil
-			}
+	if n, _ := d.drafts.of(name); n != nil {
+		if found, ok := d.drafts.stat(name); ok {
+			return found, nil
 		}
 	}
 	found, err := d.files.stat(name)
-	if errors.Is(err, fs.ErrNotExist) && d.drafts != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		if found, ok := d.drafts.stat(name); ok {
 			return found, nil
 		}

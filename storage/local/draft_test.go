@@ -154,6 +154,20 @@ func TestDraftKeptByEnd(t *testing.T) {
 	}
 }
 
+// TestDraftGone checks that who writes to an upload that was removed meanwhile is told
+// that nothing was written.
+func TestDraftGone(t *testing.T) {
+	d := openHeld(t, &held{memory: newMemory()}, 0)
+	put(t, d, draftFolder+"/startedat", "now")
+	w := writeWhole(t, d, draftFolder, []byte("con"))
+	if err := d.Delete(t.Context(), draftFolder); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := w.Write([]byte("tent")); n != 0 || !errors.Is(err, errClosed) || w.Size() != 3 {
+		t.Errorf("%d bytes were written, %v, to %d in all", n, err, w.Size())
+	}
+}
+
 // TestDraftSpills checks that an upload becomes a file once it has more than the
 // journal takes, or drafts have too much, and one that can be gone on with after a
 // crash once a chunk ends.

@@ -12,7 +12,6 @@ type draftWriter struct {
 	driver *Driver
 	draft  *draft
 	name   string
-	err    error // why it could not be opened
 
 	mu     sync.Mutex
 	size   int64
@@ -31,8 +30,11 @@ func (w *draftWriter) Write(p []byte) (int, error) {
 	w.wrote = w.wrote || len(p) > 0
 	if w.file == nil {
 		kept, err := w.keep(p)
-		if kept || err != nil {
-			return len(p), err
+		switch {
+		case err != nil:
+			return 0, err
+		case kept:
+			return len(p), nil
 		}
 	}
 	n, err := w.file.Write(p)

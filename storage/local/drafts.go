@@ -30,8 +30,8 @@ type drafts struct {
 	open map[string]*draft // by folder; guarded by mu, as all below
 	// names counts, for each folder above a draft, by what name it leads there.
 	names  map[string]map[string]int
-	bytes  int // of data
-	closed bool
+	bytes  int  // of data
+	closed bool // no other begins
 }
 
 // draft is an upload, or the part of it that no file has.
@@ -57,8 +57,9 @@ const (
 	draftData  = "data"
 )
 
-func newDrafts() *drafts {
-	return &drafts{open: make(map[string]*draft), names: make(map[string]map[string]int)}
+// newDrafts has no draft ever begin where nothing can be written.
+func newDrafts(writable bool) *drafts {
+	return &drafts{open: make(map[string]*draft), names: make(map[string]map[string]int), closed: !writable}
 }
 
 // cutUpload cuts a name into the folder of an upload, and what is below it.
@@ -168,7 +169,7 @@ func (d *drafts) below(name string) (found []*draft) {
 	return found
 }
 
-// all are the drafts that there are; no other begins any more.
+// close returns the drafts that there are; no other begins any more.
 func (d *drafts) close() (all []*draft) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -80,7 +80,7 @@ type Driver struct {
 	folders *folders
 	journal *journal
 	uploads *uploads
-	drafts  *drafts // nil where nothing can be written
+	drafts  *drafts
 	small   int
 	// owed is set if part of what the journal holds is not done in the file tree,
 	// or may be lost there.
@@ -141,9 +141,7 @@ func open(f files, o Options) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	if writable {
-		d.drafts = newDrafts()
-	}
+	d.drafts = newDrafts(writable)
 	if err := d.replay(); err != nil {
 		return nil, err
 	}
@@ -238,9 +236,6 @@ func (d *Driver) GetContent(ctx context.Context, p string) ([]byte, error) {
 	if w := d.pending(ctx, p); w != nil && w.kind == written {
 		return bytes.Clone(w.content), nil
 	}
-	if f := d.draftFile(p); f != nil {
-		return bytes.Clone(f.content), nil
-	}
 	f, err := d.Reader(ctx, p, 0)
 	if err != nil {
 		return nil, err
@@ -267,7 +262,7 @@ func (d *Driver) Reader(_ context.Context, p string, offset int64) (io.ReadClose
 	if offset < 0 {
 		return nil, storagedriver.InvalidOffsetError{Path: p, Offset: offset, DriverName: kind}
 	}
-	if f := d.draftFile(p); f != nil {
+	if f := d.drafts.file(name); f != nil {
 		return io.NopCloser(bytes.NewReader(f.content[min(offset, int64(len(f.content))):])), nil
 	}
 	f, err := d.files.open(name, os.O_RDONLY)
@@ -308,11 +303,9 @@ func (d *Driver) List(_ context.Context, p string) ([]string, error) {
 		return nil, err
 	}
 	names, err := d.files.names(name)
-	if d.drafts != nil {
-		var is bool
-		if names, is = d.drafts.list(name, names); is {
-			err = nil
-		}
+	names, is := d.drafts.list(name, names)
+	if is {
+		err = nil
 	}
 	if err != nil {
 		return nil, wrap(p, err)

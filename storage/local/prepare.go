@@ -159,10 +159,8 @@ func (d *Driver) preparePlaced(name string) (*step, error) {
 // the target says, else durable in the stage.
 func (d *Driver) prepareMove(w wanted, stays bool) (*step, error) {
 	from, to := w.from, w.path
-	if d.drafts != nil {
-		if f := d.drafts.file(from); f != nil {
-			return d.prepareDraft(w, f.content, stays)
-		}
+	if f := d.drafts.file(from); f != nil {
+		return d.prepareDraft(w, f.content, stays)
 	}
 	found, err := d.files.stat(from)
 	switch {

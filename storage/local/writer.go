@@ -18,10 +18,11 @@ func (d *Driver) Writer(_ context.Context, p string, again bool) (storagedriver.
 	if err != nil {
 		return nil, err
 	}
-	if w := d.openDraft(name, again); w != nil {
-		if w.err != nil {
-			return nil, w.err
-		}
+	w, err := d.openDraft(name, again)
+	switch {
+	case err != nil:
+		return nil, err
+	case w != nil:
 		return w, nil
 	}
 	return d.openWriter(name, again)
@@ -30,7 +31,11 @@ func (d *Driver) Writer(_ context.Context, p string, again bool) (storagedriver.
 // openWriter opens a file to write to.
 func (d *Driver) openWriter(name string, again bool) (w *writer, err error) {
 	w = &writer{driver: d, name: name, failures: d.failures.Load()}
-	if w.file, _, err = d.create(name, flagsOf(again)); err != nil {
+	flag := os.O_WRONLY | os.O_CREATE
+	if !again {
+		flag |= os.O_TRUNC
+	}
+	if w.file, _, err = d.create(name, flag); err != nil {
 		return nil, wrapWrite(err)
 	}
 	if again {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/fsync"
+	"github.com/berth-oci/berth/storage/pace"
 )
 
 // Options say what is read, and how slowly.
@@ -65,7 +66,7 @@ type Scrubber struct {
 	options Options
 	stop    context.CancelFunc
 	done    chan struct{}
-	next    time.Time // when reading may go on
+	pace    pace.Pace
 	saved   time.Time // when the state was written
 
 	mu     sync.Mutex
@@ -78,13 +79,13 @@ const saveEvery = 30 * time.Second
 // Start begins to read where the last process has ended.
 func Start(o Options) *Scrubber {
 	if o.sleep == nil {
-		o.sleep = sleep
+		o.sleep = pace.Sleep
 	}
 	if o.now == nil {
 		o.now = time.Now
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Scrubber{options: o, stop: stop, done: make(chan struct{})}
+	s := &Scrubber{options: o, stop: stop, done: make(chan struct{}), pace: pace.Pace{Sleep: o.sleep, Now: o.now}}
 	s.load()
 	go s.run(ctx)
 	return s
@@ -191,12 +192,12 @@ func (s *Scrubber) pass(ctx context.Context) error {
 }
 
 func (s *Scrubber) read(ctx context.Context, d digest.Digest) error {
-	if err := s.wait(ctx, time.Second/time.Duration(s.options.Operations)); err != nil {
+	if err := s.pace.Wait(ctx, time.Second/time.Duration(s.options.Operations)); err != nil {
 		return err
 	}
 	_, err := s.options.Store.ExamineWith(ctx, d, storage.ByScrub, func(n int) error {
 		s.change(func(t *Status) { t.Bytes += int64(n); t.ReadBytes += int64(n) })
-		return s.wait(ctx, time.Duration(float64(n)/float64(s.options.Rate)*float64(time.Second)))
+		return s.pace.Wait(ctx, time.Duration(float64(n)/float64(s.options.Rate)*float64(time.Second)))
 	})
 	damaged := errors.Is(err, storage.ErrDamaged)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) { // it may have gone meanwhile
@@ -216,30 +217,4 @@ func (s *Scrubber) read(ctx context.Context, d digest.Digest) error {
 		return s.save()
 	}
 	return nil
-}
-
-// wait spends the time that something takes at the rate that is allowed. Time in
-// which nothing was read is not made up for.
-func (s *Scrubber) wait(ctx context.Context, cost time.Duration) error {
-	const credit = 100 * time.Millisecond
-	now := s.options.now()
-	if s.next.Before(now.Add(-credit)) {
-		s.next = now.Add(-credit)
-	}
-	s.next = s.next.Add(cost)
-	if ahead := s.next.Sub(now); ahead > 0 {
-		return s.options.sleep(ctx, ahead)
-	}
-	return ctx.Err()
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -120,7 +120,7 @@ func testReliedOn(t *testing.T, s *stored) {
 		t.Fatal(err)
 	}
 	pushing, push := s.BeginPush(ctx, storage.GuardPut)
-	if err := push.Rely(pushing, storage.GuardPut, d, d); err != nil { // nobody waits for another
+	if err := push.Rely(pushing, d, d); err != nil { // nobody waits for another
 		t.Fatal(err)
 	}
 	alone := func(want bool) func() {
