@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -117,4 +118,51 @@ func locationOf(t *testing.T, b *harness.Berth, a *harness.Answer) string {
 		t.Fatal(err)
 	}
 	return u.String()
+}
+
+// piece is how much of an upload, in bytes, may have come without being counted yet.
+const piece = 256 << 10
+
+// TestQuotaRoomForTwo pushes while another upload is under way: the two
+// fit, so neither may be refused, and only what was received counts.
+func TestQuotaRoomForTwo(t *testing.T) {
+	t.Parallel()
+	b := harness.Start(t)
+	alice := harness.AddAccount(t, b, "alice", "--quota", "4MiB")
+	c := alice.On(b)
+	location, err := c.Upload("alice/slow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const part, whole = 300 << 10, 640 << 10
+	content := slices.Repeat([]byte{'x'}, whole)
+	image := harness.NewSizedImage("b", "two", 960<<10)
+	var before int64
+	for name, length := range map[string]int64{"with": whole, "without": -1} {
+		t.Run(name+" a declared length", func(t *testing.T) {
+			wire := wireTo(t, b, alice, http.MethodPut, harness.WithDigest(location, harness.Digest(content)), length)
+			wire.send(content[:part])
+			harness.Eventually(t, "nothing of the upload is counted", func() bool {
+				f, _, err := askQuota(c)
+				return err == nil && f.used > before+least
+			})
+			// What is still in a buffer may count as well.
+			if f, _, err := askQuota(c); err != nil || f.used > before+part+piece {
+				t.Errorf("of an upload of which %d bytes came, %d count (%v)", part, f.used-before, err)
+			}
+			if _, err := c.Push("alice/fast", "v1", image); err != nil {
+				t.Errorf("there is room, but: %v", err)
+			}
+			wire.send(content[part:])
+			wire.end()
+			if a := wire.answer(time.Minute); a.Status != http.StatusCreated {
+				t.Errorf("the slow upload ended with %d %s", a.Status, a.Body)
+			}
+			before = counted(once("alice/fast", image)) + whole
+			wantUsed(t, b, alice, before, 4<<20, 1, whole)
+			if location, err = c.Upload("alice/slow"); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
 }

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"encoding/json"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -48,21 +47,7 @@ func TestKilledWhileCollecting(t *testing.T) {
 			t.Fatalf("in round %d\n%s", round, b.Log)
 		}
 	}
-	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
-		stdout, stderr, code := harness.CommandLine(t, b.Env, "gc", "status", "--data", b.Data, "--output", "json")
-		var status struct {
-			Uncollected int64 `json:"uncollected_bytes"`
-		}
-		if err := json.Unmarshal([]byte(stdout), &status); err != nil || code != 0 {
-			t.Fatalf("gc status: %d %q %q", code, stdout, stderr)
-		}
-		if status.Uncollected == 0 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("it is never collected: %s\n%s", stdout, b.Log)
-		}
-	}
+	harness.WantCollected(t, b)
 	crew.Verify(t)
 	crew.PullHeld(t)
 	if stdout, stderr, code := harness.CommandLine(t, b.Env, "fsck", "--deep", "--data", b.Data); code != 0 {

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,8 +78,9 @@ type feedWatcher struct {
 	state map[string]string // by UUID: what follows from the events
 	// got are the revisions that came, with what they are about.
 	got map[string]feedEvent
-	// begun and marks count what has happened.
-	begun, marks, repeated, compared int
+	// These count what has happened.
+	begun, marks       int
+	repeated, compared atomic.Int64
 }
 
 // look is an entry of a list as text that two of the same have in common.
@@ -195,7 +197,7 @@ func (w *feedWatcher) change(e feedEvent) error {
 		return fmt.Errorf("it is said to be by %s", e.By)
 	}
 	if _, again := w.got[e.Revision]; again {
-		w.repeated++
+		w.repeated.Add(1)
 	}
 	w.got[e.Revision] = e
 	w.log.mu.Lock()
@@ -210,7 +212,7 @@ func (w *feedWatcher) change(e feedEvent) error {
 // run follows until ctx ends; it is cut off all the time, and goes on now and then
 // from where it was earlier.
 func (w *feedWatcher) run(ctx context.Context) error {
-	earlier, before := "", map[string]string(nil)
+	earlier, before := w.since, maps.Clone(w.state)
 	for ctx.Err() == nil {
 		err := w.follow(ctx, time.Duration(20+w.rand.IntN(400))*time.Millisecond)
 		switch {
@@ -226,9 +228,7 @@ func (w *feedWatcher) run(ctx context.Context) error {
 		case 0:
 			earlier, before = w.since, maps.Clone(w.state)
 		case 1:
-			if earlier != "" {
-				w.since, w.state = earlier, maps.Clone(before)
-			}
+			w.since, w.state = earlier, maps.Clone(before)
 		}
 	}
 	return nil
@@ -338,7 +338,7 @@ func (w *feedWatcher) differs(list map[string]string) (string, error) {
 	if a, b := settled(list), settled(w.state); !maps.Equal(a, b) {
 		return fmt.Sprintf("%s at %s: the list has\n%v\nand what was followed is\n%v", w.name, w.since, a, b), nil
 	}
-	w.compared++
+	w.compared.Add(1)
 	return "", nil
 }
 

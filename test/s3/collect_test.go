@@ -1,14 +1,12 @@
 package s3
 
 import (
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/berth-oci/berth/test/harness"
 )
@@ -31,21 +29,7 @@ func TestCollect(t *testing.T) {
 		}
 		b.Must(t, http.StatusAccepted, http.MethodDelete, "/v2/alice/app/manifests/"+d, nil)
 	}
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
-		stdout, stderr, code := harness.CommandLine(t, b.Env, "gc", "status", "--data", b.Data, "--output", "json")
-		var status struct {
-			Uncollected int64 `json:"uncollected_bytes"`
-		}
-		if err := json.Unmarshal([]byte(stdout), &status); err != nil || code != 0 {
-			t.Fatalf("gc status: %d %q %q", code, stdout, stderr)
-		}
-		if status.Uncollected == 0 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("it is never collected: %s\n%s", stdout, b.Log)
-		}
-	}
+	harness.WantCollected(t, b)
 	// Both manifests, and the blobs.
 	if got, want := s.objects("collected", "data"), 2+len(kept.Blobs); got != want {
 		t.Errorf("%d blobs are left in the bucket, want %d", got, want)

@@ -2,6 +2,7 @@ package scale
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -56,9 +57,11 @@ func BenchmarkRebuild(b *testing.B) {
 				_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // the peak of what was before
 				before, own := cpu(b), int64(0)
 				x, err := bolt.Build(path, store.Identity(), func(x *bolt.Index) error {
-					return catalog.New(x, store, slog.New(slog.DiscardHandler)).Rebuild(b.Context(), func(p catalog.Progress) {
+					all := catalog.New(x, store, slog.New(slog.DiscardHandler))
+					rebuilt := all.Rebuild(b.Context(), func(p catalog.Progress) {
 						own = max(own, memory(b, "RssAnon:"))
 					})
+					return errors.Join(rebuilt, all.Close())
 				})
 				if err != nil {
 					b.Fatal(err)

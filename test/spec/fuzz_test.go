@@ -24,6 +24,7 @@ import (
 	"github.com/berth-oci/berth/registry"
 	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/test/harness"
 )
 
 // fuzzed is a registry in memory, open to everyone, that takes every manifest.
@@ -70,18 +71,12 @@ func newFuzzed(tb testing.TB) fuzzed {
 // registry's own, and an error has the specification's form.
 func (f fuzzed) ask(t *testing.T, method, target string, body io.Reader, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
-	r := httptest.NewRequest(method, "/", body)
+	r := harness.NewRequest(method, "/", body, header...)
 	u, err := r.URL.Parse(target)
 	if err != nil {
 		t.Skip("no address")
 	}
 	r.URL, r.RequestURI = u, u.RequestURI()
-	for i := 0; i+1 < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	if r.ContentLength > 0 { // as it comes from a connection
-		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
-	}
 	w := httptest.NewRecorder()
 	f.ServeHTTP(w, r)
 	if w.Code >= 500 {

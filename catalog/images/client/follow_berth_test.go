@@ -1,7 +1,6 @@
 package client_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,16 +18,6 @@ import (
 	"github.com/berth-oci/berth/catalog/images/client"
 	"github.com/berth-oci/berth/test/harness"
 )
-
-// until waits for something, for at most a minute.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within a minute", what)
-		}
-	}
-}
 
 // mirror is a Watcher that runs, and what its handlers were told.
 type mirror struct {
@@ -89,7 +78,7 @@ func (m *mirror) wantList(t *testing.T, c *client.Client, o client.ListOptions) 
 			t.Errorf("listed %v\nshown %v\ntold %v", list, shown, told)
 		}
 	}()
-	until(t, "the copy is the list", func() bool {
+	harness.Eventually(t, "the copy is not the list", func() bool {
 		list, shown = map[string]client.Image{}, map[string]client.Image{}
 		for image, err := range c.List(t.Context(), o) {
 			if err != nil {
@@ -262,24 +251,6 @@ func TestChangesRefused(t *testing.T) {
 	}
 }
 
-// lines is a writer that can be read while it is written to.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) all() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Split(strings.TrimSuffix(l.b.String(), "\n"), "\n")
-}
-
 // TestController runs the example against a berth.
 func TestController(t *testing.T) {
 	t.Parallel()
@@ -288,7 +259,8 @@ func TestController(t *testing.T) {
 	as := &harness.Berth{Client: alice.On(b), Host: b.Host}
 	one := harness.PushSmall(t, as, "alice/app", "one", "2026-01-01T00:00:00Z", "latest")
 	berth := newClient(t, b, client.WithToken(client.Token(alice.Bearer)))
-	out := &lines{}
+	out := &harness.LogBuffer{}
+	said := func() []string { return strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n") }
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
@@ -296,8 +268,8 @@ func TestController(t *testing.T) {
 	}()
 	says := func(want ...string) {
 		t.Helper()
-		until(t, fmt.Sprintf("it says %q", want), func() bool {
-			all := slices.DeleteFunc(out.all(), func(s string) bool { return strings.HasSuffix(s, " are running") })
+		harness.Eventually(t, fmt.Sprintf("it does not say %q", want), func() bool {
+			all := slices.DeleteFunc(said(), func(s string) bool { return strings.HasSuffix(s, " are running") })
 			return slices.Equal(all, want)
 		})
 	}
@@ -314,8 +286,8 @@ func TestController(t *testing.T) {
 	says(started, stopped, "start "+at+two.Digest+" [/app two] with 6 bytes of kernel")
 	as.Must(t, http.StatusAccepted, http.MethodDelete, "/v2/alice/app/manifests/v2", nil)
 	says(started, stopped, "start "+at+two.Digest+" [/app two] with 6 bytes of kernel", "stop "+at+two.Digest)
-	if !slices.Contains(out.all(), "1 are running") {
-		t.Errorf("said %q", out.all())
+	if !slices.Contains(said(), "1 are running") {
+		t.Errorf("said %q", said())
 	}
 	cancel()
 	if err := <-ended; err != nil {

@@ -35,7 +35,7 @@ func TestWatchRights(t *testing.T) {
 	m := watch(t, c, client.WatchOptions{})
 	shows := func(want int) {
 		t.Helper()
-		until(t, "the copy has what may be seen", func() bool { return m.HasSynced() && len(m.Images()) == want })
+		harness.Eventually(t, "the copy does not have what may be seen", func() bool { return m.HasSynced() && len(m.Images()) == want })
 		m.wantList(t, c, client.ListOptions{})
 	}
 	shows(1)

@@ -2,6 +2,8 @@ package stored
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -34,7 +36,8 @@ func TestStored(t *testing.T) {
 	defer x.Close()
 	store := open(t, read)
 	built, err := bolt.Build(filepath.Join(read, "catalog.db"), store.Identity(), func(x *bolt.Index) error {
-		return catalog.New(x, store, nil).Rebuild(ctx, func(catalog.Progress) {})
+		all := catalog.New(x, store, slog.New(slog.DiscardHandler))
+		return errors.Join(all.Rebuild(ctx, func(catalog.Progress) {}), all.Close())
 	})
 	if err != nil {
 		t.Fatal(err)

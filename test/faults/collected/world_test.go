@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,6 +30,7 @@ import (
 	"github.com/berth-oci/berth/storage"
 	"github.com/berth-oci/berth/storage/collect"
 	_ "github.com/berth-oci/berth/storage/local"
+	"github.com/berth-oci/berth/test/harness"
 )
 
 const lease = time.Hour
@@ -321,25 +321,12 @@ func (w *world) once(operation, containing string, do func()) (done func() bool)
 }
 
 func (w *world) ask(method, target, body string, header ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, target, strings.NewReader(body))
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	if r.ContentLength > 0 { // as it comes from a connection
-		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
-	}
-	answer := httptest.NewRecorder()
-	w.ServeHTTP(answer, r)
-	return answer
+	return harness.Serve(w, method, target, body, header...)
 }
 
 func (w *world) want(status int, method, target, body string, header ...string) *httptest.ResponseRecorder {
 	w.t.Helper()
-	answer := w.ask(method, target, body, header...)
-	if answer.Code != status {
-		w.t.Fatalf("%s %s: %d %s, want %d", method, target, answer.Code, answer.Body, status)
-	}
-	return answer
+	return harness.MustServe(w.t, w, status, method, target, body, header...)
 }
 
 const (

@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +25,7 @@ import (
 	"github.com/berth-oci/berth/registry"
 	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/test/harness"
 )
 
 // place is where a registry is: all that outlives it.
@@ -228,14 +228,8 @@ type answer struct {
 }
 
 func (b *berth) ask(method, target, body string, header ...string) answer {
-	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	r := harness.NewRequest(method, target, strings.NewReader(body), header...)
 	r.SetBasicAuth("root", secret)
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	if r.ContentLength > 0 { // as it comes from a connection
-		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
-	}
 	w := httptest.NewRecorder()
 	b.ServeHTTP(w, r)
 	return answer{w, method + " " + target}

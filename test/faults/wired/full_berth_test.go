@@ -10,8 +10,6 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -28,6 +26,7 @@ import (
 	"github.com/berth-oci/berth/registry"
 	"github.com/berth-oci/berth/registry/access"
 	"github.com/berth-oci/berth/storage"
+	"github.com/berth-oci/berth/test/harness"
 )
 
 // fullDriver keeps files, until it is told that there is no room for some kinds
@@ -199,24 +198,10 @@ func newFullBerth(t *testing.T, dir, file string, hold func(path string)) *fullB
 }
 
 func (b *fullBerth) ask(method, target, body string, header ...string) *httptest.ResponseRecorder {
-	b.t.Helper()
-	r := httptest.NewRequest(method, target, strings.NewReader(body))
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	if r.ContentLength > 0 { // as it comes from a connection
-		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
-	}
-	w := httptest.NewRecorder()
-	b.ServeHTTP(w, r)
-	return w
+	return harness.Serve(b, method, target, body, header...)
 }
 
 func (b *fullBerth) must(status int, method, target, body string, header ...string) *httptest.ResponseRecorder {
 	b.t.Helper()
-	w := b.ask(method, target, body, header...)
-	if w.Code != status {
-		b.t.Fatalf("%s %s: got %d %s, want %d", method, target, w.Code, w.Body, status)
-	}
-	return w
+	return harness.MustServe(b.t, b, status, method, target, body, header...)
 }
