@@ -75,7 +75,7 @@ func (c *Catalog) Close() error {
 	if err := c.noteRevision(context.Background()); err != nil {
 		c.log.Warn("how far the index has come is not noted in storage", "error", err)
 	}
-	return c.store.EndLinks(context.Background())
+	return c.store.EndNotes(context.Background())
 }
 
 // Ready returns an error if the index cannot answer.

@@ -68,7 +68,7 @@ func (w *world) must(err error) {
 func (w *world) settled() {
 	w.t.Helper()
 	eventually(w.t, "it is not settled", func() bool {
-		for range w.Index.Index.Abandoned(context.Background()) {
+		if w.Settled(context.Background()) != nil {
 			return false
 		}
 		// Nothing is, or somebody is at it.

@@ -141,7 +141,7 @@ func (t *Tx) unlinkIdle(ctx context.Context, links []digest.Digest, before stora
 	}
 	for _, note := range notes {
 		if err != nil {
-			c.leaveBlob(note, "")
+			c.leave(note, "")
 		} else {
 			note.Forget()
 		}
@@ -274,7 +274,7 @@ func (t *Tx) BringBack(ctx context.Context, d digest.Digest) (bool, error) {
 	if err != nil || !there {
 		return false, err
 	}
-	var note *storage.LinkNote
+	var note *storage.Note
 	err = c.store.Together(ctx, func(ctx context.Context) (err error) {
 		if note, err = c.store.NoteLink(ctx, repository, d); err != nil {
 			return err
@@ -289,7 +289,7 @@ func (t *Tx) BringBack(ctx context.Context, d digest.Digest) (bool, error) {
 		note.Forget()
 		c.log.Info("what was collected is referred to after all, and back", "repository", repository, "digest", d)
 	case note != nil:
-		c.leaveBlob(note, "")
+		c.leave(note, "")
 	}
 	return err == nil, err
 }

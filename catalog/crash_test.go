@@ -91,7 +91,7 @@ func TestLinkAfterCrash(t *testing.T) {
 			t.Errorf("%s: came is linked: %v, gone: %v", next, w.linked(came), w.linked(gone))
 		}
 		w.must(w.Restart())
-		left, err := w.Store.LeftLinks(t.Context())
+		left, err := w.Store.LeftNotes(t.Context())
 		w.must(err)
 		if len(left) != 0 {
 			t.Errorf("%s: %d notes are left", next, len(left))
@@ -126,7 +126,7 @@ func TestLinkIsNoted(t *testing.T) {
 	err := w.Link(t.Context(), repository, named, "", func(context.Context) (digest.Digest, error) {
 		other, err := storage.Open(t.Context(), storage.OpenedDriver, map[string]any{"driver": w.Store.Driver()})
 		w.must(err)
-		left, err := other.LeftLinks(t.Context())
+		left, err := other.LeftNotes(t.Context())
 		w.must(err)
 		if len(left) != 1 || left[0].Repository != repository || left[0].Digest != named {
 			t.Errorf("noted is %+v", left)
@@ -167,7 +167,7 @@ func TestLinkWrittenLate(t *testing.T) {
 	}
 	eventually(t, "the blob is not found", func() bool { return w.linked(named) })
 	w.must(w.Restart())
-	left, err := w.Store.LeftLinks(t.Context())
+	left, err := w.Store.LeftNotes(t.Context())
 	w.must(err)
 	if len(left) != 0 {
 		t.Errorf("%d notes are left", len(left))

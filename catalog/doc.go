@@ -4,7 +4,8 @@
 // Storage is the truth and the index a view of it. A change of a repository's
 // manifests, tags or links is a [Tx]: it takes the repository's lease, notes in
 // the index what is about to happen, touches storage, and publishes what has
-// happened. Only a Tx calls Prepare and Publish of the index. Blobs that come
+// happened. Where storage makes changes all at once, the put of a manifest is noted
+// there, with what it changes, which saves the index a transaction. Only a Tx calls Prepare and Publish of the index. Blobs that come
 // are linked side by side ([Catalog.Link]).
 //
 // Answers are those of the index ([index.Reader]): what was last published. They

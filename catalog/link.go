@@ -27,7 +27,7 @@ var errNothingLinked = errors.New("nothing has been linked")
 // of one repository are linked side by side; only one that a manifest refers to
 // already waits for a change that is open.
 func (c *Catalog) Link(ctx context.Context, repository string, named digest.Digest, reservation string, op func(context.Context) (digest.Digest, error)) error {
-	var note *storage.LinkNote
+	var note *storage.Note
 	var linked digest.Digest
 	touched := false
 	err := c.store.Together(ctx, func(ctx context.Context) (err error) {
@@ -67,7 +67,7 @@ func (c *Catalog) Link(ctx context.Context, repository string, named digest.Dige
 // what it waits for.
 type awaited struct {
 	catalog *Catalog
-	note    *storage.LinkNote
+	note    *storage.Note
 	linked  digest.Digest
 
 	mu     sync.Mutex
@@ -75,7 +75,7 @@ type awaited struct {
 	failed bool
 }
 
-func (c *Catalog) awaitWritten(note *storage.LinkNote, linked digest.Digest) *awaited {
+func (c *Catalog) awaitWritten(note *storage.Note, linked digest.Digest) *awaited {
 	c.linking.Add(1)
 	return &awaited{catalog: c, note: note, linked: linked, left: 1}
 }
@@ -100,7 +100,7 @@ func (a *awaited) done(err error) {
 	case !over:
 		return
 	case failed:
-		a.catalog.leaveBlob(a.note, a.linked)
+		a.catalog.leave(a.note, a.linked)
 	default:
 		a.note.Forget()
 	}

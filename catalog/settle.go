@@ -20,10 +20,13 @@ import (
 // task in the background, which looks for such intents when a change has
 // failed, now and then, and after the start. Until then nobody sees any of it.
 //
-// Two things an intent does not say, and they are kept here: that a blob has
-// been linked in storage and could not be published, which a note in storage
-// says as well (see storage.Store NoteLink), and that an intent was refused, so
-// that it must not be completed, should it be durable all the same.
+// Where storage makes changes at once, the put of a manifest leaves no intent, but
+// a note, which storage got with the manifest (see storage.Store ChangeNote): all
+// of it is there, or nothing. What has become of it is then looked at.
+//
+// Two more things are kept here: that a blob has been linked in storage and could
+// not be published, of which there is a note as well (NoteLink), and that an intent
+// was refused, so that it must not be completed, should it be durable all the same.
 
 // unsettled is what has to be done in a repository before its next change. The
 // fields are guarded by Catalog.mu.
@@ -36,7 +39,7 @@ type unsettled struct {
 	// blobs have to be looked up again.
 	blobs map[digest.Digest]struct{}
 	// notes are those that say so, and are of no use once it is done.
-	notes []*storage.LinkNote
+	notes []*storage.Note
 }
 
 // at returns what is unsettled in a repository, made if needed. The caller holds
@@ -58,20 +61,23 @@ func (c *Catalog) refuse(l index.Lease) {
 	c.wakeUp()
 }
 
-// leaveBlob has a blob be looked up again, as a note says, and by another digest
-// of its bytes, unless that is "".
-func (c *Catalog) leaveBlob(note *storage.LinkNote, other digest.Digest) {
+// leave has what a note is about be looked at again, and if that is a blob, also by
+// another digest of its bytes, unless that is "".
+func (c *Catalog) leave(note *storage.Note, other digest.Digest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer c.wakeUp()
 	u := c.at(note.Repository)
 	u.notes = append(u.notes, note)
+	if note.Change != nil {
+		return
+	}
 	for _, d := range []digest.Digest{note.Digest, other} {
 		if d != "" {
 			u.blobs[d] = struct{}{}
 		}
 	}
 	u.whole = u.whole || note.Digest == ""
-	c.wakeUp()
 }
 
 // leaveWhole has all of a repository be read again.
@@ -110,12 +116,69 @@ func (t *Tx) settle(ctx context.Context) error {
 		err = t.settleLeft(ctx, u.refused)
 	}
 	if err == nil {
+		err = t.settlePuts(ctx, u.notes)
+	}
+	if err == nil {
 		err = t.settleBlobs(ctx, u)
 	}
 	if err != nil {
 		c.restore(repository, u)
 	}
 	return err
+}
+
+// settlePuts publishes the puts of manifests that have happened, as notes say, and
+// are not published.
+func (t *Tx) settlePuts(ctx context.Context, notes []*storage.Note) error {
+	for _, n := range notes {
+		if n.Change == nil {
+			continue
+		}
+		happened, err := t.isLast(ctx, *n.Change)
+		if err == nil && happened {
+			err = t.publish(ctx, *n.Change, image.Manifest{}, "")
+		}
+		if err != nil {
+			return failed("publish a put to", t.lease.Repository, err)
+		}
+	}
+	return nil
+}
+
+// isLast reports whether the put of a manifest is the last that happened to it and
+// to its tags, and may not be published. A note that is old is of what is long
+// published, and maybe undone.
+func (t *Tx) isLast(ctx context.Context, put storage.Intent) (bool, error) {
+	stored := t.stored()
+	there, err := stored.HasManifest(ctx, put.Put)
+	if err != nil || !there {
+		return false, err
+	}
+	if put.As != "" {
+		canonical, err := stored.AliasOf(ctx, put.As)
+		if notFound(err) || err == nil && canonical != put.Put {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	shown := len(put.Tags) > 0
+	for _, tag := range put.Tags {
+		d, moved, err := stored.Tag(ctx, tag)
+		if notFound(err) || err == nil && d != put.Named() {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		known, err := t.catalog.TagTime(ctx, t.lease.Repository, tag)
+		if err != nil && !notFound(err) {
+			return false, err
+		}
+		shown = shown && err == nil && known.Equal(moved)
+	}
+	return !shown, nil
 }
 
 // settleBlobs reads again from storage what is unsettled: the links that notes
@@ -142,7 +205,7 @@ func (t *Tx) settleBlobs(ctx context.Context, u *unsettled) error {
 	for _, n := range u.notes {
 		n.Forget()
 	}
-	if err := c.store.RemoveLinks(ctx, u.notes); err != nil {
+	if err := c.store.RemoveNotes(ctx, u.notes); err != nil {
 		// They are looked at once more after the next start, which does no harm.
 		c.log.Warn("notes of an earlier run stay", "repository", repository, "error", err)
 	}
@@ -204,12 +267,12 @@ func (c *Catalog) Recover(ctx context.Context) error {
 			c.leaveWhole(intent.Repository)
 		}
 	}
-	left, err := c.store.LeftLinks(ctx)
+	left, err := c.store.LeftNotes(ctx)
 	if err != nil {
 		return err
 	}
 	for _, note := range left {
-		c.leaveBlob(note, "")
+		c.leave(note, "")
 	}
 	if err := c.recoverDamage(ctx); err != nil {
 		return fmt.Errorf("read what is in quarantine: %w", err)

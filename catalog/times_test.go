@@ -20,10 +20,12 @@ import (
 // manifest, nor a rebuild changes; and its tag the time that its link has.
 func TestTimes(t *testing.T) {
 	root := t.TempDir()
-	w := newWorld(t)
 	store, err := storage.Open(t.Context(), "filesystem", map[string]any{"rootdirectory": root})
-	w.must(err)
-	t.Cleanup(func() { _ = store.Close() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() }) // after the catalog of the world
+	w := newWorld(t)
 	w.Store = store
 	w.must(w.Restart())
 	config, rom := w.LinkUntold(repository, []byte("{}")), w.LinkUntold(repository, []byte("a rom"))

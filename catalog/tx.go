@@ -113,33 +113,58 @@ func (t *Tx) Put(ctx context.Context, intent storage.Intent, m image.Manifest, r
 	if err := t.move(ctx, &intent); err != nil {
 		return err
 	}
-	if err := t.prepare(ctx, &intent); err != nil {
-		return err
+	t.fill(ctx, &intent)
+	note := t.catalog.store.ChangeNote(intent)
+	if note == nil {
+		if err := t.prepare(ctx, intent); err != nil {
+			return err
+		}
 	}
 	var refused error
 	err := t.catalog.store.Together(ctx, func(ctx context.Context) error {
-		if refused = write(ctx); refused != nil {
-			return refused
-		}
-		if err := t.catalog.store.Touch(context.WithoutCancel(ctx), intent); err != nil {
-			return err
-		}
-		return t.catalog.store.Complete(context.WithoutCancel(ctx), intent)
+		refused = t.store(ctx, intent, note, write)
+		return refused
 	})
-	if refused != nil {
+	switch {
+	case refused != nil && note != nil: // none of it has happened
+		note.Forget()
+		return refused
+	case refused != nil:
 		t.catalog.wakeUp()
 		return refused
-	}
-	if err == nil {
+	case err == nil:
 		// What has happened in storage is published also if the client is gone.
 		err = t.publish(context.WithoutCancel(ctx), intent, m, reservation)
+	}
+	if note != nil && err != nil {
+		t.catalog.leave(note, "")
+	} else {
+		note.Forget()
 	}
 	return t.completed(err)
 }
 
+// store does in storage what a push does.
+func (t *Tx) store(ctx context.Context, intent storage.Intent, note *storage.Note, write func(context.Context) error) error {
+	s := t.catalog.store
+	if note != nil {
+		if err := s.WriteNote(ctx, note); err != nil {
+			return err
+		}
+	}
+	if err := write(ctx); err != nil {
+		return err
+	}
+	if err := s.Touch(context.WithoutCancel(ctx), intent); err != nil {
+		return err
+	}
+	return s.Complete(context.WithoutCancel(ctx), intent)
+}
+
 // remove does an intent that only takes away.
 func (t *Tx) remove(ctx context.Context, intent storage.Intent) error {
-	if err := t.prepare(ctx, &intent); err != nil {
+	t.fill(ctx, &intent)
+	if err := t.prepare(ctx, intent); err != nil {
 		return err
 	}
 	// From here on it is done to the end, whether the client waits or not.
@@ -201,12 +226,16 @@ func (t *Tx) unpublish(ctx context.Context, intent storage.Intent) error {
 	return nil
 }
 
+// fill says of an intent where, for whom and when.
+func (t *Tx) fill(ctx context.Context, intent *storage.Intent) {
+	intent.Repository, intent.By, intent.At = t.lease.Repository, storage.Asker(ctx), time.Now().UTC()
+}
+
 // prepare notes what is about to happen. If that fails, nothing has happened and
 // nothing will: should the note have become durable all the same, it is
 // withdrawn.
-func (t *Tx) prepare(ctx context.Context, intent *storage.Intent) error {
-	intent.Repository, intent.By, intent.At = t.lease.Repository, storage.Asker(ctx), time.Now().UTC()
-	if err := t.catalog.index.Prepare(ctx, t.lease, *intent); err != nil {
+func (t *Tx) prepare(ctx context.Context, intent storage.Intent) error {
+	if err := t.catalog.index.Prepare(ctx, t.lease, intent); err != nil {
 		t.catalog.refuse(t.lease)
 		return failed("note the change of", t.lease.Repository, err)
 	}

@@ -62,7 +62,7 @@ func TestForeignNames(t *testing.T) {
 	if blobs != 1 || uploads != 1 || repositories != 1 {
 		t.Errorf("%d blobs, %d uploads and %d repositories, want one of each", blobs, uploads, repositories)
 	}
-	if _, err := s.LeftLinks(ctx); err != nil {
+	if _, err := s.LeftNotes(ctx); err != nil {
 		t.Error(err)
 	}
 	if _, err := s.Unhealed(ctx); err != nil {

@@ -6,11 +6,14 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-oci/berth/storage/reference"
 )
 
 // Intent is one change of one repository: what a single request does to its
 // manifests and tags, and the links that it takes away. It is written down before
-// storage is touched, so that a change that a crash cut in two can be completed.
+// storage is touched, so that a change that a crash cut in two can be completed; or
+// with it, where all of it happens at once (see [Store.ChangeNote]).
 type Intent struct {
 	Repository string `json:"repository"`
 	// Put is the manifest that is stored, by its canonical digest. As is another
@@ -89,6 +92,16 @@ func (i Intent) Named() digest.Digest {
 		return i.As
 	}
 	return i.Put
+}
+
+// isPut reports whether it is the put of a manifest, by names that can be.
+func (i Intent) isPut() bool {
+	for _, tag := range i.Tags {
+		if !reference.IsTag(tag) {
+			return false
+		}
+	}
+	return i.Put.Validate() == nil && i.Named().Validate() == nil
 }
 
 func (s *Store) completePut(ctx context.Context, i Intent) error {

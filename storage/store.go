@@ -40,7 +40,7 @@ type Store struct {
 	reliance   reliance
 	verified   *verified
 	quarantine *quarantine
-	linking    *linking
+	notes      *noteFiles
 }
 
 // own are the drivers that berth has in place of distribution's, by the kind
@@ -56,7 +56,7 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 	if err != nil {
 		return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
 	}
-	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters), verified: newVerified(), quarantine: &quarantine{}, linking: newLinking()}
+	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters), verified: newVerified(), quarantine: &quarantine{}, notes: newNotes()}
 	if closer, ok := driver.(io.Closer); ok && kind != OpenedDriver {
 		s.closer = closer
 	}

@@ -5,7 +5,8 @@
 // change is about to do it knows before storage is touched:
 //
 //	Acquire   the repository is this owner's alone
-//	Prepare   what is about to happen is durable; storage is touched only after
+//	Prepare   what is about to happen is durable; storage is touched only after,
+//	          unless it gets what has happened together with a note of it
 //	Publish   what has happened is durable and visible, all at once
 //	Release   the repository is free again
 //
