@@ -43,8 +43,16 @@ var description = sync.OnceValues(func() (*Description, error) {
 // DescriptionFile is where openapi.yaml is.
 func DescriptionFile() string { return filepath.Join(Root(), "catalog", "images", "openapi.yaml") }
 
-// NewDescription reads a document.
-func NewDescription(text []byte) (*Description, error) {
+// NewDescription reads a document, and compiles it for many answers.
+func NewDescription(text []byte) (*Description, error) { return newDescription(text) }
+
+// NewLazyDescription reads a document that is asked about a few answers: for each it
+// compiles no more than it needs.
+func NewLazyDescription(text []byte) (*Description, error) {
+	return newDescription(text, config.WithSchemaCache(nil))
+}
+
+func newDescription(text []byte, options ...config.Option) (*Description, error) {
 	var root yaml.Node
 	if err := yaml.Unmarshal(text, &root); err != nil {
 		return nil, err
@@ -64,7 +72,7 @@ func NewDescription(text []byte) (*Description, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, errs := validator.NewValidator(document, config.WithFormatAssertions(), config.WithoutSecurityValidation())
+	v, errs := validator.NewValidator(document, append(options, config.WithFormatAssertions(), config.WithoutSecurityValidation())...)
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
