@@ -114,8 +114,9 @@ func feedWatchers(t *testing.T, b *harness.Berth, accounts map[string]harness.Ac
 
 // TestFeedOrderedUniqueAtomicReliableResumableBookmarkablePrivate is all of it.
 func TestFeedOrderedUniqueAtomicReliableResumableBookmarkablePrivate(t *testing.T) {
+	harness.Long(t, "crash", "sixteen clients want all that there is")
 	t.Parallel()
-	kills, seed := harness.Rounds("crash", 1, 20), rand.Uint64()
+	kills, seed := harness.Rounds("crash", 0, 20), rand.Uint64()
 	t.Logf("seed %d", seed)
 	b := harness.Start(t, harness.WithArgs("--log-level", "warn"))
 	accounts := map[string]harness.Account{"root": harness.AddAccount(t, b, "root", "--admin")}

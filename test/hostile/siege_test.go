@@ -28,12 +28,15 @@ const (
 // TestSiege has clients of every hostile kind there is at once, against a berth
 // that may open 1024 files, while a tenant that behaves well pushes, lists and
 // pulls: it never sees an error, and hardly ever waits. A thousand of them for a
-// minute take all of two processors, so a plain go test has fewer, not as long,
-// and leaves the times alone: another test may be what it waited for.
+// minute take all of two processors, so TEST_REQUIRE=siege is for a run of this test
+// alone. With stalling there are fewer, not as long, and times are left alone: another
+// test may be what it waited for.
 func TestSiege(t *testing.T) {
 	clients, lasts, strict := 200, 4*time.Second, harness.Required("siege")
 	if strict {
 		clients, lasts = 1000, time.Minute
+	} else {
+		harness.Long(t, "stalling", "hundreds of clients at once take all that there is")
 	}
 	b := harness.Start(t, harness.WithEnv("BERTH_LOG_ACCESS=false"), harness.WithArgs("--log-level", "error"), harness.WithFiles(1024))
 	s := newSiege(t, b)
