@@ -39,6 +39,7 @@ func linked(files []string, hex string) bool {
 // fails, for some kind of writing: what a refused request has written is gone
 // once it is answered, or, if even that fails, once uploads succeed again.
 func TestFullLeavesNothing(t *testing.T) {
+	t.Parallel()
 	all := []string{"put", "write", "close", "commit", "move"}
 	kinds := map[string][]string{"everything": all, "everything, on a failing disk": append(slices.Clone(all), failingDisk)}
 	for _, kind := range all {
