@@ -192,6 +192,7 @@ func TestRememberNeedsNoTransaction(t *testing.T) {
 	before := transactions()
 	layer := dgst("layer")
 	x.Remember(layer, image.PartKernel)
+	time.Sleep(20 * time.Millisecond) // in which there would be one
 	publishIn(t, x, "alice/app", index.Update{Link: map[digest.Digest]int64{layer: 1}})
 	if n := transactions() - before; n != 1 {
 		t.Errorf("%d transactions were made, want 1", n)
