@@ -121,25 +121,29 @@ func (t *Tx) Put(ctx context.Context, intent storage.Intent, m image.Manifest, r
 		}
 	}
 	var refused error
+	undone := false
 	err := t.catalog.store.Together(ctx, func(ctx context.Context) error {
-		refused = t.store(ctx, intent, note, write)
-		return refused
+		err := t.store(ctx, intent, note, func(ctx context.Context) error {
+			refused = write(ctx)
+			return refused
+		})
+		undone = err != nil && note != nil // with what else it has changed
+		return err
 	})
-	switch {
-	case refused != nil && note != nil: // none of it has happened
-		note.Forget()
-		return refused
-	case refused != nil:
-		t.catalog.wakeUp()
-		return refused
-	case err == nil:
+	if err == nil {
 		// What has happened in storage is published also if the client is gone.
 		err = t.publish(context.WithoutCancel(ctx), intent, m, reservation)
 	}
-	if note != nil && err != nil {
-		t.catalog.leave(note, "")
-	} else {
+	switch {
+	case note == nil:
+	case err == nil || undone:
 		note.Forget()
+	default:
+		t.catalog.leave(note, "")
+	}
+	if refused != nil {
+		t.catalog.wakeUp()
+		return refused
 	}
 	return t.completed(err)
 }

@@ -38,7 +38,11 @@ func (s *Store) ExamineWith(ctx context.Context, d digest.Digest, by By, pace fu
 		return 0, err
 	}
 	defer release()
-	before, known := s.printOf(ctx, d), fingerprint{}
+	before, err := s.printOf(ctx, d)
+	if errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDamaged) {
+		return 0, ErrNotFound
+	}
+	known := fingerprint{}
 	if by == ByPush {
 		known, _ = s.verified.recall(d)
 	}
@@ -148,24 +152,24 @@ type fingerprint struct {
 	file     fileID // of a local file, which nobody can set at will
 }
 
-// printOf is the fingerprint of what is stored under a digest, zero if it cannot
-// be had.
-func (s *Store) printOf(ctx context.Context, d digest.Digest) fingerprint {
+// printOf is the fingerprint of what is stored under a digest, zero and maybe an
+// error if it cannot be had.
+func (s *Store) printOf(ctx context.Context, d digest.Digest) (fingerprint, error) {
 	if opened, ok := s.content.(driverContent); ok && opened.local {
 		f, info, err := opened.openFile(ctx, d)
 		if err != nil || f == nil {
-			return fingerprint{}
+			return fingerprint{}, err
 		}
 		defer f.Close()
 		if file, ok := f.(*os.File); ok {
-			return fingerprint{info.Size, info.Modified, idOf(file)}
+			return fingerprint{info.Size, info.Modified, idOf(file)}, nil
 		}
 	}
 	info, err := s.content.Stat(ctx, d)
 	if err != nil {
-		return fingerprint{}
+		return fingerprint{}, err
 	}
-	return fingerprint{size: info.Size, modified: info.Modified}
+	return fingerprint{size: info.Size, modified: info.Modified}, nil
 }
 
 // maxVerified bounds how many digests are remembered as right: some megabytes.

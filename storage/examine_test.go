@@ -122,7 +122,7 @@ func TestExamineTouched(t *testing.T) {
 	if err := errors.Join(os.WriteFile(file, []byte("0123456780"), 0o600), os.Chtimes(file, info.ModTime(), info.ModTime())); err != nil {
 		t.Fatal(err)
 	}
-	if s.printOf(t.Context(), d).file == (fileID{}) {
+	if print, err := s.printOf(t.Context(), d); err != nil || print.file == (fileID{}) {
 		t.Skip("skipped: the system does not tell such files apart")
 	}
 	ctx, push := s.BeginPush(t.Context(), GuardPut)

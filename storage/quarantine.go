@@ -367,7 +367,7 @@ func (s *Store) NoteHealed(ctx context.Context, d digest.Digest) error {
 
 // arrived is told of right bytes that have come under a digest.
 func (s *Store) arrived(ctx context.Context, d digest.Digest) {
-	if print := s.printOf(ctx, d); print.file != (fileID{}) { // elsewhere, to ask would cost every push a call
+	if print, _ := s.printOf(ctx, d); print.file != (fileID{}) { // elsewhere, to ask would cost every push a call
 		s.verified.remember(d, print)
 	}
 	s.healed(d)

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	bbolt "go.etcd.io/bbolt"
 
+	"github.com/berth-oci/berth/catalog/image"
 	"github.com/berth-oci/berth/catalog/index"
 	"github.com/berth-oci/berth/catalog/index/indextest"
 	"github.com/berth-oci/berth/storage"
@@ -177,5 +178,26 @@ func TestGroup(t *testing.T) {
 	got, err := x.abandoned(t.Context())
 	if err != nil || len(got) != 85 {
 		t.Fatalf("%d of 85 updates are there, %v", len(got), err)
+	}
+}
+
+// TestRememberNeedsNoTransaction: what was found in a layer is written with the
+// next update, and with it alone.
+func TestRememberNeedsNoTransaction(t *testing.T) {
+	x := build(t, empty)
+	transactions := func() (n int) {
+		_ = x.w.db.View(func(tx *bbolt.Tx) error { n = tx.ID(); return nil })
+		return n
+	}
+	before := transactions()
+	layer := dgst("layer")
+	x.Remember(layer, image.PartKernel)
+	time.Sleep(20 * time.Millisecond) // in which there would be one
+	publishIn(t, x, "alice/app", index.Update{Link: map[digest.Digest]int64{layer: 1}})
+	if n := transactions() - before; n != 1 {
+		t.Errorf("%d transactions were made, want 1", n)
+	}
+	if parts, found := x.Recall(layer); !found || parts != image.PartKernel {
+		t.Errorf("recalled is %v, %v", parts, found)
 	}
 }

@@ -24,11 +24,11 @@ func (i *Index) Recall(d digest.Digest) (parts image.Parts, found bool) {
 	return parts, found
 }
 
-// Remember implements image.LayerCache. It does not wait for the write, which
-// then shares the sync of the push it belongs to; that it is lost costs no more
-// than looking into the layer again.
+// Remember implements image.LayerCache. It is written with what the push that it
+// belongs to writes; that it is lost costs no more than looking into the layer
+// again.
 func (i *Index) Remember(d digest.Digest, parts image.Parts) {
-	i.w.later(func(tx *bbolt.Tx) error {
+	i.w.along(func(tx *bbolt.Tx) error {
 		s := session{tx: tx}
 		return s.at(tableLayers).Put(digestKey(d), []byte{byte(parts)})
 	})

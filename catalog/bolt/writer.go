@@ -39,6 +39,9 @@ type writer struct {
 
 	mu     sync.RWMutex
 	closed bool // guarded by mu; nothing is queued once it is set
+
+	sparing sync.Mutex
+	spare   []*update // go with the next transaction; guarded by sparing
 }
 
 type update struct {
@@ -77,6 +80,27 @@ func (w *writer) later(fn func(*bbolt.Tx) error) <-chan error {
 	return u.result
 }
 
+// maxSpare bounds how many updates wait for a transaction of somebody else.
+const maxSpare = 1024
+
+// along runs fn in the next transaction, which it is no reason for, and which may
+// never come. Nobody hears of how it went.
+func (w *writer) along(fn func(*bbolt.Tx) error) {
+	w.sparing.Lock()
+	defer w.sparing.Unlock()
+	if len(w.spare) < maxSpare {
+		w.spare = append(w.spare, &update{fn: fn, result: make(chan error, 1)})
+	}
+}
+
+func (w *writer) takeSpare() []*update {
+	w.sparing.Lock()
+	defer w.sparing.Unlock()
+	some := w.spare
+	w.spare = nil
+	return some
+}
+
 // wake has all arrivals be written.
 func (w *writer) wake() { w.later(nothing) }
 
@@ -109,7 +133,7 @@ func (w *writer) run() {
 			}
 			break
 		}
-		w.commit(group)
+		w.commit(append(w.takeSpare(), group...))
 		if w.frugal && !w.stuck {
 			forgetPages(w.db)
 		}

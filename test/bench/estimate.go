@@ -76,6 +76,8 @@ func takesBeside(b *bench) time.Duration {
 	return time.Duration(3*b.rounds*b.peered(false)) * max(b.pushing(), time.Second) * 2
 }
 
+func takesCollect(b *bench) time.Duration { return time.Duration(b.rounds) * 8 * time.Second }
+
 func takesMemory(b *bench) time.Duration {
 	return time.Duration(min(b.rounds, 2)*b.peered(false)) * memoryTakes
 }

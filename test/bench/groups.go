@@ -22,6 +22,7 @@ var groups = []group{
 	{"pull", "pull an image; GET of blobs; GET by tag and HEAD of a manifest", runPull, takesPull},
 	{"beside", "tiny pushes beside large ones, and beside another program that writes to the\n" +
 		"              disk at 100 MB/s: p99 against their own", runBeside, takesBeside},
+	{"collect", "tiny pushes while berth collects what nobody needs, against its own", runCollect, takesCollect},
 	{"memory", "memory: idle, and while 64 push layers of 10 MB beside 64 that pull them", runMemory, takesMemory},
 	{"query", "questions to berth's images API in stores of --images, and pushes there", runQuery, takesQuery},
 	{"accounts", "berth with accounts against berth without, at least ten rounds", runAccounts, takesAccounts},

@@ -304,13 +304,15 @@ func (p *promises) answer(c call) {
 	case status == http.StatusCreated && a.method == http.MethodPut && manifestPut.MatchString(a.target):
 		m := manifestPut.FindStringSubmatch(a.target)
 		p.answers++
-		if !strings.HasPrefix(m[2], "sha256:") {
+		if encoded, byDigest := strings.CutPrefix(m[2], "sha256:"); byDigest {
+			p.durable(a, repositories+m[1]+"/_manifests/revisions/sha256/"+encoded+"/link")
+		} else {
 			p.durable(a, repositories+m[1]+"/_manifests/tags/"+m[2]+"/current/link")
 		}
-		p.committed(a, 4) // what is about to happen, and that it has
+		p.committed(a, 2) // that it has happened
 	case status == http.StatusAccepted && a.method == http.MethodDelete:
 		p.answers++
-		p.committed(a, 4)
+		p.committed(a, 4) // what is about to happen, and that it has
 	}
 }
 

@@ -37,6 +37,16 @@ func berthAt(name, about, binary string) *Program {
 	}
 }
 
+// With is the program with more in its environment.
+func (p *Program) With(variables ...string) *Program {
+	more := *p
+	more.command = func(place Place) (args, env []string) {
+		args, env = p.command(place)
+		return args, append(env, variables...)
+	}
+	return &more
+}
+
 // Run runs a command of a berth to its end, and returns what it prints.
 func (p *Program) Run(args ...string) ([]byte, error) {
 	cmd := exec.Command(p.binary, args...)
