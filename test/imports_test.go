@@ -61,6 +61,7 @@ var mayImport = map[string][]string{
 	// What the tests below test/ share knows berth from outside alone.
 	"test/harness": {},
 	"test/writers": {"test/harness"},
+	"test/scratch": {},
 	"test/summary": {},
 	// A receiver of webhooks, to try.
 	"test/receiver": {"catalog/images/client"},

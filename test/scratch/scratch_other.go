@@ -1,0 +1,7 @@
+//go:build !linux
+
+package scratch
+
+const memory = ""
+
+func inMemory(string) (dir string, remove func()) { return "", func() {} }
