@@ -152,10 +152,10 @@ func buildAll(t testing.TB, x *Index, from, to int) {
 // maxBytesPerImage is what an image may take of the file.
 const maxBytesPerImage = 3 << 10
 
-// TestBytesPerImage makes an index of thousands of images, by pushes and from
+// TestBytesPerImage makes an index of two thousand images, by pushes and from
 // storage: its file holds so much for each, free pages included.
 func TestBytesPerImage(t *testing.T) {
-	n := 4000
+	n := 2000
 	if s := os.Getenv("BERTH_TEST_IMAGES"); s != "" {
 		if _, err := fmt.Sscan(s, &n); err != nil {
 			t.Fatal(err)

@@ -61,7 +61,7 @@ func TestWebhooks(t *testing.T) {
 // cloned is a folder with the module's files, as git makes one.
 func cloned(t *testing.T) string {
 	t.Helper()
-	root, clone := harness.Root(), t.TempDir()
+	root, clone := harness.Root(), harness.SameFolder(t, t.Name())
 	err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err

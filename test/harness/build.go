@@ -71,6 +71,38 @@ var cacheDir = sync.OnceValues(func() (string, error) {
 	return dir, os.MkdirAll(dir, 0o700)
 })
 
+// SameFolder is an empty folder that has the same path in every run, until the test
+// ends: what go builds in it, it has in its cache the next time. A test elsewhere that
+// wants one by the same name waits.
+func SameFolder(t testing.TB, name string) string {
+	t.Helper()
+	cache, err := cacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(cache, "folders", name)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lock(dir + ".lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+		unlock()
+	})
+	if err := os.RemoveAll(dir); err != nil { // of who was killed
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func (p *Program) build() (string, error) {
 	dir, err := cacheDir()
 	if err != nil {
