@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/berth-oci/berth/registry/budget"
 )
@@ -74,11 +75,13 @@ func TestListMemory(t *testing.T) {
 	if used := r.memory.Used(); used != 0 {
 		t.Errorf("%d bytes are held after the end", used)
 	}
-	r.memory = budget.New(budget.Options{Limit: 4 << 20, PerAccount: 1 << 20})
-	w := httptest.NewRecorder()
-	request := httptest.NewRequest(http.MethodGet, "/v2/alice/app/tags/list", nil)
-	r.listTags(w, request.WithContext(budget.For(request.Context(), "alice")), a)
-	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
-		t.Errorf("without room: %d %v %.100s", w.Code, w.Header(), w.Body)
-	}
+	synctest.Test(t, func(t *testing.T) { // it waits for room
+		r.memory = budget.New(budget.Options{Limit: 4 << 20, PerAccount: 1 << 20})
+		w := httptest.NewRecorder()
+		request := httptest.NewRequest(http.MethodGet, "/v2/alice/app/tags/list", nil)
+		r.listTags(w, request.WithContext(budget.For(request.Context(), "alice")), a)
+		if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+			t.Errorf("without room: %d %v %.100s", w.Code, w.Header(), w.Body)
+		}
+	})
 }
