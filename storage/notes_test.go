@@ -19,7 +19,7 @@ func FuzzNote(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, seed := range []string{
-		"alice/app@" + string(d), "alice/app@", string(put), string(put[:len(put)-1]), `{}`, `{"repository":"a/b","put":"x"}`,
+		"alice/app@" + string(d), "alice/app@", string(put), string(put[:len(put)-1]), `{}`, `{"repository":"a/b","put":"` + string(d) + `","unlink":["` + string(d) + `"],"untag":["v1"]}`, `{"repository":"a/b","put":"x"}`,
 		`{"repository":"../b","put":"` + string(d) + `"}`, `{"repository":"a/b","put":"` + string(d) + `","tags":["../x"]}`, "@", "",
 	} {
 		f.Add(seed)
@@ -40,7 +40,7 @@ func FuzzNote(f *testing.F) {
 			return
 		}
 		c := n.Change
-		if c.Repository != n.Repository || c.Put.Validate() != nil || c.As != "" && c.As.Validate() != nil {
+		if len(c.Untag)+len(c.Delete)+len(c.Unlink) > 0 || c.Repository != n.Repository || c.Put.Validate() != nil || c.As != "" && c.As.Validate() != nil {
 			t.Errorf("the change is %+v", c)
 		}
 		for _, tag := range c.Tags {
