@@ -199,7 +199,8 @@ func (s *Store) LeftNotes(ctx context.Context) (left []*Note, err error) {
 	return left, nil
 }
 
-// parseNote reads a note, nil for what is none of ours.
+// parseNote reads a note, nil for what is none of ours. Of an intent it reads what a
+// put is: nothing is taken away because a file says so.
 func parseNote(content []byte) *Note {
 	text := strings.TrimRight(string(content), "\n")
 	if strings.HasPrefix(text, "{") {
@@ -207,7 +208,8 @@ func parseNote(content []byte) *Note {
 		if err := json.Unmarshal([]byte(text), &i); err != nil || !reference.IsName(i.Repository) || !i.isPut() {
 			return nil
 		}
-		return &Note{Repository: i.Repository, Change: &i}
+		put := Intent{Repository: i.Repository, Put: i.Put, As: i.As, Tags: i.Tags, By: i.By, At: i.At}
+		return &Note{Repository: i.Repository, Change: &put}
 	}
 	repository, named, ok := strings.Cut(text, "@")
 	d := digest.Digest(named)
