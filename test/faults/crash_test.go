@@ -15,7 +15,7 @@ import (
 // middle of it, again and again.
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
-	rounds := harness.Rounds("crash", 5, 50)
+	rounds := harness.Rounds("crash", 3, 50)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
