@@ -26,3 +26,18 @@ func Run(m *testing.M) int {
 	}
 	return m.Run()
 }
+
+// TempDir is a folder in memory, where [Run] would have files, for a test of a package
+// in which others want a disk; elsewhere it is that of t.
+func TempDir(t testing.TB) string {
+	t.Helper()
+	if os.Getenv("TEST_REQUIRE") != "" {
+		return t.TempDir()
+	}
+	dir, remove := inMemory(memory)
+	t.Cleanup(remove)
+	if dir == "" {
+		return t.TempDir()
+	}
+	return dir
+}
