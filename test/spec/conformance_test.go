@@ -7,7 +7,8 @@ import (
 )
 
 // TestConformance runs the suite against berth, open and with accounts: as
-// version 1.1, and as the next one with everything on.
+// version 1.1, and as the next one with everything on. Where TEST_REQUIRE does not ask
+// for conformance, 1.1 is tried open and the next one with accounts.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -25,6 +26,9 @@ func TestConformance(t *testing.T) {
 				name = c.name + "/accounts"
 			}
 			t.Run(name, func(t *testing.T) {
+				if closed != (c.version == "dev") {
+					harness.Long(t, "conformance", "the suite runs twice without it, once for each version")
+				}
 				t.Parallel()
 				b := harness.Start(t, options...)
 				if closed {
