@@ -120,6 +120,14 @@ func (p *pass) tell(i storage.Idle, bytes int64) {
 	})
 }
 
+// atOnce is how much is taken away at a time: the more, the fewer syncs, and the
+// longer those wait who push meanwhile. At the rate that is allowed it is what goes in
+// a twentieth of a second.
+func (p *pass) atOnce() int {
+	const parts = 20
+	return int(max(min(int64(p.options.Store.AtOnce()), p.options.Operations/parts), 1))
+}
+
 // each calls fn with what is idle, some at a time.
 func (p *pass) each(ctx context.Context, kind storage.IdleKind, before storage.Uptime, fn func([]storage.Idle) error) error {
 	for after := ""; ; {
@@ -128,7 +136,7 @@ func (p *pass) each(ctx context.Context, kind storage.IdleKind, before storage.U
 				return err
 			}
 		}
-		some, err := p.options.Catalog.IdleBefore(ctx, kind, before, after, p.options.Store.AtOnce())
+		some, err := p.options.Catalog.IdleBefore(ctx, kind, before, after, p.atOnce())
 		if err != nil {
 			return fmt.Errorf("look what is idle: %w", err)
 		}
