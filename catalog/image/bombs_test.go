@@ -148,16 +148,22 @@ func TestBombs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newContent()
 			m := c.image(object{}, desc(ociTar, c.blob(layer)))
-			grown, took := watch(func() {
-				if image := describe(t, c, m).Image; image == nil || !image.Kernel {
-					t.Error("the kernel before the bomb was not found")
+			const most = 32 << 20
+			var grown int64
+			for range 3 { // a machine that does much else collects garbage late
+				var took time.Duration
+				grown, took = watch(func() {
+					if image := describe(t, c, m).Image; image == nil || !image.Kernel {
+						t.Error("the kernel before the bomb was not found")
+					}
+				})
+				t.Logf("%d bytes of layer: %v, %d KiB", len(layer), took, max(grown, 0)>>10)
+				inTime(t, took, 3*time.Second)
+				if grown <= most {
+					return
 				}
-			})
-			t.Logf("%d bytes of layer: %v, %d KiB", len(layer), took, max(grown, 0)>>10)
-			inTime(t, took, 3*time.Second)
-			if grown > 32<<20 {
-				t.Errorf("the heap grew by %d bytes", grown)
 			}
+			t.Errorf("the heap grew by %d bytes", grown)
 		})
 	}
 }
