@@ -167,11 +167,7 @@ func TestLinkWrittenLate(t *testing.T) {
 	}
 	eventually(t, "the blob is not found", func() bool { return w.linked(named) })
 	w.must(w.Restart())
-	left, err := w.Store.LeftNotes(t.Context())
-	w.must(err)
-	if len(left) != 0 {
-		t.Errorf("%d notes are left", len(left))
-	}
+	w.wantNoNotes()
 }
 
 // TestCrashReadsWhatWasInFlight counts the calls of storage after a crash: they

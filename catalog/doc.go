@@ -5,8 +5,9 @@
 // manifests, tags or links is a [Tx]: it takes the repository's lease, notes in
 // the index what is about to happen, touches storage, and publishes what has
 // happened. Where storage makes changes all at once, the put of a manifest is noted
-// there, with what it changes, which saves the index a transaction. Only a Tx calls Prepare and Publish of the index. Blobs that come
-// are linked side by side ([Catalog.Link]).
+// there, with what it changes, which saves the index a transaction. Only a Tx calls
+// Prepare and Publish of the index. Blobs that come are linked side by side
+// ([Catalog.Link]).
 //
 // Answers are those of the index ([index.Reader]): what was last published. They
 // neither lock nor repair. Where a change ends without being published (the

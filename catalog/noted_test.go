@@ -12,9 +12,9 @@ import (
 	"github.com/berth-oci/berth/storage"
 )
 
-// newLocalWorld is one on local files, where changes are made at once.
-func newLocalWorld(t *testing.T) *world {
-	store, err := storage.Open(t.Context(), "filesystem", map[string]any{"rootdirectory": t.TempDir()})
+// newLocalWorld is one on local files below a folder, where changes are made at once.
+func newLocalWorld(t *testing.T, root string) *world {
+	store, err := storage.Open(t.Context(), "filesystem", map[string]any{"rootdirectory": root})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,6 +23,16 @@ func newLocalWorld(t *testing.T) *world {
 	w.Store = store
 	w.must(w.Restart())
 	return w
+}
+
+// wantNoNotes wants storage to have no notes of an earlier process.
+func (w *world) wantNoNotes() {
+	w.t.Helper()
+	left, err := w.Store.LeftNotes(context.Background())
+	w.must(err)
+	if len(left) != 0 {
+		w.t.Errorf("%d notes are left", len(left))
+	}
 }
 
 // push puts a manifest as a request does: all that it changes is made at once.
@@ -43,7 +53,7 @@ func (w *world) push(d digest.Digest, tags ...string) error {
 // that asked for it.
 func TestPutIsNotedInStorage(t *testing.T) {
 	for _, crash := range []bool{false, true} {
-		w := newLocalWorld(t)
+		w := newLocalWorld(t, t.TempDir())
 		first, second := w.unikernel("first"), w.unikernel("second")
 		w.Index.Fail(nil)
 		w.must(w.push(first, "v1"))
@@ -70,17 +80,14 @@ func TestPutIsNotedInStorage(t *testing.T) {
 			t.Errorf("recorded is %+v", news)
 		}
 		w.must(w.Restart())
-		left, err := w.Store.LeftNotes(t.Context())
-		if err != nil || len(left) != 0 {
-			t.Errorf("left are %v, %v", left, err)
-		}
+		w.wantNoNotes()
 	}
 }
 
 // TestOldNotes: what a note is about that was not used again may have been undone
 // since; it is not done again.
 func TestOldNotes(t *testing.T) {
-	w := newLocalWorld(t)
+	w := newLocalWorld(t, t.TempDir())
 	moved, gone, last, unpublished := w.unikernel("moved"), w.unikernel("gone"), w.unikernel("last"), w.unikernel("unpublished")
 	old := []storage.Intent{
 		{Repository: repository, Put: moved, Tags: []string{"v1"}},
@@ -119,7 +126,7 @@ func TestOldNotes(t *testing.T) {
 // TestRefusedPutLeavesNothing: of a push that storage refuses there is no note, and
 // nothing to be settled.
 func TestRefusedPutLeavesNothing(t *testing.T) {
-	w := newLocalWorld(t)
+	w := newLocalWorld(t, t.TempDir())
 	d := w.unikernel("refused")
 	tx, err := w.Begin(t.Context(), repository)
 	w.must(err)
@@ -130,16 +137,13 @@ func TestRefusedPutLeavesNothing(t *testing.T) {
 	tx.Close()
 	w.must(w.Settled(t.Context()))
 	w.must(w.Crash())
-	left, err := w.Store.LeftNotes(t.Context())
-	if err != nil || len(left) != 0 {
-		t.Errorf("left are %v, %v", left, err)
-	}
+	w.wantNoNotes()
 }
 
 // TestManyTagsArePrepared: an intent that is too long for a note is durable before
 // storage is touched.
 func TestManyTagsArePrepared(t *testing.T) {
-	w := newLocalWorld(t)
+	w := newLocalWorld(t, t.TempDir())
 	var tags []string
 	for i := range 100 {
 		tags = append(tags, "a-tag-with-a-long-name-"+string(rune('a'+i/10))+string(rune('a'+i%10)))

@@ -20,14 +20,7 @@ import (
 // manifest, nor a rebuild changes; and its tag the time that its link has.
 func TestTimes(t *testing.T) {
 	root := t.TempDir()
-	store, err := storage.Open(t.Context(), "filesystem", map[string]any{"rootdirectory": root})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() }) // after the catalog of the world
-	w := newWorld(t)
-	w.Store = store
-	w.must(w.Restart())
+	w := newLocalWorld(t, root)
 	config, rom := w.LinkUntold(repository, []byte("{}")), w.LinkUntold(repository, []byte("a rom"))
 	rom.MediaType = "application/vnd.unikraft.rom.v1"
 	d := w.Manifest(map[string]any{"schemaVersion": 2, "mediaType": v1.MediaTypeImageManifest, "config": config, "layers": []v1.Descriptor{rom}})
@@ -71,7 +64,7 @@ func TestTimes(t *testing.T) {
 	want("healed", w.Catalog)
 
 	rebuilt := newWorld(t)
-	rebuilt.Store = store
+	rebuilt.Store = w.Store
 	w.must(rebuilt.Restart())
 	w.must(rebuilt.Rebuild(t.Context(), func(catalog.Progress) {}))
 	want("rebuilt", rebuilt.Catalog)

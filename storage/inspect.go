@@ -20,7 +20,7 @@ import (
 // Observing is the same storage for who only looks: what is damaged stays where
 // it is, and [Store.Examine] only says so.
 func (s *Store) Observing() *Store {
-	return &Store{driver: s.driver, lister: s.lister, content: s.content, identity: s.identity, verified: newVerified(), quarantine: s.quarantine, notes: newNotes(), observing: true}
+	return &Store{driver: s.driver, lister: s.lister, content: s.content, identity: s.identity, verified: newVerified(), quarantine: s.quarantine, notes: newNoteFiles(), observing: true}
 }
 
 // Flaw is a link in storage that does not say what it should. Of Digest and Tag

@@ -94,6 +94,11 @@ func (i Intent) Named() digest.Digest {
 	return i.Put
 }
 
+// put is what of the change is the put of a manifest.
+func (i Intent) put() Intent {
+	return Intent{Repository: i.Repository, Put: i.Put, As: i.As, Tags: i.Tags, By: i.By, At: i.At}
+}
+
 // isPut reports whether it is the put of a manifest, by names that can be.
 func (i Intent) isPut() bool {
 	for _, tag := range i.Tags {

@@ -52,27 +52,27 @@ type noteFiles struct {
 	all  int   // how many there are
 }
 
-func newNotes() *noteFiles { return &noteFiles{run: rand.Text()} }
+func newNoteFiles() *noteFiles { return &noteFiles{run: rand.Text()} }
 
-func (l *noteFiles) take() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if last := len(l.free) - 1; last >= 0 {
-		n := l.free[last]
-		l.free = l.free[:last]
+func (f *noteFiles) take() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if last := len(f.free) - 1; last >= 0 {
+		n := f.free[last]
+		f.free = f.free[:last]
 		return n
 	}
-	l.all++
-	return l.all - 1
+	f.all++
+	return f.all - 1
 }
 
-func (l *noteFiles) release(n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.free = append(l.free, n)
+func (f *noteFiles) release(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.free = append(f.free, n)
 }
 
-func (l *noteFiles) path(n int) string { return path.Join(notesPath, l.run+"-"+strconv.Itoa(n)) }
+func (f *noteFiles) path(n int) string { return path.Join(notesPath, f.run+"-"+strconv.Itoa(n)) }
 
 // Note says of a link or of a manifest of a repository that it may have changed
 // without the index knowing.
@@ -100,12 +100,16 @@ func (s *Store) newNote(repository, content string) *Note {
 // the change itself. It is nil where changes are not made at once, and for a put of
 // so many tags that it does not fit: the intent has to be durable before, elsewhere.
 func (s *Store) ChangeNote(i Intent) *Note {
-	content, err := json.Marshal(i)
-	if s.joint == nil || err != nil || len(content) > noteLength {
+	if s.joint == nil {
+		return nil
+	}
+	put := i.put()
+	content, err := json.Marshal(put)
+	if err != nil || len(content) > noteLength {
 		return nil
 	}
 	n := s.newNote(i.Repository, string(content))
-	n.Change = &i
+	n.Change = &put
 	return n
 }
 
@@ -208,7 +212,7 @@ func parseNote(content []byte) *Note {
 		if err := json.Unmarshal([]byte(text), &i); err != nil || !reference.IsName(i.Repository) || !i.isPut() {
 			return nil
 		}
-		put := Intent{Repository: i.Repository, Put: i.Put, As: i.As, Tags: i.Tags, By: i.By, At: i.At}
+		put := i.put()
 		return &Note{Repository: i.Repository, Change: &put}
 	}
 	repository, named, ok := strings.Cut(text, "@")

@@ -56,7 +56,7 @@ func Open(ctx context.Context, kind string, parameters map[string]any) (*Store, 
 	if err != nil {
 		return nil, fmt.Errorf("open storage driver %s: %w", kind, err)
 	}
-	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters), verified: newVerified(), quarantine: &quarantine{}, notes: newNotes()}
+	s := &Store{driver: onlyGets{driver}, identity: identity(kind, parameters), verified: newVerified(), quarantine: &quarantine{}, notes: newNoteFiles()}
 	if closer, ok := driver.(io.Closer); ok && kind != OpenedDriver {
 		s.closer = closer
 	}

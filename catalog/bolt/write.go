@@ -28,7 +28,7 @@ func (i *Index) Recall(d digest.Digest) (parts image.Parts, found bool) {
 // belongs to writes; that it is lost costs no more than looking into the layer
 // again.
 func (i *Index) Remember(d digest.Digest, parts image.Parts) {
-	i.w.along(func(tx *bbolt.Tx) error {
+	i.w.withNext(func(tx *bbolt.Tx) error {
 		s := session{tx: tx}
 		return s.at(tableLayers).Put(digestKey(d), []byte{byte(parts)})
 	})

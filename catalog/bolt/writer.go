@@ -83,9 +83,9 @@ func (w *writer) later(fn func(*bbolt.Tx) error) <-chan error {
 // maxSpare bounds how many updates wait for a transaction of somebody else.
 const maxSpare = 1024
 
-// along runs fn in the next transaction, which it is no reason for, and which may
+// withNext runs fn in the next transaction, which it is no reason for, and which may
 // never come. Nobody hears of how it went.
-func (w *writer) along(fn func(*bbolt.Tx) error) {
+func (w *writer) withNext(fn func(*bbolt.Tx) error) {
 	w.sparing.Lock()
 	defer w.sparing.Unlock()
 	if len(w.spare) < maxSpare {
