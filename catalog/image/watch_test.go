@@ -22,6 +22,21 @@ func inTime(t *testing.T, took, limit time.Duration) {
 	}
 }
 
+// within fails if f makes the heap grow by more than most bytes, again and again:
+// a machine that does much else collects garbage late. It returns how long f took.
+func within(t *testing.T, most int64, f func()) (took time.Duration) {
+	t.Helper()
+	var grown int64
+	for range 3 {
+		if grown, took = watch(f); grown <= most || t.Failed() {
+			t.Logf("%v, %d KiB", took, max(grown, 0)>>10)
+			return took
+		}
+	}
+	t.Errorf("the heap grew by %d bytes, want at most %d", grown, most)
+	return took
+}
+
 // watch measures how much the heap grows at most while f runs, and how long it
 // takes.
 func watch(f func()) (grown int64, took time.Duration) {

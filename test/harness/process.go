@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -48,6 +49,24 @@ func (b *Berth) Peak() int64 {
 		_, _ = fmt.Sscanf(line, "VmHWM: %d kB", &kb)
 	}
 	return kb << 10
+}
+
+// grownTries is how often [Grown] measures: a machine that does much else
+// collects garbage late, which is not what a test of memory is about.
+const grownTries = 3
+
+// Grown fails if measure, which returns by how many bytes something has grown,
+// returns more than most, again and again. It ends where measure has failed.
+func Grown(t testing.TB, most int64, measure func() int64) {
+	t.Helper()
+	var grown int64
+	for range grownTries {
+		if grown = measure(); grown <= most || t.Failed() {
+			t.Logf("grew by %d MiB", grown>>20)
+			return
+		}
+	}
+	t.Errorf("grew by %d MiB, want at most %d", grown>>20, most>>20)
 }
 
 // CPU is the processor time that the process has used, in user and system, in

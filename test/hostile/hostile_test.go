@@ -31,19 +31,20 @@ const (
 // against runs fn against a berth of its own that has served a push already.
 func against(t *testing.T, fn func(h *target)) {
 	t.Helper()
-	b := harness.Start(t, harness.WithArgs("--log-level", "warn"))
-	h := &target{Client: harness.NewClient(b.URL), t: t, b: b}
-	h.HTTP.Timeout = maxAnswer
-	h.goodPush("before")
-	base := b.RSS()
-	b.ResetPeak()
-	fn(h)
-	if grown := b.Peak() - base; grown > maxGrowth {
-		t.Errorf("grew by %d MiB, want at most %d", grown>>20, maxGrowth>>20)
-	} else {
-		t.Logf("grew by %d MiB, the slowest answer took %v", grown>>20, h.slowest)
-	}
-	h.goodPush("after")
+	harness.Grown(t, maxGrowth, func() int64 {
+		b := harness.Start(t, harness.WithArgs("--log-level", "warn"))
+		h := &target{Client: harness.NewClient(b.URL), t: t, b: b}
+		h.HTTP.Timeout = maxAnswer
+		h.goodPush("before")
+		base := b.RSS()
+		b.ResetPeak()
+		fn(h)
+		grown := b.Peak() - base
+		t.Logf("the slowest answer took %v", h.slowest)
+		h.goodPush("after")
+		b.Stop()
+		return grown
+	})
 }
 
 func (h *target) goodPush(tag string) {

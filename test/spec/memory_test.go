@@ -15,16 +15,14 @@ import (
 // there for fn to be hidden in.
 func grows(t *testing.T, b *harness.Berth, most int64, fn func()) {
 	t.Helper()
-	b.Stop()
-	b.Restart()
-	base := b.RSS()
-	b.ResetPeak()
-	fn()
-	grown := b.Peak() - base
-	t.Logf("grew by %d MiB", grown>>20)
-	if grown > most {
-		t.Errorf("grew by %d MiB, want at most %d", grown>>20, most>>20)
-	}
+	harness.Grown(t, most, func() int64 {
+		b.Stop()
+		b.Restart()
+		base := b.RSS()
+		b.ResetPeak()
+		fn()
+		return b.Peak() - base
+	})
 }
 
 // manyMembers is a JSON object, or an array of its keys, of so many bytes.
