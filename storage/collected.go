@@ -37,6 +37,10 @@ func (s *Store) AtOnce() int {
 	return eachByItself
 }
 
+// SharesSyncs reports whether who changes something waits for the same syncs as
+// everybody who does at that time, as on a disk.
+func (s *Store) SharesSyncs() bool { return s.joint != nil }
+
 // Sweep takes away what is stored under some digests, with keep into the
 // collector's quarantine, and returns the size of what was there, in bytes. The
 // caller has the digests alone. It may be repeated, also after a crash in the

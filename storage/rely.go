@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -36,6 +37,7 @@ func (s *Store) SwitchOff(guards ...Guard) { s.reliance.off = append(s.reliance.
 // ctx ends; from then on nobody does, until release is called.
 func (s *Store) Rely(ctx context.Context, as Guard, digests ...digest.Digest) (release func(), err error) {
 	r := &s.reliance
+	r.count.Add(1)
 	if slices.Contains(r.off, as) {
 		return func() {}, nil
 	}
@@ -47,6 +49,10 @@ func (s *Store) Rely(ctx context.Context, as Guard, digests ...digest.Digest) (r
 	}
 	return func() { r.leave(digests...) }, nil
 }
+
+// Relied is how often [Store.Rely] has been called: when it grows, somebody is
+// writing, or is about to.
+func (s *Store) Relied() uint64 { return s.reliance.count.Load() }
 
 // Alone takes a digest for who takes away what is stored under it, unless somebody
 // relies on it, reads it to see whether it is right, or has it alone. It does not
@@ -72,7 +78,8 @@ func (s *Store) Alone(as Guard, d digest.Digest) (release func(), ok bool) {
 
 // reliance is who relies on which digests.
 type reliance struct {
-	off []Guard // for tests
+	off   []Guard // for tests
+	count atomic.Uint64
 
 	mu   sync.Mutex
 	held map[digest.Digest]*relied // guarded by mu

@@ -129,6 +129,8 @@ type Collector struct {
 	// the time was written down, and saved what is written down of Status.Searched.
 	searched      bool
 	ticked, saved storage.Uptime
+	resumed       time.Time // when wait returned last, or the sweep began
+	relied        uint64    // what the store's Relied was then
 	stop          context.CancelFunc // nil if it does not run in the background
 	done          chan struct{}
 
@@ -192,10 +194,24 @@ func (c *Collector) run(ctx context.Context) {
 	}
 }
 
+// share is which part of the time a sweep is at work while clients write, where
+// these wait for the same syncs: one in so many. Who pushes then finds it at work
+// seldom enough to wait no longer than usual, and space comes back all the same.
+const share = 10
+
 // wait spends the time that so many operations, or so many bytes, take at the rates
-// that are allowed.
+// that are allowed; if clients have written since the last time, and it was at work
+// for longer than its share of that, it waits that out.
 func (c *Collector) wait(ctx context.Context, operations int, bytes int64) error {
 	o, second := &c.options, float64(time.Second)
-	cost := max(second*float64(operations)/float64(o.Operations), second*float64(bytes)/float64(o.Rate))
-	return c.pace.Wait(ctx, time.Duration(cost))
+	cost := time.Duration(max(second*float64(operations)/float64(o.Operations), second*float64(bytes)/float64(o.Rate)))
+	if o.Store.SharesSyncs() && o.Store.Relied() != c.relied {
+		cost = max(cost, share*c.pace.Now().Sub(c.resumed))
+	}
+	err := c.pace.Wait(ctx, cost)
+	c.begin()
+	return err
 }
+
+// begin notes that work begins now.
+func (c *Collector) begin() { c.resumed, c.relied = c.pace.Now(), c.options.Store.Relied() }

@@ -74,6 +74,7 @@ func (c *Collector) Sweep(ctx context.Context, dry func(Going)) (Freed, error) {
 
 func (p *pass) run(ctx context.Context) error {
 	o := &p.options
+	p.begin()
 	if o.Ready != nil {
 		if err := o.Ready(ctx); err != nil {
 			return err

@@ -90,15 +90,11 @@ func (d *Driver) clean(unclean bool) *cleaning {
 // cleanFolder removes temporary files in a folder and below it, and reports
 // whether it has seen them all. What it cannot remove stays until the next time.
 func (d *Driver) cleanFolder(c *cleaning, folder string) bool {
-	names, err := d.files.names(folder)
-	if err != nil {
-		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
-	}
 	all := true
-	for _, found := range names {
+	err := eachName(d.files, folder, func(found string) error {
 		select {
 		case <-c.stopping:
-			return false
+			return errStopping
 		default:
 		}
 		if m := temporaryForm.FindStringSubmatch(found); m != nil {
@@ -106,13 +102,16 @@ func (d *Driver) cleanFolder(c *cleaning, folder string) bool {
 				err := removeAll(d.files, path.Join(folder, found))
 				all = all && (err == nil || errors.Is(err, fs.ErrNotExist))
 			}
-			continue
+			return nil
 		}
 		// Files of the layout have no folders below them.
 		if found == "link" || found == "data" || found == "startedat" || ours(found) {
-			continue
+			return nil
 		}
 		all = d.cleanFolder(c, path.Join(folder, found)) && all
-	}
-	return all
+		return nil
+	})
+	return all && gone(err) == nil
 }
+
+var errStopping = errors.New("the driver is closed")

@@ -1,6 +1,8 @@
 package local
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -97,5 +99,44 @@ func TestCleaningStops(t *testing.T) {
 	}
 	if _, err := m.stat(marker); err == nil {
 		t.Error("the marker stays")
+	}
+}
+
+// TestLargeFolder cleans a folder, and removes it, whose names are not all held at
+// once.
+func TestLargeFolder(t *testing.T) {
+	root := t.TempDir()
+	folder := filepath.Join(root, "docker/a")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2*eachNames + 2 {
+		name := fmt.Sprintf("%d", i)
+		if i%2 == 0 {
+			name = fmt.Sprintf(".berth-ABCDEFGHIJKLMNOPQRSTUVWXYZ-%d.tmp", i)
+		}
+		if err := os.WriteFile(filepath.Join(folder, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, marker), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := openLocal(t, root)
+	defer d.Close()
+	<-d.cleaning.ended
+	left, err := os.ReadDir(folder)
+	if err != nil || len(left) != eachNames+1 || !d.cleaning.complete {
+		t.Errorf("%d names are left (%v), want %d", len(left), err, eachNames+1)
+	}
+	found := 0
+	if err := d.Each(t.Context(), "/docker/a", func(string) error { found++; return nil }); err != nil || found != eachNames+1 {
+		t.Errorf("%d names are listed (%v), want %d", found, err, eachNames+1)
+	}
+	if err := d.Delete(t.Context(), "/docker/a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(folder); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a folder that was deleted: %v", err)
 	}
 }

@@ -208,7 +208,7 @@ func TestCleanEnd(t *testing.T) {
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if names, err := m.names("."); err != nil || !slices.Equal(names, []string{"docker"}) {
+		if names, err := namesIn(m, "."); err != nil || !slices.Equal(names, []string{"docker"}) {
 			t.Errorf("left are %v, %v", names, err)
 		}
 		left := m.crashed(nil)

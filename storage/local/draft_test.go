@@ -59,7 +59,7 @@ func writeWhole(t *testing.T, d *Driver, folder string, content []byte) storaged
 // wantFiles checks which files of an upload the file system has.
 func wantFiles(t *testing.T, m *memory, folder string, want ...string) {
 	t.Helper()
-	names, err := m.names(folder[1:])
+	names, err := namesIn(m, folder[1:])
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}

@@ -302,25 +302,22 @@ func (d *Driver) List(_ context.Context, p string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, err := d.files.names(name)
-	names, is := d.drafts.list(name, names)
+	found, err := namesIn(d.files, name)
+	found, is := d.drafts.list(name, found)
 	if is {
 		err = nil
 	}
 	if err != nil {
 		return nil, wrap(p, err)
 	}
-	paths := make([]string, 0, len(names))
-	for _, found := range names {
-		if !ours(found) {
-			paths = append(paths, path.Join(p, found))
+	paths := make([]string, 0, len(found))
+	for _, name := range found {
+		if !ours(name) {
+			paths = append(paths, path.Join(p, name))
 		}
 	}
 	return paths, nil
 }
-
-// eachNames is how many names Each reads at once.
-const eachNames = 1024
 
 // Each calls fn with the name of everything in a folder, in any order, as it reads
 // it, and returns its error. It leaves out the driver's own temporary files.
@@ -329,43 +326,17 @@ func (d *Driver) Each(ctx context.Context, p string, fn func(name string) error)
 	if err != nil {
 		return err
 	}
-	f, err := d.files.open(name, os.O_RDONLY)
-	if err != nil {
-		return wrap(p, err)
-	}
-	defer f.Close()
-	some, ok := f.(interface {
-		Readdirnames(n int) ([]string, error)
+	var stopped error
+	err = eachName(d.files, name, func(found string) error {
+		if stopped = ctx.Err(); stopped == nil && !ours(found) {
+			stopped = fn(found)
+		}
+		return stopped
 	})
-	if !ok { // files of tests
-		names, err := d.files.names(name)
-		for _, found := range names {
-			if err == nil && !ours(found) {
-				err = fn(found)
-			}
-		}
-		return wrap(p, err)
+	if stopped != nil {
+		return stopped
 	}
-	for {
-		names, err := some.Readdirnames(eachNames)
-		for _, found := range names {
-			if ours(found) {
-				continue
-			}
-			if err := fn(found); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF {
-			return ctx.Err()
-		}
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return wrap(p, err)
-		}
-	}
+	return wrap(p, err)
 }
 
 // Walk implements storagedriver.StorageDriver.

@@ -24,7 +24,7 @@ type files interface {
 	// remove removes a file, a symbolic link, or a folder that is empty.
 	remove(name string) error
 	mkdir(name string) error
-	names(name string) ([]string, error)
+	openFolder(name string) (folderReader, error)
 	stat(name string) (info, error)
 	// exists returns an error unless there is something of that name, be it a
 	// symbolic link to nowhere.
@@ -55,6 +55,13 @@ type file interface {
 	io.Closer
 	Sync() error
 	Stat() (fs.FileInfo, error)
+}
+
+// folderReader reads the names in a folder, as an *os.File does.
+type folderReader interface {
+	// Readdirnames returns n names at most, and io.EOF once there are no more.
+	Readdirnames(n int) ([]string, error)
+	io.Closer
 }
 
 // info is what the driver tells of a file or folder.
@@ -109,9 +116,25 @@ func (g *gate) mkdir(name string) error {
 	return g.files.mkdir(name)
 }
 
-func (g *gate) names(name string) ([]string, error) {
+func (g *gate) openFolder(name string) (folderReader, error) {
 	defer g.enter()()
-	return g.files.names(name)
+	f, err := g.files.openFolder(name)
+	if err != nil {
+		return nil, err
+	}
+	return gatedFolder{f, g}, nil
+}
+
+// gatedFolder is in the file system while it reads, and not in between.
+type gatedFolder struct {
+	folderReader
+	gate *gate
+}
+
+// Readdirnames implements folderReader.
+func (g gatedFolder) Readdirnames(n int) ([]string, error) {
+	defer g.gate.enter()()
+	return g.folderReader.Readdirnames(n)
 }
 
 func (g *gate) stat(name string) (info, error) {
@@ -131,6 +154,43 @@ func (g *gate) alone(do func(f files) error) error {
 	return do(g.files)
 }
 
+// eachNames is how many names of a folder are held at once: it may have more than fit
+// into memory.
+const eachNames = 1024
+
+// eachName calls fn with the name of everything in a folder, in any order, and returns
+// its error.
+func eachName(f files, folder string, fn func(name string) error) error {
+	opened, err := f.openFolder(folder)
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	for {
+		names, err := opened.Readdirnames(eachNames)
+		for _, name := range names {
+			if err := fn(name); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// namesIn are all names in a folder.
+func namesIn(f files, folder string) (all []string, err error) {
+	err = eachName(f, folder, func(name string) error {
+		all = append(all, name)
+		return nil
+	})
+	return all, err
+}
+
 // removeAll removes a file, or a folder with all that is in it.
 func removeAll(f files, name string) error {
 	err := f.remove(name)
@@ -139,14 +199,14 @@ func removeAll(f files, name string) error {
 	}
 	// Something may be put into it meanwhile; not for ever.
 	for range 10 {
-		var names []string
-		if names, err = f.names(name); err != nil {
-			return err
-		}
-		for _, below := range names {
-			if err := removeAll(f, name+"/"+below); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = eachName(f, name, func(below string) error {
+			if err := removeAll(f, name+"/"+below); !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 		if err = f.remove(name); err == nil || !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, syscall.EEXIST) {
 			return err

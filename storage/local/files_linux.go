@@ -146,14 +146,12 @@ func (b *beneath) mkdir(name string) error {
 	return b.fail("mkdir", name, b.in(name, func(dir int, base string) error { return unix.Mkdirat(dir, base, 0o777) }))
 }
 
-func (b *beneath) names(name string) ([]string, error) {
+func (b *beneath) openFolder(name string) (folderReader, error) {
 	fd, err := b.at(name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, b.fail("open", name, err)
 	}
-	f := os.NewFile(uintptr(fd), filepath.Join(b.root, name))
-	defer f.Close()
-	return f.Readdirnames(-1)
+	return os.NewFile(uintptr(fd), filepath.Join(b.root, name)), nil
 }
 
 func (b *beneath) stat(name string) (info, error) {

@@ -3,6 +3,7 @@ package local
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -193,7 +194,25 @@ func (m *memory) mkdir(name string) error {
 	return nil
 }
 
-func (m *memory) names(name string) ([]string, error) {
+// memoryFolder is what is left to be read of a folder.
+type memoryFolder struct{ names []string }
+
+func (f *memoryFolder) Close() error { return nil }
+
+func (f *memoryFolder) Readdirnames(n int) ([]string, error) {
+	if n <= 0 {
+		return nil, errors.New("all names at once may not fit into memory")
+	}
+	if len(f.names) == 0 {
+		return nil, io.EOF
+	}
+	n = min(n, len(f.names))
+	some := f.names[:n]
+	f.names = f.names[n:]
+	return some, nil
+}
+
+func (m *memory) openFolder(name string) (folderReader, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n, err := m.find(name)
@@ -203,7 +222,7 @@ func (m *memory) names(name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Sorted(maps.Keys(n.entries)), nil
+	return &memoryFolder{slices.Sorted(maps.Keys(n.entries))}, nil
 }
 
 func (m *memory) stat(name string) (info, error) {

@@ -45,7 +45,7 @@ func TestNotesInPlace(t *testing.T) {
 				wantContent(t, after, p, note(n))
 			}
 		}
-		if names, err := m.names("berth/linking"); err != nil || fmt.Sprint(names) != "[run-0]" {
+		if names, err := namesIn(m, "berth/linking"); err != nil || fmt.Sprint(names) != "[run-0]" {
 			t.Errorf("the folder has %v, %v", names, err)
 		}
 		put(t, d, p, "another length")

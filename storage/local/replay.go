@@ -140,7 +140,7 @@ func (d *Driver) voidNamed(name string) error {
 // findSegments reads the segments that are there. Found are those in use, in the
 // order of their use.
 func (d *Driver) findSegments() (names []string, found []*parsed, err error) {
-	all, err := d.raw.names(".")
+	all, err := namesIn(d.raw, ".")
 	if err != nil {
 		return nil, nil, err
 	}

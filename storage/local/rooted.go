@@ -71,13 +71,12 @@ func (r *rooted) mkdir(name string) error {
 	return outside(r.root.Mkdir(filepath.FromSlash(name), 0o777))
 }
 
-func (r *rooted) names(name string) ([]string, error) {
+func (r *rooted) openFolder(name string) (folderReader, error) {
 	f, err := r.root.Open(filepath.FromSlash(name))
 	if err != nil {
 		return nil, outside(err)
 	}
-	defer f.Close()
-	return f.Readdirnames(-1)
+	return f, nil
 }
 
 func (r *rooted) stat(name string) (info, error) {
