@@ -216,6 +216,7 @@ func (i *Index) view(ctx context.Context, operation string, fn func(*session) er
 			s := &session{tx: tx}
 			err := fn(s)
 			s.done()
+			i.w.hasRead(tx)
 			return err
 		})
 	})

@@ -12,23 +12,24 @@ import (
 // maxMapped is how much of files a process that builds an index has mapped, in
 // bytes, before it gives some back: with what it has of its own it stays under
 // 200 MB.
-const maxMapped = 80 << 20
+const maxMapped = 64 << 20
 
 // forgetPages gives back the memory of what has been read of the file, if that is
 // much; the system has it all the same. bbolt maps the file, and a long Build
-// would have all of it count as this process's. Only the writer calls it, between
-// transactions: no other maps the file anew.
-func forgetPages(db *bbolt.DB) {
+// would have all of it count as this process's. It is called within a transaction:
+// as long as that lasts, what is mapped stays where it is, and is at least the size
+// that the transaction knows. The file may be larger than what is mapped of it.
+func forgetPages(tx *bbolt.Tx) {
 	if mapped() < maxMapped {
 		return
 	}
-	info, err := os.Stat(db.Path())
-	if err != nil {
-		return
-	}
 	// That it fails changes nothing but what the process seems to use.
-	_, _, _ = unix.Syscall(unix.SYS_MADVISE, db.Info().Data, uintptr(info.Size()), unix.MADV_DONTNEED)
+	start, size := mapping(tx)
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, start, size, unix.MADV_DONTNEED)
 }
+
+// mapping is where what a transaction knows of the file is mapped.
+func mapping(tx *bbolt.Tx) (start, size uintptr) { return tx.DB().Info().Data, uintptr(tx.Size()) }
 
 // mapped is how many bytes of files are in this process's memory, 0 where that is
 // not known.

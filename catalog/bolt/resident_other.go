@@ -4,4 +4,4 @@ package bolt
 
 import bbolt "go.etcd.io/bbolt"
 
-func forgetPages(*bbolt.DB) {}
+func forgetPages(*bbolt.Tx) {}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	bbolt "go.etcd.io/bbolt"
 )
@@ -28,8 +29,10 @@ type writer struct {
 	// stuck is set once a transaction has panicked: bbolt may hold its locks.
 	// Read after done.
 	stuck bool
-	// frugal is set if pages that a transaction has read are not to stay in memory.
+	// frugal is set if pages that a transaction has read are not to stay in memory;
+	// reads counts those that only read.
 	frugal bool
+	reads  atomic.Uint64
 	most   int // updates in a transaction
 	queue  chan *update
 	done   chan struct{}
@@ -134,9 +137,14 @@ func (w *writer) run() {
 			break
 		}
 		w.commit(append(w.takeSpare(), group...))
-		if w.frugal && !w.stuck {
-			forgetPages(w.db)
-		}
+	}
+}
+
+// hasRead notes that a transaction has read something.
+func (w *writer) hasRead(tx *bbolt.Tx) {
+	const atOnce = 32 // a lookup maps a few hundred KB at most
+	if w.frugal && w.reads.Add(1)%atOnce == 0 {
+		forgetPages(tx)
 	}
 }
 
@@ -181,6 +189,9 @@ func (w *writer) try(arrived []*arrival, group []*update) (late, failed int, err
 			if err := u.fn(tx); err != nil {
 				failed = i
 				return err
+			}
+			if w.frugal {
+				forgetPages(tx)
 			}
 		}
 		return nil
