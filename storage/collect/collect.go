@@ -129,8 +129,8 @@ type Collector struct {
 	// the time was written down, and saved what is written down of Status.Searched.
 	searched      bool
 	ticked, saved storage.Uptime
-	resumed       time.Time // when wait returned last, or the sweep began
-	relied        uint64    // what the store's Relied was then
+	resumed       time.Time          // when wait returned last, or the sweep began
+	relied        uint64             // what the store's Relied was then
 	stop          context.CancelFunc // nil if it does not run in the background
 	done          chan struct{}
 
