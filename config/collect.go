@@ -44,7 +44,7 @@ func (g *Collect) settings() []setting {
 		{path: "collect.rate", field: &g.Rate,
 			doc: "Bytes a second that are removed, on average."},
 		{path: "collect.operations", field: &g.Operations,
-			doc: "Blobs and links a second that are removed, on average."},
+			doc: "Blobs and links a second that are removed, on average; fewer while clients write."},
 	}
 }
 

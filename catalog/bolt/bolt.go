@@ -42,8 +42,8 @@ type Index struct {
 	leases       *leases
 	reservations *reservations
 	feed         feed
-	building     bool     // nothing is logged
-	dirty        sync.Map // the repositories that this process has marked
+	building     *building // nil but in a Build
+	dirty        sync.Map  // the repositories that this process has marked
 	clock        clock
 	// observe is told of every operation; see Observe.
 	observe func(operation string, took time.Duration, err error)
@@ -213,10 +213,9 @@ func (i *Index) view(ctx context.Context, operation string, fn func(*session) er
 	begin := time.Now()
 	err := i.guarded(func() error {
 		return i.db.View(func(tx *bbolt.Tx) error {
-			s := &session{tx: tx}
+			s := &session{tx: tx, building: i.building}
 			err := fn(s)
 			s.done()
-			i.w.hasRead(tx)
 			return err
 		})
 	})
@@ -235,7 +234,7 @@ func (i *Index) update(operation string, fn func(*session) error) error {
 
 // writing is a session that writes.
 func (i *Index) writing(tx *bbolt.Tx) *session {
-	return &session{tx: tx, now: i.Uptime(), coalesce: i.clock.coalesce, unlogged: i.building}
+	return &session{tx: tx, now: i.Uptime(), coalesce: i.clock.coalesce, building: i.building}
 }
 
 // viewAll is view for who needs all that has arrived, and may wait for a writer.

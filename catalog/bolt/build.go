@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	bbolt "go.etcd.io/bbolt"
 )
@@ -11,6 +12,18 @@ import (
 // keyBoot is where a file that is being built says since which start of the
 // machine it is: what was written to it unsynced is there as long as that lasts.
 var keyBoot = []byte("boot")
+
+// building is what an index has that is being built: there is no past of it to log,
+// and no more of its file is to be in memory than is looked at.
+type building struct{ looked atomic.Uint64 }
+
+// look notes that a transaction looks at something.
+func (b *building) look(tx *bbolt.Tx) {
+	const atOnce = 64 // each has the system map up to 64 KB for a page or two
+	if b.looked.Add(1)%atOnce == 0 {
+		sparePages(tx)
+	}
+}
 
 // bootID names this start of the machine, "" where that is not known.
 func bootID() string {
@@ -25,7 +38,7 @@ func bootID() string {
 func goOn(temporary, identity string) (x *Index, err error) {
 	defer func() {
 		if x != nil {
-			x.building = true
+			x.building = &building{}
 		}
 	}()
 	if x := left(temporary, identity, bootID()); x != nil {

@@ -136,7 +136,7 @@ func (r *repoTx) pointedTo(tags map[string]digest.Digest) (target digest.Digest,
 // log writes the record of an update, if there is something to record. The number
 // is taken here, since this may run again.
 func (r *repoTx) log(u index.Update) error {
-	if r.known.number == 0 || r.unlogged {
+	if r.known.number == 0 || r.building != nil {
 		return nil
 	}
 	entries, err := r.entries()

@@ -4,4 +4,6 @@ package bolt
 
 import bbolt "go.etcd.io/bbolt"
 
+func sparePages(*bbolt.Tx) {}
+
 func forgetPages(*bbolt.Tx) {}

@@ -56,11 +56,13 @@ type session struct {
 	// Of a session that writes: the time, and how long nothing is renewed that just
 	// was.
 	now, coalesce index.Uptime
-	// unlogged is set in an index that is being built, of which there is no past.
-	unlogged bool
+	building      *building // nil but in a Build
 }
 
 func (s *session) at(t table) *bbolt.Bucket {
+	if s.building != nil {
+		s.building.look(s.tx)
+	}
 	if s.buckets[t] == nil {
 		if s.buckets[t] = s.tx.Bucket(tableNamesInFile[t]); s.buckets[t] == nil {
 			panic(fmt.Errorf("bucket %s: %w", tableNamesInFile[t], errValue)) // see guard

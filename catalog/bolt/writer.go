@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	bbolt "go.etcd.io/bbolt"
 )
@@ -14,8 +13,8 @@ const (
 	maxGroup = 256
 	// maxFrugal is the same where nobody waits for a sync, and a transaction is to
 	// take little memory: of a large file, each key that it writes is in a page of
-	// its own.
-	maxFrugal = 2
+	// its own, and to read that has the system map sixteen.
+	maxFrugal = 1
 )
 
 // writer runs updates one after the other, and those that wait at the same
@@ -29,10 +28,9 @@ type writer struct {
 	// stuck is set once a transaction has panicked: bbolt may hold its locks.
 	// Read after done.
 	stuck bool
-	// frugal is set if pages that a transaction has read are not to stay in memory;
-	// reads counts those that only read.
+	// frugal is set in a Build: what a transaction has read is given back before it
+	// reads, to write, what it has changed.
 	frugal bool
-	reads  atomic.Uint64
 	most   int // updates in a transaction
 	queue  chan *update
 	done   chan struct{}
@@ -140,14 +138,6 @@ func (w *writer) run() {
 	}
 }
 
-// hasRead notes that a transaction has read something.
-func (w *writer) hasRead(tx *bbolt.Tx) {
-	const atOnce = 32 // a lookup maps a few hundred KB at most
-	if w.frugal && w.reads.Add(1)%atOnce == 0 {
-		forgetPages(tx)
-	}
-}
-
 // commit runs a group, after all that has arrived; an update that fails is told
 // so, and the others are run again without it.
 func (w *writer) commit(group []*update) {
@@ -190,9 +180,9 @@ func (w *writer) try(arrived []*arrival, group []*update) (late, failed int, err
 				failed = i
 				return err
 			}
-			if w.frugal {
-				forgetPages(tx)
-			}
+		}
+		if w.frugal {
+			forgetPages(tx)
 		}
 		return nil
 	}))
