@@ -10,23 +10,19 @@ import (
 )
 
 // maxMapped is how much of files a process that builds an index has mapped, in
-// bytes, before it gives some back: with what it has of its own it stays under
-// 200 MB.
-const maxMapped = 112 << 20
+// bytes, before it gives some back: with what it has of its own, and what the end of a
+// transaction maps, it stays under 200 MB.
+const maxMapped = 72 << 20
 
-// sparePages gives back the memory of what has been read of the file, if that is much,
-// and forgetPages in any case; the system has it all the same. bbolt maps the file,
-// and a long Build would have all of it count as this process's. They are called
-// within a transaction: as long as that lasts, what is mapped stays where it is, and
-// is at least the size that the transaction knows. The file may be larger than what is
-// mapped of it.
+// sparePages gives back the memory of what has been read of the file, if that is much;
+// the system has it all the same. bbolt maps the file, and a long Build would have all
+// of it count as this process's. It is called within a transaction: as long as that
+// lasts, what is mapped stays where it is, and is at least the size that the
+// transaction knows. The file may be larger than what is mapped of it.
 func sparePages(tx *bbolt.Tx) {
-	if mapped() > maxMapped {
-		forgetPages(tx)
+	if mapped() < maxMapped {
+		return
 	}
-}
-
-func forgetPages(tx *bbolt.Tx) {
 	// That it fails changes nothing but what the process seems to use.
 	start, size := mapping(tx)
 	_, _, _ = unix.Syscall(unix.SYS_MADVISE, start, size, unix.MADV_DONTNEED)

@@ -5,5 +5,3 @@ package bolt
 import bbolt "go.etcd.io/bbolt"
 
 func sparePages(*bbolt.Tx) {}
-
-func forgetPages(*bbolt.Tx) {}

@@ -182,7 +182,7 @@ func (w *writer) try(arrived []*arrival, group []*update) (late, failed int, err
 			}
 		}
 		if w.frugal {
-			forgetPages(tx)
+			sparePages(tx)
 		}
 		return nil
 	}))
