@@ -194,10 +194,14 @@ func (c *Collector) run(ctx context.Context) {
 	}
 }
 
-// share is which part of the time a sweep is at work while clients write, where
-// these wait for the same syncs: one in so many. Who pushes then finds it at work
-// seldom enough to wait no longer than usual, and space comes back all the same.
-const share = 10
+// While clients write, a sweep that has them wait for the same syncs is at work for one
+// in share parts of the time: who pushes then finds it at work seldom enough to wait
+// hardly longer, and space comes back all the same. It rests no longer than longestRest
+// for that, since they may have ended meanwhile.
+const (
+	share       = 10
+	longestRest = 5 * time.Second
+)
 
 // wait spends the time that so many operations, or so many bytes, take at the rates
 // that are allowed; if clients have written since the last time, and it was at work
@@ -206,7 +210,7 @@ func (c *Collector) wait(ctx context.Context, operations int, bytes int64) error
 	o, second := &c.options, float64(time.Second)
 	cost := time.Duration(max(second*float64(operations)/float64(o.Operations), second*float64(bytes)/float64(o.Rate)))
 	if o.Store.SharesSyncs() && o.Store.Relied() != c.relied {
-		cost = max(cost, share*c.pace.Now().Sub(c.resumed))
+		cost = max(cost, min(share*c.pace.Now().Sub(c.resumed), longestRest))
 	}
 	err := c.pace.Wait(ctx, cost)
 	c.begin()

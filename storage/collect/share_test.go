@@ -53,7 +53,8 @@ func TestShare(t *testing.T) {
 	}{
 		{10 * time.Millisecond, false, 10 * time.Millisecond},
 		{10 * time.Millisecond, true, (share - 1) * 10 * time.Millisecond},
-		{time.Millisecond, true, 19 * time.Millisecond}, // the rate is less
+		{time.Millisecond, true, 19 * time.Millisecond},         // the rate is less
+		{time.Second, true, longestRest - 100*time.Millisecond}, // what a pace makes up for
 		{10 * time.Millisecond, false, 10 * time.Millisecond},
 	} {
 		if slept := work(s.took, s.beside); slept != s.slept {
