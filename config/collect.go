@@ -18,12 +18,15 @@ type Collect struct {
 	// Rate is in bytes a second, Operations in things a second.
 	Rate       Size
 	Operations int
+	// Share is the part of the time, in percent, that a sweep is at work while clients
+	// write.
+	Share int
 }
 
 func defaultCollect() Collect {
 	return Collect{
 		Enabled: true, Lease: time.Hour, Quarantine: 24 * time.Hour, Uploads: 24 * time.Hour,
-		Interval: time.Minute, Search: 24 * time.Hour, Rate: 256 << 20, Operations: 500,
+		Interval: time.Minute, Search: 24 * time.Hour, Rate: 256 << 20, Operations: 500, Share: 10,
 	}
 }
 
@@ -44,7 +47,9 @@ func (g *Collect) settings() []setting {
 		{path: "collect.rate", field: &g.Rate,
 			doc: "Bytes a second that are removed, on average."},
 		{path: "collect.operations", field: &g.Operations,
-			doc: "Blobs and links a second that are removed, on average; fewer while clients write."},
+			doc: "Blobs and links a second that are removed, on average."},
+		{path: "collect.share", field: &g.Share,
+			doc: "Percent of the time that a sweep is at work at most while clients write to local files, so that they wait no longer for it; 100 for as fast as it may."},
 	}
 }
 
@@ -77,5 +82,8 @@ func (c *Config) checkCollect(p *problems) {
 	}
 	if g.Operations < 1 {
 		c.problem(p, "collect.operations", "%d is less than 1; collect.enabled turns it off", g.Operations)
+	}
+	if g.Share < 1 || g.Share > 100 {
+		c.problem(p, "collect.share", "%d is no percentage from 1 to 100; collect.enabled turns it off", g.Share)
 	}
 }

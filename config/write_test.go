@@ -106,6 +106,7 @@ collect:
   search: 24h
   rate: 256MiB
   operations: 500
+  share: 10
 events:
   keep: 1000000
   age: 720h

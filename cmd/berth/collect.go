@@ -21,7 +21,7 @@ func (b *berth) newCollector(c *config.Config, log *slog.Logger) *collect.Collec
 	return collect.New(collect.Options{
 		Catalog: b.catalog, Store: b.store, Ready: b.ready, Uploads: b.registry.Abandoned,
 		Lease: g.Lease, Quarantine: g.Quarantine, Abandoned: g.Uploads, Interval: g.Interval, Search: g.Search,
-		Rate: int64(g.Rate), Operations: int64(g.Operations), State: filepath.Join(c.Data, "collect.json"), Log: log,
+		Rate: int64(g.Rate), Operations: int64(g.Operations), Share: g.Share, State: filepath.Join(c.Data, "collect.json"), Log: log,
 	})
 }
 

@@ -58,6 +58,9 @@ type Options struct {
 	// Rate is how many bytes go a second, Operations how many things; both on
 	// average, and above 0.
 	Rate, Operations int64
+	// Share is the part of the time, in percent, that a sweep is at work at most while
+	// clients write, where these wait for the same syncs; 0 for all of it.
+	Share int
 	// State is the file that remembers when it was searched last, and what came of the
 	// last sweep.
 	State string
@@ -194,23 +197,19 @@ func (c *Collector) run(ctx context.Context) {
 	}
 }
 
-// While clients write, a sweep that has them wait for the same syncs is at work for one
-// in share parts of the time: who pushes then finds it at work seldom enough to wait
-// hardly longer, and space comes back all the same. It rests no longer than longestRest
-// for that, since they may have ended meanwhile.
-const (
-	share       = 10
-	longestRest = 5 * time.Second
-)
+// longestRest is how long a sweep rests at most for the sake of clients that write:
+// they may have ended meanwhile.
+const longestRest = 5 * time.Second
 
 // wait spends the time that so many operations, or so many bytes, take at the rates
-// that are allowed; if clients have written since the last time, and it was at work
-// for longer than its share of that, it waits that out.
+// that are allowed; and if clients have written since the last time, who wait for the
+// same syncs, what makes the work since then its share of the time.
 func (c *Collector) wait(ctx context.Context, operations int, bytes int64) error {
 	o, second := &c.options, float64(time.Second)
 	cost := time.Duration(max(second*float64(operations)/float64(o.Operations), second*float64(bytes)/float64(o.Rate)))
-	if o.Store.SharesSyncs() && o.Store.Relied() != c.relied {
-		cost = max(cost, min(share*c.pace.Now().Sub(c.resumed), longestRest))
+	if o.Share > 0 && o.Share < 100 && o.Store.SharesSyncs() && o.Store.Relied() != c.relied {
+		worked := c.pace.Now().Sub(c.resumed)
+		cost = max(cost, min(worked*100/time.Duration(o.Share), longestRest))
 	}
 	err := c.pace.Wait(ctx, cost)
 	c.begin()

@@ -20,7 +20,7 @@ func TestShare(t *testing.T) {
 	}
 	defer store.Close()
 	now, slept := time.Now(), time.Duration(0)
-	c := &Collector{options: Options{Store: store, Rate: 1 << 30, Operations: 1000}, pace: pace.Pace{
+	c := &Collector{options: Options{Store: store, Rate: 1 << 30, Operations: 1000, Share: 10}, pace: pace.Pace{
 		Now: func() time.Time { return now },
 		Sleep: func(_ context.Context, d time.Duration) error {
 			slept, now = d, now.Add(d)
@@ -52,7 +52,7 @@ func TestShare(t *testing.T) {
 		slept  time.Duration
 	}{
 		{10 * time.Millisecond, false, 10 * time.Millisecond},
-		{10 * time.Millisecond, true, (share - 1) * 10 * time.Millisecond},
+		{10 * time.Millisecond, true, 90 * time.Millisecond},
 		{time.Millisecond, true, 19 * time.Millisecond},         // the rate is less
 		{time.Second, true, longestRest - 100*time.Millisecond}, // what a pace makes up for
 		{10 * time.Millisecond, false, 10 * time.Millisecond},

@@ -24,7 +24,7 @@ func TestKilledWhileCollecting(t *testing.T) {
 	// Only time in which berth runs counts, and no client takes as long as that from a
 	// blob to its manifest.
 	b := harness.Start(t, harness.WithArgs("--log-level", "warn"), harness.WithEnv(
-		"BERTH_COLLECT_LEASE=4s", "BERTH_COLLECT_QUARANTINE=1s", "BERTH_COLLECT_INTERVAL=1s", "BERTH_COLLECT_SEARCH=1m",
+		"BERTH_COLLECT_SHARE=100", "BERTH_COLLECT_LEASE=4s", "BERTH_COLLECT_QUARANTINE=1s", "BERTH_COLLECT_INTERVAL=1s", "BERTH_COLLECT_SEARCH=1m",
 		"BERTH_SCRUB_ENABLED=true", "BERTH_SCRUB_RATE=64MiB", "BERTH_SCRUB_OPERATIONS=1000", "BERTH_SCRUB_INTERVAL=1h"))
 	crew := writers.NewCrew(b, seed)
 	var freed float64
