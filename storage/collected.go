@@ -31,7 +31,7 @@ const sweepers = 8
 // together they share their syncs; elsewhere who wants one of them would wait for all.
 func (s *Store) AtOnce() int {
 	const together, eachByItself = 256, 4 * sweepers
-	if s.joint != nil {
+	if s.SharesSyncs() {
 		return together
 	}
 	return eachByItself

@@ -28,12 +28,9 @@ type writer struct {
 	// stuck is set once a transaction has panicked: bbolt may hold its locks.
 	// Read after done.
 	stuck bool
-	// frugal is set in a Build: what a transaction has read is given back before it
-	// reads, to write, what it has changed.
-	frugal bool
-	most   int // updates in a transaction
-	queue  chan *update
-	done   chan struct{}
+	most  int // updates in a transaction
+	queue chan *update
+	done  chan struct{}
 	// arrivals are written before anything else, by arrive.
 	arrivals *arrivals
 	arrive   func(*bbolt.Tx, *arrival) error
@@ -54,7 +51,7 @@ var errClosed = errors.New("index is closed")
 
 func newWriter(db *bbolt.DB, path string, h *health, frugal bool, a *arrivals, arrive func(*bbolt.Tx, *arrival) error) *writer {
 	w := &writer{
-		db: db, path: path, health: h, frugal: frugal, most: maxGroup, queue: make(chan *update, maxGroup), done: make(chan struct{}),
+		db: db, path: path, health: h, most: maxGroup, queue: make(chan *update, maxGroup), done: make(chan struct{}),
 		arrivals: a, arrive: arrive,
 	}
 	if frugal {
@@ -180,9 +177,6 @@ func (w *writer) try(arrived []*arrival, group []*update) (late, failed int, err
 				failed = i
 				return err
 			}
-		}
-		if w.frugal {
-			sparePages(tx)
 		}
 		return nil
 	}))

@@ -5,10 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/berth-oci/berth/storage"
 	_ "github.com/berth-oci/berth/storage/local" // the driver
 	"github.com/berth-oci/berth/storage/pace"
-	"github.com/opencontainers/go-digest"
 )
 
 // TestShare: while clients write, a sweep that shares their syncs is at work for its
